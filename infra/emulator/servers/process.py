@@ -69,23 +69,20 @@ class Process:
                 "setpriv is not on PATH: install util-linux, so that children end with the emulator"
             )
         log.parent.mkdir(parents=True, exist_ok=True)
+        tied = [setpriv, "--pdeathsig", "TERM", "--", "sh", "-c", UNLESS_ORPHANED, str(os.getpid())]
         with log.open("ab") as output:
-            popen = (
-                _forking_thread()
-                .submit(
-                    subprocess.Popen,
-                    [setpriv, "--pdeathsig", "TERM", "--", "sh", "-c", UNLESS_ORPHANED, str(os.getpid())]
-                    + [program, *command[1:]],
-                    env=_environment(env),
-                    cwd=cwd,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-                .result()
+            offset = output.tell()
+            forked = _forking_thread().submit(
+                subprocess.Popen,
+                [*tied, program, *command[1:]],
+                env=_environment(env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
-            return cls(log.stem, popen, log, output.tell())
+            return cls(log.stem, forked.result(), log, offset)
 
     @property
     def pid(self) -> int:
