@@ -1,0 +1,1 @@
+"""The stages: one folder each; they talk to one another by events alone."""

@@ -1,0 +1,1 @@
+"""What the stages share: contracts, adapters to outside systems, and the runtime of a stage."""

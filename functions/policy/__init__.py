@@ -1,0 +1,1 @@
+"""Judges each proposal by the organisation's policies."""

@@ -1,0 +1,134 @@
+"""S3: versioned, locked JSON objects; MinIO, AWS or any other server that has object lock."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
+
+import rfc8785
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+from minio.retention import Retention
+
+from shared.contracts.errors import Temporary
+
+CONTENT_TYPE = "application/json"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was put: where it lies and what it hashes to."""
+
+    bucket: str
+    key: str
+    version_id: str | None
+    sha256: str
+    size: int
+
+
+class ObjectStore(Protocol):
+    def put(self, key: str, content: bytes, retain_until: datetime) -> Stored:
+        """Writes a new version of `key`, locked until then. Raises Temporary."""
+        ...
+
+    def get(self, key: str, version_id: str | None) -> bytes:
+        """Raises KeyError if there is no such version, Temporary if the server cannot be reached."""
+        ...
+
+
+def canonical(document: object) -> bytes:
+    """Canonical JSON (RFC 8785): the same document is the same bytes everywhere.
+
+    Raises:
+        ValueError: NaN, infinity, or an integer beyond 2^53.
+    """
+    return bytes(rfc8785.dumps(document))  # type: ignore[arg-type]
+
+
+@contextmanager
+def _translated(bucket: str) -> Iterator[None]:
+    try:
+        yield
+    except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise Temporary(
+            f"object storage, bucket {bucket}: {type(error).__name__}: {str(error)[:300]}"
+        ) from error
+
+
+class S3ObjectStore:
+    """See ObjectStore. The client retries nothing itself: KafkaSource does, with the whole event."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        access_key: str,
+        secret_key: str,
+        bucket: str,
+        region: str,
+        retention_mode: Literal["GOVERNANCE", "COMPLIANCE"],
+    ) -> None:
+        address = urlsplit(endpoint)
+        self.bucket = bucket
+        self._region = region
+        self._mode = retention_mode
+        self._client = Minio(
+            address.netloc,
+            access_key=access_key,
+            secret_key=secret_key,
+            secure=address.scheme == "https",
+            region=region,
+            http_client=urllib3.PoolManager(
+                timeout=urllib3.Timeout(connect=5, read=20), retries=False, maxsize=16
+            ),
+        )
+
+    def put(self, key: str, content: bytes, retain_until: datetime) -> Stored:
+        """See ObjectStore."""
+        with _translated(self.bucket):
+            result = self._client.put_object(
+                self.bucket,
+                key,
+                io.BytesIO(content),
+                len(content),
+                content_type=CONTENT_TYPE,
+                retention=Retention(self._mode, retain_until),
+            )
+        return Stored(
+            bucket=self.bucket,
+            key=key,
+            version_id=result.version_id,
+            sha256=hashlib.sha256(content).hexdigest(),
+            size=len(content),
+        )
+
+    def get(self, key: str, version_id: str | None) -> bytes:
+        """See ObjectStore."""
+        try:
+            with _translated(self.bucket):
+                response = self._client.get_object(self.bucket, key, version_id=version_id)
+                try:
+                    return bytes(response.read())
+                finally:
+                    response.close()
+                    response.release_conn()
+        except Temporary as error:
+            cause = error.__cause__
+            if isinstance(cause, S3Error) and cause.code in {"NoSuchKey", "NoSuchVersion"}:
+                raise KeyError(key) from None
+            raise
+
+    def create_bucket(self) -> bool:
+        """Creates the bucket with object lock; False if it is there. Raises Temporary."""
+        with _translated(self.bucket):
+            if self._client.bucket_exists(self.bucket):
+                return False
+            self._client.make_bucket(self.bucket, location=self._region, object_lock=True)
+            return True

@@ -1,0 +1,1 @@
+"""What makes a handler a reliable stage: decode, validate, advance, publish, acknowledge."""

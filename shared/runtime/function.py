@@ -1,0 +1,130 @@
+"""A stage as functions-framework runs it: decode, hand over, and say by status what KafkaSource shall do.
+
+| what happened            | status | KafkaSource       |
+|--------------------------|--------|-------------------|
+| handled, or late         | 200    | acknowledges      |
+| no event of this stage   | 400    | dead letter       |
+| data that does not fit   | 422    | dead letter       |
+| the other side throttles | 429    | retries           |
+| a dependency is down     | 503    | retries           |
+| a bug                    | 500    | retries           |
+
+gunicorn imports the function in its master and forks: nothing here connects, and the handler with its
+client libraries is loaded in the worker, begun by the first readiness probe.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import flask
+
+from shared.contracts.errors import (
+    BadSetting,
+    KubeFinOpsError,
+    Permanent,
+    Temporary,
+    Throttled,
+    Unreadable,
+)
+from shared.contracts.topics import Topic
+
+if TYPE_CHECKING:
+    from cloudevents.http import CloudEvent
+
+    from shared.contracts.envelope import Event
+    from shared.runtime.settings import Settings
+    from shared.runtime.world import World
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 1024 * 1024  # events are under 64 KiB; a webhook of a large push is larger
+Wired = TypeVar("Wired")
+
+
+class Stage(Generic[Wired]):
+    """A stage's name, settings and wiring, mounted on the Flask application that loads it.
+
+    Args:
+        name: as in the topology: `recommender`, `policy`, ...
+        settings: the class of its settings; a bad one ends the process with status 2 and one line.
+        wire: makes the handler of its collaborators; called once, in the worker, not at import.
+    """
+
+    def __init__(self, name: str, settings: type[Settings], wire: Callable[[World], Wired]) -> None:
+        self.name = name
+        self._wire = wire
+        self._lock = threading.Lock()
+        self._wired: Wired | None = None
+        try:
+            self.settings = settings.read()
+        except BadSetting as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        self._mount(flask.current_app)
+
+    def handler(self) -> Wired:
+        """The wired handler; the first call loads it, others wait for that."""
+        with self._lock:
+            if self._wired is None:
+                from shared.runtime.logs import configure
+                from shared.runtime.world import World
+
+                configure(self.name, self.settings.log_level)
+                self._wired = self._wire(World(self.name, self.settings))
+            return self._wired
+
+    def event(self, received: CloudEvent, accepts: Collection[Topic]) -> Event:
+        """The event that was delivered.
+
+        Raises:
+            Unreadable: it is none of the topics that this stage accepts, or malformed.
+            Permanent: its data does not fit.
+        """
+        from shared.contracts.envelope import decode
+
+        event = decode(
+            received.get_attributes(),
+            received.get_data(),
+            traceparent=flask.request.headers.get("traceparent"),
+        )
+        if event.topic not in accepts:
+            raise Unreadable(f"{self.name} does not answer {event.type}; it answers {', '.join(accepts)}")
+        return event
+
+    def _mount(self, app: flask.Flask) -> None:
+        app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+        app.add_url_rule("/health/liveness", "liveness", lambda: "alive", methods=["GET"])
+        app.add_url_rule("/health/readiness", "readiness", self._ready, methods=["GET"])
+        app.register_error_handler(KubeFinOpsError, self._refuse)
+        app.register_error_handler(400, lambda error: (str(error.description)[:900], 400))
+
+    def _ready(self) -> str:
+        if self._wired is None:
+            threading.Thread(target=self.handler, daemon=True).start()
+        return "ready"
+
+    def _refuse(self, error: KubeFinOpsError) -> tuple[str, int, dict[str, str]]:
+        status = _status(error)
+        log.log(logging.WARNING if status < 500 else logging.ERROR, "%d: %s", status, error)
+        # KafkaSource makes the body `knativeerrordata` and Kne- headers extensions of the dead letter.
+        reason = type(error).__name__.lower()
+        return str(error), status, {"Kne-Reason": reason, "Kne-Stage": self.name}
+
+
+def _status(error: KubeFinOpsError) -> int:
+    match error:
+        case Unreadable():
+            return 400
+        case Permanent():
+            return 422
+        case Throttled():
+            return 429
+        case Temporary():
+            return 503
+        case _:  # Refused and BadSetting are answered where they arise; one that escapes is a bug
+            return 500

@@ -1,0 +1,150 @@
+"""Settings: environment variables, typed, read once, printed with their secrets masked.
+
+pydantic-settings would do the same, but its import alone costs a function two thirds of its start; a
+model with the variables' names as aliases is all that is needed here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from shared.contracts.errors import BadSetting
+
+
+def _http_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")) or len(value.split("//", 1)[1]) == 0:
+        raise ValueError("must be an address that begins with http:// or https://")
+    return value.rstrip("/")
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+
+
+class Settings(BaseModel):
+    """What every stage needs: its own name in events and the logs' level."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
+
+    cluster: str = Field(
+        "local", alias="KUBEFINOPS_CLUSTER", min_length=1, description="this cluster's name in every event"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", alias="KUBEFINOPS_LOG_LEVEL", description="the least severe level that is logged"
+    )
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """The settings in `environment` (default: the process's own); an empty variable counts as unset.
+
+        Raises:
+            BadSetting: names every variable that is wrong, and what is wrong with it.
+        """
+        source = os.environ if environment is None else environment
+        names = {str(field.alias) for field in cls.model_fields.values()}
+        try:
+            return cls.model_validate({name: source[name] for name in names if source.get(name)})
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{item['loc'][0]}: {item['msg'].removeprefix('Value error, ')}"
+                for item in error.errors(include_url=False, include_input=False)
+            )
+            raise BadSetting(f"setting {wrong}") from None
+
+    def shown(self) -> dict[str, str]:
+        """Variable to value, secrets masked."""
+        return {str(field.alias): str(getattr(self, name)) for name, field in type(self).model_fields.items()}
+
+
+class KafkaSettings(Settings):
+    kafka: str = Field(
+        "localhost:9092",
+        alias="KAFKA_BOOTSTRAP_SERVERS",
+        pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$",
+        description="Kafka brokers, host:port, separated by commas",
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", alias="KAFKA_SECURITY_PROTOCOL", description="how the brokers are spoken to"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", alias="KAFKA_SASL_MECHANISM", description="with SASL: the mechanism"
+    )
+    kafka_username: str = Field("", alias="KAFKA_USERNAME", description="with SASL: the user")
+    kafka_password: SecretStr = Field(
+        SecretStr(""), alias="KAFKA_PASSWORD", description="with SASL: the password"
+    )
+
+
+class MongoSettings(Settings):
+    mongodb: SecretStr = Field(
+        SecretStr("mongodb://localhost:27017"), alias="MONGODB_URI", description="MongoDB's address"
+    )
+    mongodb_database: str = Field(
+        "kubefinops", alias="MONGODB_DATABASE", pattern=r"^[A-Za-z0-9_-]{1,38}$", description="its database"
+    )
+
+
+class ObjectStoreSettings(Settings):
+    s3_endpoint: HttpUrl = Field(
+        "http://localhost:9000", alias="S3_ENDPOINT", description="MinIO or any other S3 server"
+    )
+    s3_access_key: str = Field("minioadmin", alias="S3_ACCESS_KEY", description="its access key")
+    s3_secret_key: SecretStr = Field(
+        SecretStr("minioadmin"), alias="S3_SECRET_KEY", description="its secret key"
+    )
+    s3_bucket: str = Field(
+        "kubefinops",
+        alias="S3_BUCKET",
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        description="the bucket (with object lock) of reports and audit records",
+    )
+    s3_region: str = Field("us-east-1", alias="S3_REGION", description="the bucket's region")
+    retention_mode: Literal["GOVERNANCE", "COMPLIANCE"] = Field(
+        "GOVERNANCE", alias="KUBEFINOPS_RETENTION_MODE", description="object lock of what is written"
+    )
+    retention_days: int = Field(
+        365, alias="KUBEFINOPS_RETENTION_DAYS", ge=1, description="days for which objects are locked"
+    )
+
+
+class PrometheusSettings(Settings):
+    prometheus: HttpUrl = Field(
+        "http://localhost:9090", alias="PROMETHEUS_URL", description="Prometheus' address"
+    )
+    prometheus_token: SecretStr = Field(
+        SecretStr(""), alias="PROMETHEUS_TOKEN", description="bearer token, where it wants one"
+    )
+    history: Annotated[int, Field(ge=1, le=90)] = Field(
+        14, alias="KUBEFINOPS_HISTORY_DAYS", description="days of usage that a proposal rests on"
+    )
+
+
+class GitHostSettings(Settings):
+    github: HttpUrl = Field(
+        "https://api.github.com",
+        alias="GITHUB_URL",
+        description="the REST API; GitHub Enterprise: https://HOST/api/v3",
+    )
+    github_token: SecretStr = Field(
+        SecretStr(""),
+        alias="GITHUB_TOKEN",
+        description="a token that may push branches and open pull requests",
+    )
+    auto_merge: bool = Field(
+        False,
+        alias="KUBEFINOPS_AUTO_MERGE",
+        description="merge what policy allows without a person",
+    )
+    pause: bool = Field(
+        False, alias="KUBEFINOPS_PAUSE", description="stop new pull requests and merges everywhere"
+    )
+
+
+class ArgoCDSettings(Settings):
+    argocd: HttpUrl = Field("http://localhost:8080", alias="ARGOCD_URL", description="Argo CD's API server")
+    argocd_token: SecretStr = Field(
+        SecretStr(""), alias="ARGOCD_TOKEN", description="token of an account that may get applications"
+    )

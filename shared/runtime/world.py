@@ -1,0 +1,104 @@
+"""The collaborators of a stage, each made on first use from its settings: the one place that wires."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from shared.runtime.settings import (
+    ArgoCDSettings,
+    GitHostSettings,
+    KafkaSettings,
+    MongoSettings,
+    ObjectStoreSettings,
+    PrometheusSettings,
+    Settings,
+)
+
+if TYPE_CHECKING:
+    from shared.adapters.argocd import ArgoCD
+    from shared.adapters.github import GitHost
+    from shared.adapters.kafka import Publisher
+    from shared.adapters.mongo import Mongo
+    from shared.adapters.objectstore import ObjectStore
+    from shared.adapters.prometheus import Prometheus
+    from shared.runtime.ledger import Ledger
+
+
+class World:
+    """Made once a process, after the fork; nothing connects before it is asked for.
+
+    A stage's settings class inherits the settings of each system that it uses; asking for another one is
+    a mistake in the wiring and fails its assertion.
+    """
+
+    def __init__(self, stage: str, settings: Settings) -> None:
+        self.stage = stage
+        self.settings = settings
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        from shared.adapters.kafka import KafkaPublisher, client_configuration
+
+        settings = self.settings
+        assert isinstance(settings, KafkaSettings)
+        return KafkaPublisher(
+            client_configuration(
+                settings.kafka,
+                security_protocol=settings.kafka_security_protocol,
+                sasl_mechanism=settings.kafka_sasl_mechanism,
+                username=settings.kafka_username,
+                password=settings.kafka_password.get_secret_value(),
+            )
+        )
+
+    @cached_property
+    def mongo(self) -> Mongo:
+        from shared.adapters.mongo import Mongo
+
+        assert isinstance(self.settings, MongoSettings)
+        return Mongo(self.settings.mongodb.get_secret_value(), self.settings.mongodb_database)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        from shared.runtime.ledger import Ledger
+
+        return Ledger(self.stage, self.mongo.recommendations, self.publisher)
+
+    @cached_property
+    def objects(self) -> ObjectStore:
+        from shared.adapters.objectstore import S3ObjectStore
+
+        settings = self.settings
+        assert isinstance(settings, ObjectStoreSettings)
+        return S3ObjectStore(
+            settings.s3_endpoint,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key.get_secret_value(),
+            bucket=settings.s3_bucket,
+            region=settings.s3_region,
+            retention_mode=settings.retention_mode,
+        )
+
+    @cached_property
+    def prometheus(self) -> Prometheus:
+        from shared.adapters.prometheus import HttpPrometheus
+
+        assert isinstance(self.settings, PrometheusSettings)
+        return HttpPrometheus(
+            self.settings.prometheus, token=self.settings.prometheus_token.get_secret_value()
+        )
+
+    @cached_property
+    def git_host(self) -> GitHost:
+        from shared.adapters.github import GitHubHost
+
+        assert isinstance(self.settings, GitHostSettings)
+        return GitHubHost(self.settings.github, self.settings.github_token.get_secret_value())
+
+    @cached_property
+    def argocd(self) -> ArgoCD:
+        from shared.adapters.argocd import HttpArgoCD
+
+        assert isinstance(self.settings, ArgoCDSettings)
+        return HttpArgoCD(self.settings.argocd, self.settings.argocd_token.get_secret_value())
