@@ -126,6 +126,13 @@ class ReportPointer(Payload):
     sha256: str
 
 
+class Rates(Payload):
+    """What an hour costs, by which the costs were reckoned; a month is 730 hours."""
+
+    core_hour: Money
+    gib_hour: Money
+
+
 class RecommendationCreated(Payload):
     recommendation_id: str
     workload: Workload
@@ -138,6 +145,7 @@ class RecommendationCreated(Payload):
     monthly_cost_before: Money
     monthly_cost_after: Money
     monthly_saving: Money
+    rates: Rates
     content_hash: str = Field(description="sha256 over the workload, what is set and what is proposed")
     report: ReportPointer
 

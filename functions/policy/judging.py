@@ -1,0 +1,285 @@
+"""Verdicts: each active rule says allow, clamp, require_approval or deny, with its inputs.
+
+Deny and approval judge the unclamped proposal. Clamps are intervals: those of all rules are intersected,
+and an empty intersection denies. The most restrictive verdict wins. A rule whose input is missing denies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from math import ceil, floor
+
+from shared.contracts.events import (
+    ContainerProposal,
+    Outcome,
+    RecommendationCreated,
+    Resources,
+    Verdict,
+)
+from shared.contracts.money import Money
+from shared.contracts.policy import Policy
+from shared.contracts.quantities import GIB, format_cpu, format_memory
+
+SEVERITY = list(Outcome)
+HOURS_PER_MONTH = 730
+_MakeVerdict = Callable[..., Verdict]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The whole judgement: the most restrictive outcome, all verdicts, and the values after every clamp."""
+
+    outcome: Outcome
+    verdicts: tuple[Verdict, ...]
+    policies: dict[str, int]
+    containers: tuple[ContainerProposal, ...]
+    monthly_saving: Money
+    reason: str
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What a rule lets a value be; None is unbounded."""
+
+    low: int | None = None
+    high: int | None = None
+
+    def __and__(self, other: Interval) -> Interval:
+        lows = [bound for bound in (self.low, other.low) if bound is not None]
+        highs = [bound for bound in (self.high, other.high) if bound is not None]
+        return Interval(max(lows, default=None), min(highs, default=None))
+
+    @property
+    def is_empty(self) -> bool:
+        return self.low is not None and self.high is not None and self.low > self.high
+
+    def clamp(self, value: int) -> int:
+        if self.low is not None and value < self.low:
+            return self.low
+        if self.high is not None and value > self.high:
+            return self.high
+        return value
+
+
+def judge(proposal: RecommendationCreated, policies: list[Policy]) -> Judged:
+    """What the policies that apply to the proposal's namespace and cluster make of it."""
+    applying = [policy for policy in policies if _applies(policy, proposal)]
+    verdicts = [verdict for policy in applying for verdict in _whole(policy, proposal)]
+    containers = []
+    for container in proposal.containers:
+        clamped, said = _clamped(container, applying)
+        containers.append(clamped)
+        verdicts.extend(said)
+    outcome = max((verdict.outcome for verdict in verdicts), key=SEVERITY.index, default=Outcome.ALLOW)
+    denied = [verdict.message for verdict in verdicts if verdict.outcome is Outcome.DENY]
+    return Judged(
+        outcome=outcome,
+        verdicts=tuple(verdicts),
+        policies={policy.name: policy.version for policy in applying},
+        containers=tuple(containers),
+        monthly_saving=_saving_after(proposal, tuple(containers)),
+        reason="; ".join(denied),
+    )
+
+
+def _applies(policy: Policy, proposal: RecommendationCreated) -> bool:
+    workload = proposal.workload
+    return _matches(policy.clusters, workload.cluster) and _matches(policy.namespaces, workload.namespace)
+
+
+def _matches(globs: tuple[str, ...], name: str) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _whole(policy: Policy, proposal: RecommendationCreated) -> Iterator[Verdict]:
+    """The rules that judge the proposal as a whole."""
+    rules = policy.rules
+
+    def verdict(rule: str, refused: Outcome | None, message: str, **inputs: object) -> Verdict:
+        return Verdict(
+            rule=rule,
+            policy=policy.name,
+            version=policy.version,
+            outcome=refused or Outcome.ALLOW,
+            message=message,
+            inputs={name: str(value) for name, value in inputs.items()},
+        )
+
+    if rules.pause:
+        yield verdict("pause", Outcome.DENY, "changes are paused")
+    if rules.protected_namespaces:
+        namespace = proposal.workload.namespace
+        protected = _matches(rules.protected_namespaces, namespace)
+        yield verdict(
+            "protected_namespaces",
+            Outcome.DENY if protected else None,
+            f"namespace {namespace} is {'' if protected else 'not '}protected",
+            namespace=namespace,
+            protected=",".join(rules.protected_namespaces),
+        )
+    if rules.minimum_history_hours is not None:
+        hours = proposal.history_seconds / 3600
+        short = hours < rules.minimum_history_hours
+        yield verdict(
+            "minimum_history_hours",
+            Outcome.DENY if short else None,
+            f"{hours:.1f} h of history, {rules.minimum_history_hours:g} h wanted",
+            history_hours=f"{hours:.2f}",
+            minimum=rules.minimum_history_hours,
+        )
+    if rules.minimum_confidence is not None:
+        unsure = proposal.confidence < rules.minimum_confidence
+        yield verdict(
+            "minimum_confidence",
+            Outcome.DENY if unsure else None,
+            f"confidence {proposal.confidence:.2f}, {rules.minimum_confidence:g} wanted",
+            confidence=proposal.confidence,
+            minimum=rules.minimum_confidence,
+        )
+    if rules.minimum_monthly_saving is not None:
+        yield _minimum_saving(proposal, rules.minimum_monthly_saving, verdict)
+    if rules.approval_above_monthly_saving is not None:
+        yield _approval(proposal, rules.approval_above_monthly_saving, verdict)
+
+
+def _minimum_saving(proposal: RecommendationCreated, minimum: Money, verdict: _MakeVerdict) -> Verdict:
+    saving = proposal.monthly_saving
+    if saving.currency != minimum.currency:
+        return verdict(
+            "minimum_monthly_saving",
+            Outcome.DENY,
+            f"the saving is in {saving.currency}, the rule in {minimum.currency}: they cannot be compared",
+        )
+    # A value that must go up costs money by design: it is there to prevent harm, not to save.
+    raises = any(
+        _raises(container.current.memory_request_bytes, container.proposed.memory_request_bytes)
+        or _raises(container.current.cpu_request_m, container.proposed.cpu_request_m)
+        or _raises(container.current.memory_limit_bytes, container.proposed.memory_limit_bytes)
+        for container in proposal.containers
+    )
+    small = saving.amount < minimum.amount and not raises
+    return verdict(
+        "minimum_monthly_saving",
+        Outcome.DENY if small else None,
+        f"saves {saving} a month, at least {minimum} wanted",
+        saving=saving.amount,
+        minimum=minimum.amount,
+        raises_a_value=raises,
+    )
+
+
+def _approval(proposal: RecommendationCreated, above: Money, verdict: _MakeVerdict) -> Verdict:
+    saving = proposal.monthly_saving
+    if saving.currency != above.currency:
+        return verdict(
+            "approval_above_monthly_saving",
+            Outcome.DENY,
+            f"the saving is in {saving.currency}, the rule in {above.currency}: they cannot be compared",
+        )
+    large = abs(saving.amount) > above.amount
+    return verdict(
+        "approval_above_monthly_saving",
+        Outcome.REQUIRE_APPROVAL if large else None,
+        f"changes {abs(saving.amount):.2f} {saving.currency} a month; above {above} a person must review it",
+        saving=saving.amount,
+        above=above.amount,
+    )
+
+
+def _raises(current: int | None, proposed: int | None) -> bool:
+    return current is not None and proposed is not None and proposed > current
+
+
+def _clamped(container: ContainerProposal, policies: list[Policy]) -> tuple[ContainerProposal, list[Verdict]]:
+    """The container within the intervals of all policies, and what each rule said of it."""
+    verdicts: list[Verdict] = []
+    fields: dict[str, int | None] = {}
+    for name in ("cpu_request_m", "memory_request_bytes", "cpu_limit_m", "memory_limit_bytes"):
+        current, value = getattr(container.current, name), getattr(container.proposed, name)
+        fields[name] = value
+        if value is None or value == current:
+            continue
+        is_cpu = name.startswith("cpu")
+        show = format_cpu if is_cpu else format_memory
+        allowed = Interval()
+        for policy in policies:
+            for rule, interval in _intervals(policy, name, current):
+                allowed = allowed & interval
+                clamped = interval.clamp(value)
+                if clamped != value:
+                    verdicts.append(
+                        Verdict(
+                            rule=rule,
+                            policy=policy.name,
+                            version=policy.version,
+                            outcome=Outcome.CLAMP,
+                            message=f"{container.name}: {name} {show(value)} -> {show(clamped)}",
+                            container=container.name,
+                            inputs={"before": str(value), "after": str(clamped), "current": str(current)},
+                        )
+                    )
+        if allowed.is_empty:
+            assert allowed.low is not None
+            assert allowed.high is not None
+            last = policies[-1]
+            verdicts.append(
+                Verdict(
+                    rule="intersection",
+                    policy=last.name,
+                    version=last.version,
+                    outcome=Outcome.DENY,
+                    message=f"{container.name}: {name}: the rules leave no value"
+                    f" (at least {show(allowed.low)}, at most {show(allowed.high)})",
+                    container=container.name,
+                )
+            )
+        else:
+            fields[name] = allowed.clamp(value)
+    _keep_request_below_limit(fields)
+    return container.model_copy(update={"proposed": Resources.model_validate(fields)}), verdicts
+
+
+def _keep_request_below_limit(fields: dict[str, int | None]) -> None:
+    """A request above its limit is refused by Kubernetes: where the clamps made one, the limit follows."""
+    for request, limit in (("cpu_request_m", "cpu_limit_m"), ("memory_request_bytes", "memory_limit_bytes")):
+        wanted, allowed = fields[request], fields[limit]
+        if wanted is not None and allowed is not None and wanted > allowed:
+            fields[limit] = wanted
+
+
+def _intervals(policy: Policy, field: str, current: int | None) -> Iterator[tuple[str, Interval]]:
+    rules = policy.rules
+    if current is not None and rules.max_step_down_percent is not None:
+        yield (
+            "max_step_down_percent",
+            Interval(low=ceil(current * (1 - rules.max_step_down_percent / 100))),
+        )
+    if current is not None and rules.max_step_up_percent is not None:
+        yield (
+            "max_step_up_percent",
+            Interval(high=floor(current * (1 + rules.max_step_up_percent / 100))),
+        )
+    is_cpu = field.startswith("cpu")
+    low = rules.cpu_floor if is_cpu else rules.memory_floor
+    high = rules.cpu_ceiling if is_cpu else rules.memory_ceiling
+    if low is not None:
+        yield ("cpu_floor" if is_cpu else "memory_floor", Interval(low=low))
+    # A ceiling binds what is requested; a limit above it is the workload's own burst.
+    if high is not None and "request" in field:
+        yield ("cpu_ceiling" if is_cpu else "memory_ceiling", Interval(high=high))
+
+
+def _saving_after(proposal: RecommendationCreated, containers: tuple[ContainerProposal, ...]) -> Money:
+    """The saving that the clamps leave: what they add to the requests, at the proposal's own rates."""
+    rates = proposal.rates
+    added = Decimal(0)
+    for before, after in zip(proposal.containers, containers, strict=True):
+        cpu = (after.proposed.cpu_request_m or 0) - (before.proposed.cpu_request_m or 0)
+        memory = (after.proposed.memory_request_bytes or 0) - (before.proposed.memory_request_bytes or 0)
+        added += Decimal(cpu) / 1000 * rates.core_hour.amount
+        added += Decimal(memory) / GIB * rates.gib_hour.amount
+    saving = proposal.monthly_saving
+    return Money.rounded(saving.amount - added * HOURS_PER_MONTH * proposal.replicas, saving.currency)

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.policy.judging import Judged, judge
+from shared.contracts.events import Outcome
+from shared.contracts.identity import Workload
+from shared.contracts.policy import DEFAULT_POLICY, Policy
+from tests.examples import MIB, container, created, resources
+
+
+def policy(name: str = "p", **rules: Any) -> Policy:
+    return Policy.model_validate({"name": name, "version": 3, "rules": rules})
+
+
+def outcome_of(judged: Judged, rule: str) -> Outcome:
+    return next(verdict.outcome for verdict in judged.verdicts if verdict.rule == rule)
+
+
+def test_a_proposal_that_no_rule_minds_is_allowed_unchanged() -> None:
+    proposal = created()
+    judged = judge(proposal, [policy(minimum_history_hours=24)])
+    assert judged.outcome is Outcome.ALLOW
+    assert judged.containers == proposal.containers
+    assert judged.monthly_saving == proposal.monthly_saving
+
+
+def test_the_verdict_names_policy_version_message_and_inputs() -> None:
+    verdict = judge(created(history_hours=12), [policy(minimum_history_hours=24)]).verdicts[0]
+    assert (verdict.policy, verdict.version, verdict.rule) == ("p", 3, "minimum_history_hours")
+    assert verdict.message == "12.0 h of history, 24 h wanted"
+    assert verdict.inputs == {"history_hours": "12.00", "minimum": "24.0"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "proposal", "expected"),
+    [
+        ({"pause": True}, created(), Outcome.DENY),
+        ({"protected_namespaces": ["sh*"]}, created(), Outcome.DENY),
+        ({"protected_namespaces": ["kube-*"]}, created(), Outcome.ALLOW),
+        ({"minimum_history_hours": 24}, created(history_hours=23), Outcome.DENY),
+        ({"minimum_history_hours": 24}, created(history_hours=24), Outcome.ALLOW),
+        ({"minimum_confidence": 0.5}, created(confidence=0.4), Outcome.DENY),
+        ({"minimum_confidence": 0.5}, created(confidence=0.5), Outcome.ALLOW),
+        ({"minimum_monthly_saving": {"amount": "5"}}, created(saving="4.99"), Outcome.DENY),
+        ({"minimum_monthly_saving": {"amount": "5"}}, created(saving="5"), Outcome.ALLOW),
+        ({"minimum_monthly_saving": {"amount": "5", "currency": "EUR"}}, created(), Outcome.DENY),
+        ({"approval_above_monthly_saving": {"amount": "39"}}, created(saving="40"), Outcome.REQUIRE_APPROVAL),
+        (
+            {"approval_above_monthly_saving": {"amount": "39"}},
+            created(saving="-40"),
+            Outcome.REQUIRE_APPROVAL,
+        ),
+        ({"approval_above_monthly_saving": {"amount": "40"}}, created(saving="40"), Outcome.ALLOW),
+        ({"approval_above_monthly_saving": {"amount": "1", "currency": "EUR"}}, created(), Outcome.DENY),
+    ],
+)
+def test_each_rule_that_judges_the_whole(rules: dict[str, Any], proposal: Any, expected: Outcome) -> None:
+    assert judge(proposal, [policy(**rules)]).outcome is expected
+
+
+def test_a_raise_is_not_denied_for_saving_nothing() -> None:
+    raised = container(current=resources(100, 256, 256), proposed=resources(100, 512, 512))
+    proposal = created(containers=(raised,), saving="-3")
+    assert judge(proposal, [policy(minimum_monthly_saving={"amount": "5"})]).outcome is Outcome.ALLOW
+
+
+def test_a_step_is_clamped_and_both_values_are_told() -> None:
+    big = container(current=resources(1000, 1024), proposed=resources(100, 100))
+    judged = judge(created(containers=(big,)), [policy(max_step_down_percent=50)])
+    assert judged.outcome is Outcome.CLAMP
+    assert judged.containers[0].proposed.cpu_request_m == 500
+    assert judged.containers[0].proposed.memory_request_bytes == 512 * MIB
+    assert judged.verdicts[0].inputs == {"before": "100", "after": "500", "current": "1000"}
+
+
+def test_a_clamp_takes_its_part_of_the_saving_back_at_the_proposals_rates() -> None:
+    big = container(current=resources(1000, 1024), proposed=resources(100, 1024))
+    judged = judge(created(containers=(big,), saving="100"), [policy(max_step_down_percent=50)])
+    expected = Decimal(100) - Decimal("0.4") * Decimal("0.031611") * 730 * 3
+    assert judged.monthly_saving.amount == expected.quantize(Decimal("0.01"))
+
+
+def test_floor_and_ceiling_hold() -> None:
+    tiny = container(current=resources(100, 64), proposed=resources(2, 4))
+    judged = judge(created(containers=(tiny,)), [policy(cpu_floor="10m", memory_floor="32Mi")])
+    assert judged.containers[0].proposed == resources(10, 32)
+    huge = container(current=resources(100, 64), proposed=resources(9000, 9000))
+    judged = judge(created(containers=(huge,)), [policy(cpu_ceiling="4", memory_ceiling="2Gi")])
+    assert judged.containers[0].proposed == resources(4000, 2048)
+
+
+def test_rules_that_leave_no_value_deny() -> None:
+    up = container(current=resources(100, 64), proposed=resources(400, 64))
+    judged = judge(
+        created(containers=(up,)), [policy("a", cpu_floor="300m"), policy("b", max_step_up_percent=100)]
+    )
+    assert judged.outcome is Outcome.DENY
+    assert "leave no value (at least 300m, at most 200m)" in judged.reason
+
+
+def test_the_most_restrictive_verdict_wins_and_all_are_kept() -> None:
+    judged = judge(
+        created(),
+        [policy("a", approval_above_monthly_saving={"amount": "1"}), policy("b", pause=True)],
+    )
+    assert judged.outcome is Outcome.DENY
+    assert outcome_of(judged, "approval_above_monthly_saving") is Outcome.REQUIRE_APPROVAL
+    assert judged.policies == {"a": 3, "b": 3}
+
+
+def test_a_policy_judges_only_where_it_applies() -> None:
+    elsewhere = Policy.model_validate(
+        {"name": "x", "version": 1, "namespaces": ["batch-*"], "rules": {"pause": True}}
+    )
+    assert judge(created(), [elsewhere]).outcome is Outcome.ALLOW
+
+
+def test_the_default_protects_the_control_plane() -> None:
+    dns = Workload(cluster="local", namespace="kube-system", kind="Deployment", name="coredns")
+    assert judge(created(dns), [DEFAULT_POLICY]).outcome is Outcome.DENY
+
+
+def test_a_request_is_never_left_above_its_limit() -> None:
+    pinched = container(current=resources(100, 1000, 1000), proposed=resources(100, 900, 300))
+    proposed = judge(created(containers=(pinched,)), [policy(memory_ceiling="800Mi")]).containers[0].proposed
+    assert proposed.memory_request_bytes == 800 * MIB
+    assert proposed.memory_limit_bytes == 800 * MIB
+
+
+@given(
+    current=st.integers(1, 64_000),
+    proposed=st.integers(1, 64_000),
+    down=st.floats(1, 100),
+    up=st.floats(1, 400),
+    floor=st.integers(1, 500),
+    ceiling=st.integers(500, 64_000),
+)
+def test_whatever_is_not_denied_lies_in_every_interval(
+    *, current: int, proposed: int, down: float, up: float, floor: int, ceiling: int
+) -> None:
+    one = container(current=resources(current, 64), proposed=resources(proposed, 64))
+    judged = judge(
+        created(containers=(one,)),
+        [policy(max_step_down_percent=down, max_step_up_percent=up, cpu_floor=floor, cpu_ceiling=ceiling)],
+    )
+    value = judged.containers[0].proposed.cpu_request_m
+    assert value is not None
+    if judged.outcome is Outcome.DENY or proposed == current:
+        return
+    assert current * (1 - down / 100) <= value <= current * (1 + up / 100)
+    assert floor <= value <= ceiling
