@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import flask
+from werkzeug.exceptions import HTTPException
 
 from shared.contracts.errors import (
     BadSetting,
@@ -101,7 +102,7 @@ class Stage(Generic[Wired]):
         app.add_url_rule("/health/liveness", "liveness", lambda: "alive", methods=["GET"])
         app.add_url_rule("/health/readiness", "readiness", self._ready, methods=["GET"])
         app.register_error_handler(KubeFinOpsError, self._refuse)
-        app.register_error_handler(400, lambda error: (str(error.description)[:900], 400))
+        app.register_error_handler(HTTPException, _plain)
 
     def _ready(self) -> str:
         if self._wired is None:
@@ -113,7 +114,16 @@ class Stage(Generic[Wired]):
         log.log(logging.WARNING if status < 500 else logging.ERROR, "%d: %s", status, error)
         # KafkaSource makes the body `knativeerrordata` and Kne- headers extensions of the dead letter.
         reason = type(error).__name__.lower()
-        return str(error), status, {"Kne-Reason": reason, "Kne-Stage": self.name}
+        return (
+            str(error),
+            status,
+            {"Content-Type": "text/plain", "Kne-Reason": reason, "Kne-Stage": self.name},
+        )
+
+
+def _plain(error: HTTPException) -> tuple[str, int, dict[str, str]]:
+    """Text for people, not a page: it becomes the first 1,024 bytes of `knativeerrordata`."""
+    return (error.description or error.name)[:900], error.code or 500, {"Content-Type": "text/plain"}
 
 
 def _status(error: KubeFinOpsError) -> int:

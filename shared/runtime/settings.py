@@ -7,6 +7,7 @@ model with the variables' names as aliases is all that is needed here.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
@@ -19,6 +20,17 @@ def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")) or len(value.split("//", 1)[1]) == 0:
         raise ValueError("must be an address that begins with http:// or https://")
     return value.rstrip("/")
+
+
+def _fits(pattern: str, words: str) -> AfterValidator:
+    """A text that matches the whole pattern; `words` say to a person what is expected."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{value!r} is not {words}")
+        return value
+
+    return AfterValidator(check)
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
@@ -60,10 +72,11 @@ class Settings(BaseModel):
 
 
 class KafkaSettings(Settings):
-    kafka: str = Field(
+    kafka: Annotated[
+        str, _fits(r"[^\s,:]+:\d+(,[^\s,:]+:\d+)*", "host:port, or several separated by commas")
+    ] = Field(
         "localhost:9092",
         alias="KAFKA_BOOTSTRAP_SERVERS",
-        pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$",
         description="Kafka brokers, host:port, separated by commas",
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -82,9 +95,9 @@ class MongoSettings(Settings):
     mongodb: SecretStr = Field(
         SecretStr("mongodb://localhost:27017"), alias="MONGODB_URI", description="MongoDB's address"
     )
-    mongodb_database: str = Field(
-        "kubefinops", alias="MONGODB_DATABASE", pattern=r"^[A-Za-z0-9_-]{1,38}$", description="its database"
-    )
+    mongodb_database: Annotated[
+        str, _fits(r"[A-Za-z0-9_-]{1,38}", "a database's name: letters, digits, - and _, at most 38")
+    ] = Field("kubefinops", alias="MONGODB_DATABASE", description="its database")
 
 
 class ObjectStoreSettings(Settings):
@@ -95,10 +108,11 @@ class ObjectStoreSettings(Settings):
     s3_secret_key: SecretStr = Field(
         SecretStr("minioadmin"), alias="S3_SECRET_KEY", description="its secret key"
     )
-    s3_bucket: str = Field(
+    s3_bucket: Annotated[
+        str, _fits(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "a bucket's name: 3 to 63 of a-z, 0-9, . and -")
+    ] = Field(
         "kubefinops",
         alias="S3_BUCKET",
-        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
         description="the bucket (with object lock) of reports and audit records",
     )
     s3_region: str = Field("us-east-1", alias="S3_REGION", description="the bucket's region")

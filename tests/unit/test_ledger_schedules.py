@@ -237,7 +237,7 @@ def test_a_crash_at_any_step_of_any_schedule_changes_nothing(create: bool) -> No
     crashed = 0
     for step in range(deepest):
         for after in (False, True):
-            # The two deliveries are alike: every schedule with a crash of the first is also one of the second.
+            # The two are alike: every schedule with a crash of the first is also one of the second.
             for scheduler in schedules(create, (0, step, after)):
                 crashed += scheduler.steps[0] > step
     assert crashed > 50

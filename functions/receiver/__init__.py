@@ -1,0 +1,1 @@
+"""Takes HTTP from outside Kafka: ticks and webhooks become requests to look."""

@@ -1,0 +1,73 @@
+"""receiver. In: ticks, GitHub's and Argo CD's webhooks. Out: scan.requested, reconcile.requested."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import flask
+import functions_framework
+from pydantic import Field, SecretStr
+
+from shared.runtime.function import Stage
+from shared.runtime.settings import KafkaSettings
+
+if TYPE_CHECKING:
+    from cloudevents.http import CloudEvent
+
+    from functions.receiver.handler import ReceiverHandler
+    from shared.runtime.world import World
+
+
+class ReceiverSettings(KafkaSettings):
+    """What receiver reads from its environment."""
+
+    github_secret: SecretStr = Field(
+        SecretStr(""),
+        alias="GITHUB_WEBHOOK_SECRET",
+        description="secret of GitHub's webhook; without it every one is refused",
+    )
+    argocd_token: SecretStr = Field(
+        SecretStr(""),
+        alias="ARGOCD_WEBHOOK_TOKEN",
+        description="bearer token of Argo CD's notifications; without it every one is refused",
+    )
+    tick_seconds: int = Field(
+        60,
+        alias="KUBEFINOPS_TICK_SECONDS",
+        ge=1,
+        description="ticks of one schedule within so many seconds are one and the same",
+    )
+
+
+def wire(world: World) -> ReceiverHandler:
+    from functions.receiver.handler import ReceiverHandler
+
+    settings = world.settings
+    assert isinstance(settings, ReceiverSettings)
+    return ReceiverHandler(
+        world.publisher,
+        cluster=settings.cluster,
+        tick_seconds=settings.tick_seconds,
+        github_secret=settings.github_secret.get_secret_value(),
+        argocd_token=settings.argocd_token.get_secret_value(),
+    )
+
+
+STAGE = Stage("receiver", ReceiverSettings, wire)
+
+
+@functions_framework.cloud_event
+def receiver(received: CloudEvent) -> None:
+    STAGE.handler().tick(received.get_attributes(), received.get_data())
+
+
+def github() -> str:
+    return STAGE.handler().github(dict(flask.request.headers), flask.request.get_data())
+
+
+def argocd() -> str:
+    return STAGE.handler().argocd(dict(flask.request.headers), flask.request.get_data())
+
+
+flask.current_app.add_url_rule("/webhooks/github", view_func=github, methods=["POST"])
+flask.current_app.add_url_rule("/webhooks/argocd", view_func=argocd, methods=["POST"])

@@ -1,0 +1,1 @@
+"""`kubefinops`: thin verbs over the rooms beside it."""
