@@ -41,7 +41,7 @@ class Profile(_Part):
 
     cpu_cores: float = Field(ge=0)
     memory_bytes: int = Field(ge=0)
-    days: float = Field(default=8.0, gt=0)
+    days: float = Field(default=7.5, gt=0)
     daily: float = Field(default=0.0, ge=0, le=1)
     weekend: float = Field(default=0.0, ge=0, le=1)
     noise: float = Field(default=0.05, ge=0, le=1)
@@ -98,7 +98,7 @@ class Scenario(_Part):
     """Everything the stand-ins start from.
 
     `now` (Unix seconds) is where the history ends and live time begins. `objects` are what the cluster runs
-    at `now`: plain Kubernetes manifests, namespaces first or not. `applications` are Argo CD Application objects
+    at `now`: plain Kubernetes manifests, in any order. `applications` are Argo CD Application objects
     (`argoproj.io/v1alpha1`) as `kubectl get -o json` would print them, without status.
     """
 

@@ -1,0 +1,398 @@
+"""What a kubelet's cAdvisor and kube-state-metrics say of the cluster, in Prometheus' text format.
+
+Names and labels are those of cAdvisor as the kubelet serves it (`/metrics/cadvisor`, cgroupfs paths, with
+the series of the pod's own control group under `container=""` and of its sandbox under `container="POD"`)
+and of kube-state-metrics v2 without label allow lists.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from infra.standins.cluster.container import Container
+from infra.standins.cluster.kinds import Object
+from infra.standins.cluster.names import container_id, unix
+from infra.standins.cluster.pods import Pod, qos_class
+from shared.contracts.quantities import parse_quantity
+
+if TYPE_CHECKING:
+    from infra.standins.cluster.cluster import Cluster
+
+CADVISOR_JOB, STATE_JOB = "kubelet", "kube-state-metrics"
+INSTANCE = "cluster"  # the same for history and scrapes, whatever port the process has
+
+CPU = "container_cpu_usage_seconds_total"
+MEMORY = "container_memory_working_set_bytes"
+PERIODS = "container_cpu_cfs_periods_total"
+THROTTLED = "container_cpu_cfs_throttled_periods_total"
+THROTTLED_SECONDS = "container_cpu_cfs_throttled_seconds_total"
+RESTARTS = "kube_pod_container_status_restarts_total"
+LAST_REASON = "kube_pod_container_status_last_terminated_reason"
+
+_PAUSE_IMAGE = "registry.k8s.io/pause:3.9"
+_PAUSE_BYTES = 256 * 1024
+_PHASES = ("Pending", "Succeeded", "Failed", "Unknown", "Running")
+_UNITS = {"cpu": "core", "memory": "byte"}
+
+
+class Row(NamedTuple):
+    """One sample: `labels` is the text between the braces."""
+
+    name: str
+    labels: str
+    value: float
+
+
+def scrape_configs(address: str, interval: str = "5s") -> list[dict[str, Any]]:
+    """Prometheus' `scrape_configs` for the process at `address` (host:port).
+
+    They give scraped samples the same `job` and `instance` as the history, so that both are the same series.
+    """
+    paths = {CADVISOR_JOB: "/metrics/cadvisor", STATE_JOB: "/metrics/kube-state-metrics"}
+    return [
+        {
+            "job_name": job,
+            "metrics_path": path,
+            "scrape_interval": interval,
+            "scrape_timeout": interval,
+            "static_configs": [{"targets": [address]}],
+            "relabel_configs": [{"target_label": "instance", "replacement": INSTANCE}],
+        }
+        for job, path in paths.items()
+    ]
+
+
+def labels(**values: str) -> str:
+    """Label pairs as the text format writes them, in the order of their names."""
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(values.items()))
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+# --- cAdvisor
+
+
+def container_labels(pod: Pod, container: Container, restarts: int) -> str:
+    name = container_id(pod.uid, container.name, restarts)
+    return labels(
+        container=container.name,
+        id=f"{_cgroup(pod)}/{name}",
+        image=container.image,
+        name=name,
+        namespace=pod.namespace,
+        pod=pod.name,
+    )
+
+
+def pod_labels(pod: Pod) -> str:
+    """Of the pod's own control group, which has the sum of its containers."""
+    return labels(container="", id=_cgroup(pod), image="", name="", namespace=pod.namespace, pod=pod.name)
+
+
+def sandbox_labels(pod: Pod) -> str:
+    name = container_id(pod.uid, "POD", 0)
+    return labels(
+        container="POD",
+        id=f"{_cgroup(pod)}/{name}",
+        image=_PAUSE_IMAGE,
+        name=name,
+        namespace=pod.namespace,
+        pod=pod.name,
+    )
+
+
+def _cgroup(pod: Pod) -> str:
+    qos = qos_class(pod.spec).lower()
+    return f"/kubepods/pod{pod.uid}" if qos == "guaranteed" else f"/kubepods/{qos}/pod{pod.uid}"
+
+
+def total_cpu(text: str) -> str:
+    """The labels of the CPU counter: the kubelet's is the total over all CPUs."""
+    return f'{text},cpu="total"'
+
+
+def cadvisor(cluster: Cluster) -> Iterator[Row]:
+    for pod in sorted(cluster.pods.values(), key=lambda each: (each.namespace, each.name)):
+        if pod.phase(cluster.now) == "Running":
+            yield from _pod_usage(pod)
+
+
+def _pod_usage(pod: Pod) -> Iterator[Row]:
+    running = [each for each in pod.containers if each.running]
+    for each in running:
+        text = container_labels(pod, each, each.restarts)
+        yield Row(CPU, total_cpu(text), each.cpu_seconds)
+        if not math.isnan(each.working_set):
+            yield Row(MEMORY, text, each.working_set)
+        if each.cpu_limit is not None:
+            yield Row(PERIODS, text, float(int(each.periods)))
+            yield Row(THROTTLED, text, float(int(each.throttled_periods)))
+            yield Row(THROTTLED_SECONDS, text, each.throttled_seconds)
+    used = [each.working_set for each in running if not math.isnan(each.working_set)]
+    yield Row(CPU, total_cpu(pod_labels(pod)), sum(each.cpu_seconds for each in running))
+    yield Row(MEMORY, pod_labels(pod), sum(used) + _PAUSE_BYTES)
+    yield Row(CPU, total_cpu(sandbox_labels(pod)), 0.02)
+    yield Row(MEMORY, sandbox_labels(pod), _PAUSE_BYTES)
+
+
+# --- kube-state-metrics
+
+
+def owner_rows(pod: Pod) -> Iterator[Row]:
+    """Who owns the pod, and for a ReplicaSet the Deployment is told by `replica_set_owner`."""
+    yield Row(
+        "kube_pod_owner",
+        labels(
+            namespace=pod.namespace,
+            pod=pod.name,
+            uid=pod.uid,
+            owner_kind=pod.owner.kind,
+            owner_name=pod.owner.name,
+            owner_is_controller="true",
+        ),
+        1,
+    )
+
+
+def replica_set_owner(namespace: str, name: str, deployment: str) -> Row:
+    text = labels(
+        namespace=namespace,
+        replicaset=name,
+        owner_kind="Deployment",
+        owner_name=deployment,
+        owner_is_controller="true",
+    )
+    return Row("kube_replicaset_owner", text, 1)
+
+
+def resource_rows(pod: Pod) -> Iterator[Row]:
+    """Requests and limits of the pod's containers, in cores and bytes."""
+    for each in pod.spec.get("containers", []):
+        for block in ("requests", "limits"):
+            for resource, value in sorted(((each.get("resources") or {}).get(block) or {}).items()):
+                text = labels(
+                    namespace=pod.namespace,
+                    pod=pod.name,
+                    uid=pod.uid,
+                    container=each["name"],
+                    node=pod.node,
+                    resource=resource,
+                    unit=_UNITS.get(resource, "integer"),
+                )
+                yield Row(f"kube_pod_container_resource_{block}", text, float(parse_quantity(value)))
+
+
+def container_text(pod: Pod, container: str) -> dict[str, str]:
+    return {"namespace": pod.namespace, "pod": pod.name, "uid": pod.uid, "container": container}
+
+
+def pod_rows(pod: Pod, now: float) -> Iterator[Row]:
+    """All that is told of one pod except owners, requests and limits."""
+    base = {"namespace": pod.namespace, "pod": pod.name, "uid": pod.uid}
+    phase = pod.phase(now)
+    for each in _PHASES:
+        yield Row("kube_pod_status_phase", labels(**base, phase=each), float(each == phase))
+    yield Row("kube_pod_created", labels(**base), float(int(pod.created)))
+    ready = pod.ready(now)
+    for condition, value in (("true", ready), ("false", not ready), ("unknown", False)):
+        yield Row("kube_pod_status_ready", labels(**base, condition=condition), float(value))
+    info = labels(
+        **base,
+        created_by_kind=pod.owner.kind,
+        created_by_name=pod.owner.name,
+        host_network="false",
+        node=pod.node,
+        pod_ip="",
+        host_ip="",
+        priority_class="",
+    )
+    yield Row("kube_pod_info", info, 1)
+    for container in pod.containers if pod.node else []:
+        here = container_text(pod, container.name)
+        identity = f"containerd://{container_id(pod.uid, container.name, container.restarts)}"
+        image = container.image
+        yield Row(
+            "kube_pod_container_info",
+            labels(**here, container_id=identity, image=image, image_id="", image_spec=image),
+            1,
+        )
+        yield Row(RESTARTS, labels(**here), container.restarts)
+        if container.oom_killed:
+            yield Row(LAST_REASON, labels(**here, reason="OOMKilled"), 1)
+        if container.waiting_reason:
+            text = labels(**here, reason=container.waiting_reason)
+            yield Row("kube_pod_container_status_waiting_reason", text, 1)
+        up = container.running and phase == "Running"
+        yield Row("kube_pod_container_status_running", labels(**here), float(up))
+        is_ready = pod.container_ready(container, now) and phase == "Running"
+        yield Row("kube_pod_container_status_ready", labels(**here), float(is_ready))
+
+
+def state(cluster: Cluster) -> Iterator[Row]:
+    for pod in sorted(cluster.pods.values(), key=lambda each: (each.namespace, each.name)):
+        yield from owner_rows(pod)
+        yield from resource_rows(pod)
+        yield from pod_rows(pod, cluster.now)
+    for _, each in sorted(cluster.replica_sets.items()):
+        yield replica_set_owner(each.namespace, each.name, each.owner.name)
+        here = labels(namespace=each.namespace, replicaset=each.name)
+        yield Row("kube_replicaset_spec_replicas", here, each.wanted)
+    yield from object_rows(cluster)
+
+
+def object_rows(cluster: Cluster) -> Iterator[Row]:
+    """What is told of objects other than pods and ReplicaSets."""
+    yield from _nodes(cluster)
+    for namespace in cluster.objects("Namespace"):
+        text = labels(namespace=namespace["metadata"]["name"], phase="Active")
+        yield Row("kube_namespace_status_phase", text, 1)
+    for kind, label, fields in _COUNTED:
+        for body in cluster.objects(kind):
+            here = labels(**{"namespace": body["metadata"]["namespace"], label: body["metadata"]["name"]})
+            yield Row(f"kube_{label}_created", here, unix(body["metadata"]["creationTimestamp"]))
+            yield Row(f"kube_{label}_metadata_generation", here, body["metadata"]["generation"])
+            for part, name, metric in fields:
+                yield Row(metric, here, float(body.get(part, {}).get(name, 0)))
+    for job in cluster.objects("Job"):
+        owner = next(iter(job["metadata"].get("ownerReferences", [])), None)
+        text = labels(
+            namespace=job["metadata"]["namespace"],
+            job_name=job["metadata"]["name"],
+            owner_kind=owner["kind"] if owner else "",
+            owner_name=owner["name"] if owner else "",
+            owner_is_controller="true" if owner else "",
+        )
+        yield Row("kube_job_owner", text, 1)
+    yield from _autoscalers(cluster)
+    yield from _limit_ranges(cluster)
+    yield from _quotas(cluster)
+
+
+_COUNTED: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "Deployment",
+        "deployment",
+        (
+            ("spec", "replicas", "kube_deployment_spec_replicas"),
+            ("status", "replicas", "kube_deployment_status_replicas"),
+            ("status", "availableReplicas", "kube_deployment_status_replicas_available"),
+            ("status", "updatedReplicas", "kube_deployment_status_replicas_updated"),
+            ("status", "observedGeneration", "kube_deployment_status_observed_generation"),
+        ),
+    ),
+    (
+        "StatefulSet",
+        "statefulset",
+        (
+            ("spec", "replicas", "kube_statefulset_replicas"),
+            ("status", "replicas", "kube_statefulset_status_replicas"),
+            ("status", "readyReplicas", "kube_statefulset_status_replicas_ready"),
+            ("status", "updatedReplicas", "kube_statefulset_status_replicas_updated"),
+        ),
+    ),
+    (
+        "DaemonSet",
+        "daemonset",
+        (
+            ("status", "desiredNumberScheduled", "kube_daemonset_status_desired_number_scheduled"),
+            ("status", "numberReady", "kube_daemonset_status_number_ready"),
+            ("status", "updatedNumberScheduled", "kube_daemonset_status_updated_number_scheduled"),
+        ),
+    ),
+)
+
+
+def _nodes(cluster: Cluster) -> Iterator[Row]:
+    for node in cluster.nodes.values():
+        yield Row("kube_node_info", labels(node=node.name, kubelet_version="v1.33.0"), 1)
+        amounts = (
+            ("cpu", "core", node.cpu),
+            ("memory", "byte", float(node.memory_bytes)),
+            ("pods", "integer", float(node.pods)),
+        )
+        for metric in ("kube_node_status_allocatable", "kube_node_status_capacity"):
+            for resource, unit, value in amounts:
+                yield Row(metric, labels(node=node.name, resource=resource, unit=unit), value)
+
+
+def _autoscalers(cluster: Cluster) -> Iterator[Row]:
+    for body in cluster.objects("HorizontalPodAutoscaler"):
+        spec, metadata = body["spec"], body["metadata"]
+        base = {"namespace": metadata["namespace"], "horizontalpodautoscaler": metadata["name"]}
+        target = spec["scaleTargetRef"]
+        text = labels(
+            **base,
+            scaletargetref_api_version=target.get("apiVersion", ""),
+            scaletargetref_kind=target["kind"],
+            scaletargetref_name=target["name"],
+        )
+        yield Row("kube_horizontalpodautoscaler_info", text, 1)
+        here = labels(**base)
+        yield Row("kube_horizontalpodautoscaler_spec_min_replicas", here, spec["minReplicas"])
+        yield Row("kube_horizontalpodautoscaler_spec_max_replicas", here, spec["maxReplicas"])
+        status = body.get("status", {})
+        current, desired = status.get("currentReplicas", 0), status.get("desiredReplicas", 0)
+        yield Row("kube_horizontalpodautoscaler_status_current_replicas", here, current)
+        yield Row("kube_horizontalpodautoscaler_status_desired_replicas", here, desired)
+        for name, kind, value in _targets(spec.get("metrics") or []):
+            text = labels(**base, metric_name=name, metric_target_type=kind)
+            yield Row("kube_horizontalpodautoscaler_spec_target_metric", text, value)
+
+
+def _targets(metrics: Iterable[Object]) -> Iterator[tuple[str, str, float]]:
+    for metric in metrics:
+        kind = metric.get("type", "")
+        source = metric.get(kind[:1].lower() + kind[1:]) or {}
+        name = source.get("name") or (source.get("metric") or {}).get("name", "")
+        target = source.get("target") or {}
+        for field, label in (("value", "value"), ("averageValue", "average")):
+            if field in target:
+                yield name, label, float(parse_quantity(target[field]))
+        if "averageUtilization" in target:
+            yield name, "utilization", float(target["averageUtilization"])
+
+
+def _limit_ranges(cluster: Cluster) -> Iterator[Row]:
+    for body in cluster.objects("LimitRange"):
+        metadata = body["metadata"]
+        for item in body["spec"].get("limits") or []:
+            for constraint in ("min", "max", "default", "defaultRequest", "maxLimitRequestRatio"):
+                for resource, value in sorted((item.get(constraint) or {}).items()):
+                    text = labels(
+                        namespace=metadata["namespace"],
+                        limitrange=metadata["name"],
+                        resource=resource,
+                        type=item.get("type", ""),
+                        constraint=constraint,
+                    )
+                    yield Row("kube_limitrange", text, float(parse_quantity(value)))
+
+
+def _quotas(cluster: Cluster) -> Iterator[Row]:
+    for body in cluster.objects("ResourceQuota"):
+        metadata = body["metadata"]
+        for kind in ("hard", "used"):
+            for resource, value in sorted((body.get("status", {}).get(kind) or {}).items()):
+                text = labels(
+                    namespace=metadata["namespace"],
+                    resourcequota=metadata["name"],
+                    resource=resource,
+                    type=kind,
+                )
+                yield Row("kube_resourcequota", text, float(parse_quantity(value)))
+
+
+def exposition(rows: Iterable[Row]) -> str:
+    """Prometheus' text format, each family's samples together under its type."""
+    families: dict[str, list[Row]] = {}
+    for row in rows:
+        families.setdefault(row.name, []).append(row)
+    lines = []
+    for name, members in families.items():
+        lines.append(f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}")
+        lines += [f"{row.name}{{{row.labels}}} {row.value!r}" for row in members]
+    return "\n".join([*lines, ""])
