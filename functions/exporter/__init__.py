@@ -1,0 +1,1 @@
+"""Shows what MongoDB holds as Prometheus metrics."""
