@@ -181,7 +181,7 @@ class Process:
             if (result := condition()) is not None:
                 return result
             if ended:
-                raise StartError(f"{self.name} ended with status {self.returncode}{self._last_lines()}")
+                raise StartError(f"{self.name} ended with status {self.kill()}{self._last_lines()}")
             if time.monotonic() > deadline:
                 raise StartError(
                     f"{self.name} is not ready after {within:g} s: {missing}{self._last_lines()}"

@@ -1,0 +1,39 @@
+"""The port that a server takes on the loopback interface."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+__all__ = ["LOOPBACK", "take_port"]
+
+LOOPBACK = "127.0.0.1"
+
+
+def take_port(usual: int, product: str) -> tuple[int, str | None]:
+    """Return `usual` if it is free, else a free port with the line that says so; 0 asks for any free port."""
+    if usual == 0:
+        return _free_port(), None
+    if _is_free(usual):
+        return usual, None
+    port = _free_port()
+    return port, f"port {usual} is in use: {product} listens on {LOOPBACK}:{port} instead"
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As servers do: connections of an earlier run that still time out do not make a port used.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])

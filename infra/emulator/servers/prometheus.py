@@ -1,0 +1,166 @@
+"""Prometheus for one machine: the one on PATH, else the one that set-up fetched, on disk."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from infra.emulator.servers.errors import SetupError, StartError, UnreachableError
+from infra.emulator.servers.given import GivenServer, ask, without_password
+from infra.emulator.servers.ports import LOOPBACK, take_port
+from infra.emulator.servers.process import Process
+from infra.emulator.servers.server import Address, Server
+from infra.emulator.servers.tools import PROMETHEUS, SETUP
+
+__all__ = ["EmbeddedPrometheus", "ScrapeJob", "prometheus_server"]
+
+VARIABLE = "PROMETHEUS_URL"
+
+
+@dataclass(frozen=True)
+class ScrapeJob:
+    """What Prometheus asks for metrics: `targets` are host:port, `interval` is in seconds."""
+
+    name: str
+    targets: Sequence[str]
+    path: str = "/metrics"
+    interval: float = 2.0
+
+    def configuration(self) -> dict[str, Any]:
+        interval = f"{round(self.interval * 1000)}ms"
+        return {
+            "job_name": self.name,
+            "metrics_path": self.path,
+            "scrape_interval": interval,
+            "scrape_timeout": interval,
+            "honor_labels": True,  # kube-state-metrics' and cAdvisor's own labels are the ones we read
+            "static_configs": [{"targets": list(self.targets)}],
+        }
+
+
+def prometheus_server(
+    environ: Mapping[str, str],
+    data: Path,
+    logs: Path,
+    jobs: Sequence[ScrapeJob] = (),
+    openmetrics: Path | None = None,
+    *,
+    port: int = 9090,
+) -> Server:
+    """The server that `environ` names, else the embedded one on `port`, or on another if that is taken.
+
+    A given server gets neither `jobs` nor the history in `openmetrics`.
+    """
+    if url := environ.get(VARIABLE):
+        return GivenServer("prometheus", without_password(url), {VARIABLE: url}, lambda: _ask_version(url))
+    return EmbeddedPrometheus(data, logs, jobs, openmetrics, port=port)
+
+
+class EmbeddedPrometheus:
+    """Prometheus in its own process, with its blocks under `data`.
+
+    `openmetrics` is a history in time order that ends with `# EOF`; it is read before the first start.
+    """
+
+    name = "prometheus"
+    kind: Literal["embedded"] = "embedded"
+
+    def __init__(
+        self,
+        data: Path,
+        logs: Path,
+        jobs: Sequence[ScrapeJob] = (),
+        openmetrics: Path | None = None,
+        *,
+        port: int = 9090,
+    ) -> None:
+        self._port, self.notice = take_port(port, "Prometheus")
+        self.address = Address(f"http://{LOOPBACK}:{self._port}")
+        self.version = "unknown"
+        self._data = data
+        self._log = logs / "prometheus.log"
+        self._jobs = tuple(jobs)
+        self._openmetrics = openmetrics
+        self._process: Process | None = None
+
+    def start(self) -> Address:
+        program = _program("prometheus")
+        blocks = self._data / "blocks"
+        if self._openmetrics is not None and not blocks.exists():
+            self._backfill(self._openmetrics, blocks)
+        blocks.mkdir(parents=True, exist_ok=True)
+        configuration = self._data / "prometheus.yml"
+        configuration.write_text(yaml.safe_dump(self._configuration(), sort_keys=False))
+        command = [
+            str(program),
+            f"--config.file={configuration}",
+            f"--storage.tsdb.path={blocks}",
+            "--storage.tsdb.retention.time=10y",  # the default of 15 days would delete a longer history
+            f"--web.listen-address={LOOPBACK}:{self._port}",
+        ]
+        assets = PROMETHEUS / "usr" / "share" / "prometheus" / "web"
+        if program.is_relative_to(PROMETHEUS):
+            command.append(f"--web.local-assets={assets}")  # Debian's own flag; it is not unpacked in /usr
+        self._process = Process.start(command, {}, self._log, cwd=self._data)
+        self._process.wait_http(f"{self.address}/-/ready", within=30)
+        self.version = _ask_version(self.address)
+        return self.address
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.stop()
+
+    def environment(self) -> dict[str, str]:
+        return {VARIABLE: self.address}
+
+    def _configuration(self) -> dict[str, Any]:
+        return {
+            "scrape_configs": [job.configuration() for job in self._jobs],
+            # A history that ends in the next minutes would otherwise refuse the scrapes until then.
+            "storage": {"tsdb": {"out_of_order_time_window": "6h"}},
+        }
+
+    def _backfill(self, openmetrics: Path, blocks: Path) -> None:
+        unfinished = blocks.with_name("blocks.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        done = subprocess.run(
+            [
+                *(_program("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet"),
+                # Hidden flag: blocks of 2 hours, the default, would read the file once for each of them.
+                *("--max-block-duration=500h", openmetrics, unfinished),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise StartError(f"promtool cannot read the history {openmetrics}: {done.stderr.strip()}")
+        unfinished.rename(blocks)
+
+
+def _program(name: str) -> Path:
+    found = shutil.which(name) or shutil.which(name, path=str(PROMETHEUS / "usr" / "bin"))
+    if found is None:
+        raise SetupError(f"{name} is not on PATH: {SETUP}, or set {VARIABLE}")
+    return Path(found)
+
+
+def _ask_version(url: str) -> str:
+    """Ask for the build's version; what only speaks the query API (a proxy, a store) has none to tell."""
+    answer = ask(VARIABLE, "Prometheus", url, "/api/v1/query?query=vector(1)")
+    if not answer.ok:
+        raise UnreachableError(
+            f"{VARIABLE}: {without_password(url)} answers a query with status {answer.status_code}"
+        )
+    build = ask(VARIABLE, "Prometheus", url, "/api/v1/status/buildinfo")
+    try:
+        return f"Prometheus {build.json()['data']['version']}"
+    except (ValueError, KeyError, TypeError):
+        return "unknown"
