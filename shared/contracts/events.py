@@ -224,6 +224,9 @@ class FailureReason(StrEnum):
     EXPIRED = "expired"
     REFUSED = "refused"
     NOT_LOCATED = "not_located"
+    MANAGED_ELSEWHERE = "managed_elsewhere"
+    ALREADY_IN_GIT = "already_in_git"
+    EDITED_BY_PERSON = "edited_by_person"
 
 
 class ChangeFailed(Payload):

@@ -93,8 +93,13 @@ class World:
     def git_host(self) -> GitHost:
         from shared.adapters.github import GitHubHost
 
-        assert isinstance(self.settings, GitHostSettings)
-        return GitHubHost(self.settings.github, self.settings.github_token.get_secret_value())
+        settings = self.settings
+        assert isinstance(settings, GitHostSettings)
+        return GitHubHost(
+            settings.github,
+            settings.github_token.get_secret_value(),
+            write_pause=settings.github_write_pause,
+        )
 
     @cached_property
     def argocd(self) -> ArgoCD:
