@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -42,14 +43,16 @@ def read_policies(path: Path) -> list[Policy]:
         raise BadSetting(f"{path}: {error}") from None
 
 
-def migrate(policies: Path | None) -> int:
+def migrate(policies: Path | None, environment: Mapping[str, str] | None = None) -> int:
     """Creates what is missing and says what it did; returns the exit code.
+
+    `environment` holds the settings; default: the process's own.
 
     Raises:
         BadSetting: a setting or the policies' file is wrong.
         Temporary: Kafka, MongoDB or the object store cannot be reached.
     """
-    settings = MigrateSettings.read()
+    settings = MigrateSettings.read(environment)
     wanted = read_policies(policies) if policies else []
     kafka = client_configuration(
         settings.kafka,

@@ -1,0 +1,144 @@
+"""What a person sees of a run: lines as it goes on, and a table by workload at its end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from infra.emulator.watcher import Seen
+from shared.contracts.quantities import format_cpu, format_memory
+from shared.contracts.topics import PRODUCT_TOPICS, Topic
+
+WORDS = {
+    Topic.RECOMMENDATION_CREATED: "proposed",
+    Topic.RECOMMENDATION_APPROVED: "approved by policy",
+    Topic.POLICY_VIOLATED: "refused by policy",
+    Topic.GITOPS_PR_CREATED: "pull request open",
+    Topic.CHANGE_APPLIED: "applied",
+    Topic.CHANGE_FAILED: "failed",
+}
+STYLES = {"applied": "green", "failed": "red", "violated": "yellow", "pr_open": "cyan", "skipped": "dim"}
+
+
+class Progress:
+    """The stages, live: a growing table on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._seen: set[str] = set()
+        self._last = ""
+        self._began = time.monotonic()
+        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8, transient=True)
+
+    def start(self) -> None:
+        self._began = time.monotonic()
+        if self._console.is_terminal:
+            self._live.start()
+
+    def stop(self) -> None:
+        if self._live.is_started:
+            self._live.stop()
+
+    def saw(self, seen: Seen) -> None:
+        """Called for every record of every topic, from the watcher's thread."""
+        with self._lock:
+            if f"{seen.topic} {seen.event_id}" in self._seen:
+                return
+            self._seen.add(f"{seen.topic} {seen.event_id}")
+            self._counts[seen.topic] += 1
+            self._last = seen.subject
+        if not self._console.is_terminal:
+            line = _line(seen)
+            if line:
+                self._console.print(f"{time.monotonic() - self._began:6.1f} s  {line}", highlight=False)
+
+    def _table(self) -> RenderableType:
+        with self._lock:
+            table = Table(title=f"{time.monotonic() - self._began:.1f} s", title_justify="left")
+            for topic in PRODUCT_TOPICS:
+                table.add_column(topic.value, justify="right")
+            table.add_row(*(str(self._counts[topic]) for topic in PRODUCT_TOPICS))
+            table.caption = self._last
+            return table
+
+
+def _line(seen: Seen) -> str | None:
+    if seen.topic.endswith(".dlq"):
+        return f"dead letter on {seen.topic}: {seen.headers.get('ce_knativeerrorcode', '')}"
+    data = seen.data()
+    if seen.topic == Topic.SCAN_REQUESTED:
+        shard = data.get("shard")
+        return f"scan: shard {shard['index'] + 1} of {shard['of']}" if shard else "scan requested"
+    if seen.topic == Topic.RECONCILE_REQUESTED:
+        return None
+    detail = {
+        Topic.GITOPS_PR_CREATED: data.get("url"),
+        Topic.CHANGE_FAILED: data.get("message"),
+        Topic.POLICY_VIOLATED: data.get("reason"),
+    }.get(Topic(seen.topic))
+    return f"{seen.subject}: {WORDS[Topic(seen.topic)]}" + (f" ({detail})" if detail else "")
+
+
+def show(summary: dict[str, Any], console: Console) -> None:
+    """The table by workload, totals, and where to look."""
+    table = Table(title="What the run came to", title_justify="left")
+    for column in ("workload", "container", "CPU request", "memory request", "memory limit"):
+        table.add_column(column, overflow="fold")
+    table.add_column("saves a month", justify="right")
+    for column in ("verdict", "pull request", "result"):
+        table.add_column(column, overflow="fold")
+    for row in summary["workloads"]:
+        containers = row["containers"] or [None]
+        for index, container in enumerate(containers):
+            first = index == 0
+            result = Text(row["state"].replace("_", " "), style=STYLES.get(row["state"], ""))
+            if row["reason"]:
+                result.append(f": {row['reason']}")
+            number = row["pull_request"].rpartition("/")[2]
+            table.add_row(
+                f"{row['namespace']}/{row['name']}" if first else "",
+                container["name"] if container else "",
+                _change(container, "cpu_request_m", format_cpu),
+                _change(container, "memory_request_bytes", format_memory),
+                _change(container, "memory_limit_bytes", format_memory),
+                row["monthly_saving"] if first and row["containers"] else "",
+                row["verdict"].replace("_", " ") if first else "",
+                f"#{number}" if first and number else "",
+                result if first else "",
+            )
+    console.print(table)
+    totals, topics = summary["totals"], summary["topics"]
+    states = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in totals["states"].items())
+    console.print(f"{totals['workloads']} workloads: {states}", highlight=False)
+    console.print(
+        f"saves {totals['monthly_saving_applied']} {totals['currency']} a month now"
+        f" ({totals['monthly_saving_proposed']} proposed), in {totals['pull_requests']} pull requests",
+        highlight=False,
+    )
+    console.print(
+        "events: " + ", ".join(f"{topic} {count}" for topic, count in topics.items()), highlight=False
+    )
+    console.print(
+        f"{summary['audit_records']} audit records, {summary['dead_letters']} dead letters;"
+        f" set-up {summary['seconds']['setup']:.1f} s, run {summary['seconds']['run']:.1f} s",
+        highlight=False,
+    )
+
+
+def _change(container: dict[str, Any] | None, field: str, show_one: Any) -> str:
+    if container is None:
+        return ""
+    before, after = container[field]
+    if before is None and after is None:
+        return "-"
+    old = "-" if before is None else show_one(before)
+    return old if before == after else f"{old} -> {'-' if after is None else show_one(after)}"

@@ -1,0 +1,159 @@
+"""One scan through the whole loop, here: start everything, ask for a scan, wait for the ends, tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from infra.emulator.display import Progress, show
+from infra.emulator.stack import ROOT, Options, Stack
+from infra.emulator.summary import Standing, standing, summarise
+from infra.emulator.watcher import Seen, Watcher
+from shared.adapters.mongo import Mongo
+from shared.adapters.objectstore import S3ObjectStore
+from shared.contracts.errors import Temporary
+from shared.contracts.states import State
+from shared.contracts.topics import Topic
+
+TICK_SECONDS = 1.0
+POLL_SECONDS = 0.1
+RUN_SECONDS = 120.0
+
+
+class Loop:
+    """A started stack, and what it takes to ask it for scans and to see what becomes of them."""
+
+    def __init__(self, stack: Stack, on_record: Callable[[Seen], None] | None = None) -> None:
+        self.stack = stack
+        environment = stack.environment
+        self.cluster = environment.get("KUBEFINOPS_CLUSTER", "local")
+        self.mongo = Mongo(environment["MONGODB_URI"], environment.get("MONGODB_DATABASE", "kubefinops"))
+        self.objects = S3ObjectStore(
+            environment["S3_ENDPOINT"],
+            access_key=environment["S3_ACCESS_KEY"],
+            secret_key=environment["S3_SECRET_KEY"],
+            bucket=environment.get("S3_BUCKET", "kubefinops"),
+            region=environment.get("S3_REGION", "us-east-1"),
+            retention_mode="GOVERNANCE",
+        )
+        names = [topic.value for topic in Topic] + [topic.dead_letters for topic in Topic]
+        self.watcher = Watcher(
+            environment["KAFKA_BOOTSTRAP_SERVERS"],
+            names,
+            from_now=stack.servers["kafka"].kind == "given",
+            on_record=on_record,
+        )
+        self.watcher.start()
+
+    def scan(self) -> None:
+        """Fires the scan's PingSource."""
+        self._fire("scan")
+
+    def wait(self, within: float = RUN_SECONDS, disturb: Callable[[float], None] | None = None) -> Standing:
+        """Ticks until every recommendation has come to an end, or `within` seconds; returns where it stands.
+
+        `disturb` is called between looks, with the seconds since the beginning: tests do harm there.
+        """
+        began = ticked = time.monotonic()
+        where: Standing | None = None
+        while True:
+            now = time.monotonic()
+            if disturb is not None:
+                disturb(now - began)
+            if now - ticked >= TICK_SECONDS:
+                self._fire("reconcile")
+                ticked = now
+            try:
+                where = standing(self.mongo, self.cluster, self.watcher)
+            except Temporary:
+                if disturb is None:
+                    raise  # nobody is doing harm: MongoDB is really away
+            if where is not None and where.done:
+                return where
+            if now - began > within:
+                assert where is not None, "MongoDB did not answer once"
+                return where
+            time.sleep(POLL_SECONDS)
+
+    def reports(self) -> list[dict[str, Any]]:
+        """Every shard's report, from the bucket. Raises Temporary."""
+        rows = self.mongo.database["reports"].find({"kind": "report"})
+        return [json.loads(self.objects.get(row["key"], row["version_id"])) for row in rows]
+
+    def summary(self, seconds: dict[str, float]) -> dict[str, Any]:
+        """The facts of the run. Raises Temporary."""
+        return summarise(
+            self.mongo.recommendations.in_states(self.cluster, State),
+            self.reports(),
+            self.watcher,
+            services=self.stack.services(),
+            audit_records=self.mongo.reports.count("audit"),
+            seconds=seconds,
+        )
+
+    def stop(self) -> None:
+        self.watcher.stop()
+
+    def _fire(self, name: str) -> None:
+        assert self.stack.eventing is not None
+        self.stack.eventing.fire(name)
+
+
+def run(traces: Path | None, seed: int) -> int:
+    """`make run`: returns the exit code. Raises ServerError, KubeFinOpsError."""
+    console = Console(width=None if os.isatty(1) else 200)
+    work = ROOT / "build" / "run"
+    usage = (
+        f"real traces in {traces}" if traces else f"profiles generated from seed {seed}, not measured ones"
+    )
+    console.print(f"usage: {usage}", highlight=False)
+    progress = Progress(console)
+    stack = Stack(
+        Options(work=work, traces=traces, seed=seed),
+        os.environ,
+        say=lambda line: console.print(line, highlight=False),
+    )
+    loop: Loop | None = None
+    began = time.monotonic()
+    try:
+        stack.start()
+        loop = Loop(stack, on_record=progress.saw)
+        setup = time.monotonic() - began
+        progress.start()
+        loop.scan()
+        where = loop.wait()
+        seconds = {"setup": round(setup, 2), "run": round(time.monotonic() - began - setup, 2)}
+        progress.stop()
+        summary = loop.summary(seconds)
+    finally:
+        progress.stop()
+        if loop is not None:
+            loop.stop()
+        stack.stop()
+    (work / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    show(summary, console)
+    _where_to_look(console, work, stack)
+    if not where.done:
+        console.print(f"not finished after {RUN_SECONDS:g} s: {where}; logs: {stack.logs}", style="red")
+        return 1
+    return 0
+
+
+def _where_to_look(console: Console, work: Path, stack: Stack) -> None:
+    def shown(path: Path) -> str:
+        return str(path.relative_to(ROOT))
+
+    repository = stack.demo / "repos" / "acme" / "deploy.git"
+    console.print("where to look:", style="bold")
+    console.print(f"  {shown(work / 'summary.json')}: these facts", highlight=False)
+    console.print(f"  git -C {shown(repository)} log -p main: what was merged", highlight=False)
+    console.print(f"  {shown(stack.logs)}: what each process logged", highlight=False)
+    console.print(
+        "  make up: the same, kept running, with Prometheus and the metrics to look at", highlight=False
+    )

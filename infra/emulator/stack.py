@@ -1,0 +1,292 @@
+"""Everything that the loop needs, started and ended together: servers, stand-ins, functions and sources."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+
+import requests
+
+from infra.cli.migrate import migrate
+from infra.emulator.eventing import Eventing
+from infra.emulator.functions import Functions
+from infra.emulator.kafkasource import OnDelivery
+from infra.emulator.manifests import load
+from infra.emulator.servers.errors import StartError
+from infra.emulator.servers.kafka import kafka_server
+from infra.emulator.servers.mongo import mongo_server
+from infra.emulator.servers.objectstore import objectstore_server
+from infra.emulator.servers.ports import LOOPBACK, take_port
+from infra.emulator.servers.process import Process
+from infra.emulator.servers.prometheus import ScrapeJob, prometheus_server
+from infra.emulator.servers.server import Server
+
+ROOT = Path(__file__).resolve().parents[2]
+OVERLAY = ROOT / "knative" / "overlays" / "local"
+OWNER, REPOSITORY = "acme", "deploy"
+SCRAPE_SECONDS = 2.0
+STANDIN = "stand-in"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run can be told. `traces` None: usage is generated from `seed`."""
+
+    work: Path
+    traces: Path | None = None
+    seed: int = 7
+    tick_seconds: int = 1
+    duplicate: bool = False
+    standard_ports: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class Standin:
+    """A stand-in as a process on a port of its own, which it keeps over restarts."""
+
+    def __init__(self, name: str, address: str, arguments: list[str], log: Path) -> None:
+        self.name = name
+        self.address = address
+        port = address.rpartition(":")[2]
+        self._command = [sys.executable, "-m", f"infra.standins.{name}", "--port", port, *arguments]
+        self._log = log
+        self.process: Process | None = None
+
+    def start(self) -> None:
+        """Raises StartError."""
+        self.process = Process.start(self._command, {}, self._log, cwd=ROOT)
+        self.process.wait_line(r"^ready ", within=30)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.stop()
+
+
+class Stack:
+    """Started by `start`, ended by `stop`, whatever happened in between."""
+
+    def __init__(
+        self,
+        options: Options,
+        environ: Mapping[str, str],
+        *,
+        say: Callable[[str], None],
+        on_delivery: OnDelivery | None = None,
+    ) -> None:
+        """`environ` names servers that are used instead of embedded ones; `say` takes a line of progress."""
+        self.options = options
+        self._environ = environ
+        self._say = say
+        self._on_delivery = on_delivery
+        self.manifests = load(OVERLAY)
+        work = options.work
+        self.logs = work / "logs"
+        self.demo = work / "demo"
+        # Made anew for each run: nothing that is printed or committed lets anybody in.
+        self._tokens = {
+            name: secrets.token_hex(16)
+            for name in ("GITHUB_TOKEN", "GITHUB_WEBHOOK_SECRET", "ARGOCD_TOKEN", "ARGOCD_WEBHOOK_TOKEN")
+        }
+        self._addresses: dict[str, str] = {}
+        self._started = 0.0
+        self.reviewer_token = secrets.token_hex(16)
+        self.servers: dict[str, Server] = {}
+        self.standins: dict[str, Standin] = {}
+        self.functions: Functions | None = None
+        self.eventing: Eventing | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings as the functions get them here."""
+        variables: dict[str, str] = {
+            "KUBEFINOPS_AUTO_MERGE": "true",
+            "KUBEFINOPS_TICK_SECONDS": str(self.options.tick_seconds),
+            "GITHUB_WRITE_PAUSE_SECONDS": "0",
+            **self._tokens,
+            **self._addresses,
+        }
+        for server in self.servers.values():
+            variables |= server.environment()
+        if "MONGODB_URI" in self._environ and "MONGODB_DATABASE" not in self._environ:
+            # A server that was given may hold former runs: this one keeps to a database of its own.
+            variables["MONGODB_DATABASE"] = f"kubefinops_{self.options.work.name}_{int(self._started)}"
+        named = {name: value for name, value in self._environ.items() if name in self._known_settings}
+        return {**variables, **named, **self.options.settings}
+
+    @property
+    def _known_settings(self) -> frozenset[str]:
+        return frozenset[str]().union(*(service.variables for service in self.manifests.services)) - {
+            "PORT",
+            "THREADS",
+            "FUNCTION_TARGET",
+            "FUNCTION_SIGNATURE_TYPE",
+        }
+
+    def start(self) -> None:
+        """Returns when the loop can be asked to run. Raises ServerError, ManifestError, KubeFinOpsError."""
+        self._started = time.time()
+        work, environ = self.options.work, self._environ
+        shutil.rmtree(work, ignore_errors=True)
+        self.logs.mkdir(parents=True)
+        usual = self.options.standard_ports
+        topics = {topic.name: topic.partitions for topic in self.manifests.kafka_topics}
+        kafka = self.servers["kafka"] = kafka_server(environ, topics, self.logs)
+        self._timed(kafka.name, kafka.start)
+        mongo = self.servers["mongodb"] = mongo_server(
+            environ, work / "mongodb", self.logs, 27017 if usual else 0
+        )
+        store = self.servers["objectstore"] = objectstore_server(
+            environ, work / "s3", self.logs, 9000 if usual else 0
+        )
+        # Functions and Prometheus need each other's port, so this one is chosen before either is made.
+        port, notice = take_port(9090 if usual else 0, "Prometheus")
+        if notice and "PROMETHEUS_URL" not in environ:
+            self._say(notice)
+        self._addresses["PROMETHEUS_URL"] = f"http://{LOOPBACK}:{port}"
+        for variable, name in (("GITHUB_URL", "github"), ("ARGOCD_URL", "argocd")):
+            self._addresses[variable] = f"http://{LOOPBACK}:{take_port(0, name)[0]}"
+        self.functions = Functions(self.manifests, root=ROOT, overrides=self.environment, logs=self.logs)
+        self._make_standins(self.functions["receiver"].url)
+        prometheus = self.servers["prometheus"] = prometheus_server(
+            environ,
+            work / "prometheus",
+            self.logs,
+            self._scrape_jobs(self.functions["exporter"].url),
+            self.demo / "history.om",
+            port=port,
+        )
+        with ThreadPoolExecutor() as pool:
+            started = [
+                pool.submit(self._timed, mongo.name, mongo.start),
+                pool.submit(self._timed, store.name, store.start),
+                pool.submit(self._start_cluster, prometheus),
+                pool.submit(self._timed, "functions", self.functions.start),
+            ]
+            for one in started:
+                one.result()
+        printed = StringIO()
+        with redirect_stdout(printed):
+            migrate(self.demo / "policies.json", self.environment)
+        for line in printed.getvalue().splitlines():
+            self._say(line)
+        self.eventing = Eventing(
+            self.manifests,
+            bootstrap=self.environment["KAFKA_BOOTSTRAP_SERVERS"],
+            addresses=self.functions.addresses,
+            on_delivery=self._on_delivery,
+            duplicate=self.options.duplicate,
+        )
+        self.eventing.start()
+        self._wait_for_first_scrape()
+
+    def stop(self) -> None:
+        """Ends everything that was started; may be called at any time and more than once."""
+        if self.eventing is not None:
+            self.eventing.stop(grace=2)
+        if self.functions is not None:
+            self.functions.stop(grace=3)
+        with ThreadPoolExecutor() as pool:
+            for stop in [part.stop for part in self.standins.values()]:
+                pool.submit(stop)
+            for server in self.servers.values():
+                pool.submit(server.stop)
+
+    def services(self) -> dict[str, dict[str, str]]:
+        """Name to kind, address and version of everything that was reached."""
+        found = {
+            server.name: {"kind": server.kind, "address": server.address, "version": server.version}
+            for server in self.servers.values()
+        }
+        for standin in self.standins.values():
+            found[standin.name] = {"kind": STANDIN, "address": standin.address, "version": STANDIN}
+        return found
+
+    def _make_standins(self, receiver: str) -> None:
+        scenario, repositories = str(self.demo / "scenario.json"), str(self.demo / "repos")
+        cluster = f"http://{LOOPBACK}:{take_port(0, 'cluster')[0]}"
+        tokens = self._tokens
+        wanted = {
+            "github": (
+                self._addresses["GITHUB_URL"],
+                [
+                    *("--root", repositories, "--token", f"kubefinops-bot={tokens['GITHUB_TOKEN']}"),
+                    *("--token", f"alice={self.reviewer_token}"),
+                    *("--webhook", f"{receiver}/webhooks/github"),
+                    *("--webhook-secret", tokens["GITHUB_WEBHOOK_SECRET"]),
+                ],
+            ),
+            "cluster": (cluster, ["--scenario", scenario]),
+            "argocd": (
+                self._addresses["ARGOCD_URL"],
+                [
+                    *("--scenario", scenario, "--cluster", cluster, "--repos", repositories),
+                    *("--token", tokens["ARGOCD_TOKEN"], "--webhook", f"{receiver}/webhooks/argocd"),
+                    *("--webhook-token", tokens["ARGOCD_WEBHOOK_TOKEN"]),
+                ],
+            ),
+        }
+        for name, (address, arguments) in wanted.items():
+            if f"{name.upper()}_URL" not in self._environ:
+                self.standins[name] = Standin(name, address, arguments, self.logs / f"{name}.log")
+
+    def _scrape_jobs(self, exporter: str) -> list[ScrapeJob]:
+        where = {
+            "cadvisor": (self.standins["cluster"].address, "/metrics/cadvisor"),
+            "kube-state-metrics": (self.standins["cluster"].address, "/metrics/kube-state-metrics"),
+            "kubefinops": (exporter, "/metrics"),
+        }
+        return [
+            ScrapeJob(job, [address.removeprefix("http://")], path, SCRAPE_SECONDS)
+            for job, (address, path) in where.items()
+        ]
+
+    def _start_cluster(self, prometheus: Server) -> None:
+        """The demo's repository and scenario, what reads them, and Prometheus with their history."""
+        self._timed("demo", self._make_demo)
+        for standin in self.standins.values():
+            standin.start()
+        self._timed(prometheus.name, prometheus.start)
+
+    def _make_demo(self) -> None:
+        command = [sys.executable, "-m", "infra.standins.demo", "--out", str(self.demo)]
+        command += ["--seed", str(self.options.seed), "--owner", OWNER, "--repo", REPOSITORY]
+        if self.options.traces is not None:
+            command += ["--traces", str(self.options.traces.resolve())]
+        process = Process.start(command, {}, self.logs / "demo.log", cwd=ROOT)
+        while process.alive:
+            time.sleep(0.02)
+        if process.kill() != 0:
+            last = process.output().strip().splitlines()[-1:] or ["no output"]
+            raise StartError(f"the demo could not be made: {last[0]}")
+
+    def _wait_for_first_scrape(self, within: float = 20) -> None:
+        """The present must have begun: until then the last five minutes hold history alone."""
+        address = self.environment["PROMETHEUS_URL"]
+        if self.servers["prometheus"].kind == "given":
+            return
+        deadline = time.monotonic() + within
+        query = {"query": 'min(up{job=~"cadvisor|kube-state-metrics"})'}
+        while time.monotonic() < deadline:
+            answer = requests.get(f"{address}/api/v1/query", params=query, timeout=5).json()
+            values = [series["value"][1] for series in answer.get("data", {}).get("result", [])]
+            if values == ["1"]:
+                return
+            time.sleep(0.1)
+        raise StartError(f"Prometheus has not scraped the cluster stand-in within {within:g} s")
+
+    def _timed(self, name: str, start: Callable[[], object]) -> None:
+        began = time.monotonic()
+        start()
+        server = self.servers.get(name)
+        what = f"{server.kind}, {server.version} at {server.address}" if server else "ready"
+        self._say(f"{name}: {what} ({time.monotonic() - began:.1f} s)")
+        if server is not None and server.notice:
+            self._say(server.notice)

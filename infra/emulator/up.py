@@ -1,0 +1,105 @@
+"""`make up` keeps the loop running in the background, `make down` ends it and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from infra.emulator.run import Loop
+from infra.emulator.servers.errors import StartError
+from infra.emulator.stack import ROOT, Options, Stack
+
+WORK = ROOT / "build" / "up"
+PID_FILE = ROOT / "build" / "up.pid"
+LOG = ROOT / "build" / "up.log"
+READY = "the loop is running"
+START_SECONDS = 120.0
+STOP_SECONDS = 30.0
+
+
+def up(traces: Path | None, seed: int) -> int:
+    """Starts `keep` in the background and returns when it is ready. Raises StartError."""
+    if _running() is not None:
+        print(f"it is running already (process {_running()}); make down ends it")
+        return 0
+    LOG.parent.mkdir(exist_ok=True)
+    LOG.write_text("")
+    command = [sys.executable, "-m", "infra.emulator", "keep", "--seed", str(seed)]
+    command += ["--traces", str(traces.resolve())] if traces else []
+    with LOG.open("ab") as output:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=ROOT
+        )
+    PID_FILE.write_text(str(child.pid))
+    deadline = time.monotonic() + START_SECONDS
+    shown = 0
+    while time.monotonic() < deadline:
+        text = LOG.read_text()
+        print(text[shown : text.rfind("\n") + 1], end="", flush=True)
+        shown = max(shown, text.rfind("\n") + 1)
+        if READY in text:
+            return 0
+        if child.poll() is not None:
+            PID_FILE.unlink(missing_ok=True)
+            return child.returncode or 1
+        time.sleep(0.1)
+    raise StartError(f"it was not ready within {START_SECONDS:g} s; see {LOG.relative_to(ROOT)}")
+
+
+def keep(traces: Path | None, seed: int) -> int:
+    """Runs until it is told to end: scans and reconciliations every second. Raises ServerError."""
+    stack = Stack(
+        Options(work=WORK, traces=traces, seed=seed), os.environ, say=lambda line: print(line, flush=True)
+    )
+    loop: Loop | None = None
+    try:
+        stack.start()
+        loop = Loop(stack)
+        assert stack.eventing is not None
+        assert stack.functions is not None
+        stack.eventing.every(1)
+        for name, service in stack.services().items():
+            print(f"{name}: {service['address']} ({service['kind']})")
+        print(f"metrics: {stack.functions['exporter'].url}/metrics")
+        print(f"{READY}; make down ends it", flush=True)
+        while True:
+            signal.pause()
+    finally:
+        # A second wish to end must not cut the first one short.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if loop is not None:
+            loop.stop()
+        stack.stop()
+
+
+def down() -> int:
+    """Ends what `up` started, and removes its files."""
+    pid = _running()
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while _running() is not None:
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)  # its children have its death as their signal to end
+                break
+            time.sleep(0.1)
+        print("it has ended")
+    PID_FILE.unlink(missing_ok=True)
+    LOG.unlink(missing_ok=True)
+    shutil.rmtree(WORK, ignore_errors=True)
+    return 0
+
+
+def _running() -> int | None:
+    """The process that `up` started, if it still is that one."""
+    try:
+        pid = int(PID_FILE.read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return None
+    return pid if b"infra.emulator" in command and b"keep" in command else None
