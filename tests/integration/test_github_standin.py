@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,10 +46,15 @@ def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GitHubStandin]
         yield running
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return create_repository(tmp_path_factory.mktemp("template"), "acme/template", FILES)
+
+
 @pytest.fixture
-def repo(standin: GitHubStandin, request: pytest.FixtureRequest) -> Repository:
+def repo(standin: GitHubStandin, template: Path, request: pytest.FixtureRequest) -> Repository:
     name = "acme/" + re.sub(r"\W+", "-", request.node.name).strip("-")
-    create_repository(standin.root, name, FILES)
+    shutil.copytree(template, standin.root / f"{name}.git")
     return standin.client().get_repo(name)
 
 
@@ -258,8 +264,9 @@ def test_a_draft_is_not_merged_until_it_is_ready(standin: GitHubStandin, repo: R
 
 def test_closing_and_reopening_by_a_person(standin: GitHubStandin, repo: Repository) -> None:
     pull = open_pull(repo)
-    pull.edit(state="closed")
+    standin.client(PERSON).get_repo(repo.full_name).get_pull(pull.number).edit(state="closed")
     assert repo.get_pull(pull.number).closed_at is not None
+    assert repo.get_pull(pull.number).as_issue().raw_data["closed_by"]["login"] == PERSON
     assert [one.number for one in repo.get_pulls(state="closed")] == [pull.number]
     pull.edit(state="open")
     assert repo.get_pull(pull.number).closed_at is None
@@ -268,6 +275,14 @@ def test_closing_and_reopening_by_a_person(standin: GitHubStandin, repo: Reposit
     path = f"/repos/{repo.full_name}/pulls/{pull.number}"
     gone = error(standin, "PATCH", path, 422, json={"state": "open"})
     assert "branch has been deleted" in str(gone["errors"])
+
+
+def test_a_pull_requests_link_shows_it_to_a_person(standin: GitHubStandin, repo: Repository) -> None:
+    page = standin.session.get(open_pull(repo).html_url, timeout=10)
+    assert page.headers["Content-Type"].startswith("text/plain")
+    assert page.text.startswith("#1 Right-size shop\nopen: finops/local/shop -> main")
+    assert "Saves money" in page.text
+    assert "+cpu: 250m" in page.text
 
 
 # What follows when branches move
@@ -337,9 +352,10 @@ def test_a_tree_can_add_replace_and_delete(standin: GitHubStandin, repo: Reposit
     ]
     assert base64.b64decode(repo.get_git_blob(blob.sha).content) == b"\x00binary"
     path = f"/repos/{repo.full_name}/git/trees"
-    item = {"path": "no/such", "mode": "100644", "type": "blob", "sha": None}
-    refused = error(standin, "POST", path, 422, json={"base_tree": base.sha, "tree": [item]})
-    assert refused["message"] == "GitRPC::BadObjectState"
+    for name, sha in (("no/such", None), ("missing", "1" * 40), ("a-tree", base.sha)):
+        item = {"path": name, "mode": "100644", "type": "blob", "sha": sha}
+        refused = error(standin, "POST", path, 422, json={"base_tree": base.sha, "tree": [item]})
+        assert refused["message"] == "GitRPC::BadObjectState"
 
 
 def test_references_refuse_what_github_refuses(standin: GitHubStandin, repo: Repository) -> None:
@@ -400,6 +416,7 @@ def test_comparison_tells_ahead_behind_diverged_and_identical(repo: Repository) 
     assert (ahead.status, ahead.ahead_by, ahead.behind_by, ahead.total_commits) == ("ahead", 1, 0, 1)
     assert [(file.filename, file.status) for file in ahead.files] == [("left.txt", "added")]
     assert [commit.sha for commit in ahead.commits] == [left.sha]
+    assert repo.get_commit("group/left").sha == left.sha
     assert repo.compare(left.sha, main).status == "behind"
     assert repo.compare(main, main).status == "identical"
     diverged = repo.compare(left.sha, right.sha)
@@ -421,7 +438,10 @@ def test_changed_files_know_renames_and_removals(repo: Repository) -> None:
     commit = repo.create_git_commit("Move", tree, [main], author=AUTHOR, committer=AUTHOR)
     files = {file.filename: file for file in repo.get_commit(commit.sha).files}
     assert files["docs/README.md"].status == "renamed"
-    assert files["docs/README.md"].previous_filename == "README.md"
+    assert (files["docs/README.md"].previous_filename, files["docs/README.md"].sha) == (
+        "README.md",
+        readme.sha,
+    )
     assert (files["apps/shop/deployment.yaml"].status, files["apps/shop/deployment.yaml"].deletions) == (
         "removed",
         2,
@@ -437,6 +457,8 @@ def test_contents_are_read_and_written_by_path(standin: GitHubStandin, repo: Rep
     repo.update_file("note.txt", "Note again", "two\n", content.sha, branch="main")
     path = f"/repos/{repo.full_name}/contents/note.txt"
     body = {"message": "m", "content": base64.b64encode(b"x").decode()}
+    inside = error(standin, "PUT", f"/repos/{repo.full_name}/contents/a/.git/config", 422, json=body)
+    assert inside["message"] == "path contains a malformed path component"
     assert "wasn't supplied" in str(error(standin, "PUT", path, 422, json=body)["message"])
     stale = error(standin, "PUT", path, 409, json={**body, "sha": content.sha})
     assert stale["message"] == f"note.txt does not match {content.sha}"
@@ -453,6 +475,8 @@ def test_contents_are_read_and_written_by_path(standin: GitHubStandin, repo: Rep
     assert raw.text == FILES["README.md"]
     lost = error(standin, "GET", f"/repos/{repo.full_name}/contents/README.md?ref=nowhere", 404)
     assert lost["message"] == "No commit found for the ref nowhere"
+    twice = f"{repo.get_branch('main').commit.sha} and more"
+    error(standin, "GET", f"/repos/{repo.full_name}/commits/{twice}", 422)
 
 
 def test_history_is_listed_by_branch_and_path(repo: Repository) -> None:
@@ -496,6 +520,9 @@ def test_a_protected_branch_waits_for_reviews(standin: GitHubStandin, repo: Repo
     protection = repo.get_branch("main").get_protection()
     assert protection.required_pull_request_reviews.required_approving_review_count == 1
     assert repo.get_branch("main").protected
+    assert not repo.get_branch("finops/local/shop").protected
+    slashed = f"/repos/{repo.full_name}/branches/finops/local/shop/protection"
+    assert error(standin, "GET", slashed, 404)["message"] == "Branch not protected"
     assert repo.get_pull(pull.number).mergeable_state == "blocked"
     merge = f"/repos/{repo.full_name}/pulls/{pull.number}/merge"
     refused = error(standin, "PUT", merge, 405, json={})

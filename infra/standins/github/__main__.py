@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -14,6 +15,7 @@ from infra.standins.github.app import create_app
 from infra.standins.github.webhook import Webhook
 
 DEFAULT_LOGIN = "kubefinops-bot"
+LOOPBACK = "127.0.0.1"
 
 
 class QuietRequestHandler(WSGIRequestHandler):
@@ -56,12 +58,19 @@ def main(arguments: list[str]) -> int:
     emit = Webhook(options.webhook, options.webhook_secret).emit if options.webhook else None
     app = create_app(options.root, logins_by_token(options.token), emit)
     try:
-        server = make_server(
-            "127.0.0.1", options.port, app, threaded=True, request_handler=QuietRequestHandler
-        )
+        listening = socket.create_server((LOOPBACK, options.port))
     except OSError as error:
         print(f"--port: {options.port} cannot be used: {error.strerror}", file=sys.stderr)
         return 2
+    with listening:
+        server = make_server(
+            LOOPBACK,
+            options.port,
+            app,
+            threaded=True,
+            request_handler=QuietRequestHandler,
+            fd=listening.fileno(),
+        )
 
     def stop(_number: int, _frame: object) -> None:
         # shutdown() waits for serve_forever(), which runs in this very thread.
@@ -69,7 +78,7 @@ def main(arguments: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    print(f"ready http://127.0.0.1:{server.port}", flush=True)
+    print(f"ready http://{LOOPBACK}:{server.port}", flush=True)
     server.serve_forever(poll_interval=0.05)  # how long a shutdown may wait, in seconds
     server.server_close()
     return 0

@@ -24,7 +24,7 @@ from infra.standins.github import (
     graphql,
 )
 from infra.standins.github.bodies import user
-from infra.standins.github.call import Call
+from infra.standins.github.call import Call, call
 from infra.standins.github.errors import ApiError, not_found
 from infra.standins.github.faults import Fault, Faults
 from infra.standins.github.hosting import Host
@@ -32,7 +32,7 @@ from infra.standins.github.payloads import event_of
 from infra.standins.github.rate_limit import RateLimit
 from infra.standins.github.webhook import Event
 
-_ANONYMOUS = ("/", "/rate_limit")
+_ANONYMOUS = ("addresses", "rate_limit", "page")
 
 
 def create_app(root: Path, logins: dict[str, str], emit: Callable[[Event], None] | None = None) -> Flask:
@@ -52,6 +52,7 @@ def create_app(root: Path, logins: dict[str, str], emit: Callable[[Event], None]
     app.add_url_rule("/rate_limit", view_func=service.rate_limit)
     app.add_url_rule("/user", view_func=service.viewer)
     app.add_url_rule("/users/<login>", view_func=service.user)
+    app.add_url_rule("/<owner>/<repository>/pull/<int:number>", view_func=page)
     app.add_url_rule("/_standin/faults", view_func=service.list_faults, methods=["GET"])
     app.add_url_rule("/_standin/faults", view_func=service.add_fault, methods=["POST"])
     app.add_url_rule("/_standin/faults", view_func=service.remove_faults, methods=["DELETE"])
@@ -90,7 +91,7 @@ class Service:
             time.sleep(g.fault.delay)
             if g.fault.status and not g.fault.after:
                 return self._faulty()
-        if g.login is None and request.path not in _ANONYMOUS:
+        if g.login is None and request.endpoint not in _ANONYMOUS:
             if request.path.startswith("/repos/"):
                 not_found()
             raise ApiError(401, "Requires authentication")
@@ -169,8 +170,8 @@ class Service:
         if repo is None:
             not_found()
         repo.lock.acquire()
-        g.call = Call(repo=repo, login=g.login, api=_api())
-        repo.settle(g.login)
+        g.call = Call(repo=repo, login=g.login or repo.owner, api=_api())
+        repo.settle(g.call.login)
 
     def _faulty(self) -> Response:
         fault: Fault = g.fault
@@ -179,6 +180,15 @@ class Service:
         response.status_code = fault.status
         response.headers.update(fault.headers())
         return response
+
+
+def page(number: int) -> Response:
+    """What a person sees who follows a pull request's html_url: text, and on the loopback for everyone."""
+    pull, git = call().pull(number), call().repo.git
+    state = "merged" if pull.merged_at else pull.state
+    patch = git.patch(git.merge_base(pull.base_sha, pull.head_sha) or pull.base_sha, pull.head_sha)
+    head = f"#{pull.number} {pull.title}\n{state}: {pull.head} -> {pull.base}, by {pull.user}"
+    return Response(f"{head}\n\n{pull.body or ''}\n\n{patch}", mimetype="text/plain")
 
 
 def _api() -> str:

@@ -123,6 +123,17 @@ def decoded(content: str, encoding: str) -> bytes:
         raise ApiError(422, "content is not valid Base64") from error
 
 
+def well_formed(path: str, field: str) -> str:
+    """A file's path inside a repository.
+
+    Raises:
+        ApiError: 422 for what Git would not store.
+    """
+    if any(part.lower() in ("", ".", "..", ".git") for part in path.split("/")):
+        raise ApiError(422, f"{field} contains a malformed path component")
+    return path
+
+
 def _positive(name: str, default: int) -> int:
     value = request.args.get(name, default=default, type=int)
     return value if value > 0 else default

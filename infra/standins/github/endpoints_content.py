@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, request
 
-from infra.standins.github.call import Body, body, call, decoded, text
+from infra.standins.github.call import Body, body, call, decoded, text, well_formed
 from infra.standins.github.endpoints_git import signature
 from infra.standins.github.errors import ApiError, not_found
 from infra.standins.github.git import NO_OBJECT, ReferenceMovedError, TreeEntry
@@ -39,7 +39,7 @@ def get_content(path: str) -> Response:
 
 def _write(sent: Body, path: str, blob: str | None) -> tuple[str, TreeEntry | None]:
     """Commits one file (None removes it) on a branch; returns the commit and what the path held before."""
-    repo, git = call().repo, call().repo.git
+    repo, git, path = call().repo, call().repo.git, well_formed(path, "path")
     branch = text(sent, "branch", git.default_branch())
     parent = repo.branch(branch)
     if parent is None and repo.state.references:

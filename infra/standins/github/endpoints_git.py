@@ -9,12 +9,13 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from infra.standins.github.call import body, call, decoded, paginated, text
+from infra.standins.github.call import body, call, decoded, paginated, text, well_formed
 from infra.standins.github.errors import ApiError, not_found
 from infra.standins.github.git import NO_OBJECT, GitError, Reference, ReferenceMovedError, Signature
 from infra.standins.github.identity import signature_of
 
 endpoints = Blueprint("git", __name__)
+_KINDS = {"040000": "tree", "160000": "commit"}
 LARGEST_TREE = 100_000  # entries; longer ones are truncated
 
 
@@ -169,16 +170,19 @@ def _tree_changes(items: list[Any]) -> Iterator[tuple[str, str, str | None]]:
     for item in items:
         if not isinstance(item, dict) or not item.get("path") or not item.get("mode"):
             raise ApiError(422, "Invalid tree info")
-        path, mode = str(item["path"]), str(item["mode"])
+        path, mode = well_formed(str(item["path"]), "tree.path"), str(item["mode"])
         if ("sha" in item) == ("content" in item):
             raise ApiError(
                 422,
                 "Must supply either tree.sha or tree.content. Request will be rejected if both are present.",
             )
-        if path.startswith("/") or any(part in ("", ".", "..", ".git") for part in path.split("/")):
-            raise ApiError(422, "tree.path contains a malformed path component")
-        sha = item["sha"] if "sha" in item else call().repo.git.write_blob(text(item, "content").encode())
-        yield path, mode, sha
+        git, kind = call().repo.git, _KINDS.get(mode, "blob")
+        if "content" in item:
+            yield path, mode, git.write_blob(text(item, "content").encode())
+        elif item["sha"] is None or kind == "commit" or git.kind_of(str(item["sha"])) == kind:
+            yield path, mode, item["sha"]
+        else:
+            raise GitError(f"{path}: {item['sha']} is no {kind}")
 
 
 @endpoints.post("/git/trees")

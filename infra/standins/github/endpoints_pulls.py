@@ -149,7 +149,8 @@ def _reopen(pull: Pull) -> None:
         reason = f"There are no new commits on the {pull.head} branch."
     if reason or head is None:
         invalid("PullRequest", field="state", message=f"state cannot be changed. {reason}")
-    pull.state, pull.closed_at, pull.head_sha, pull.updated_at = "open", None, head, timestamp()
+    pull.state, pull.closed_at, pull.closed_by = "open", None, None
+    pull.head_sha, pull.updated_at = head, timestamp()
     repo.keep_head(pull)
     repo.happened.append(PullChanged("reopened", pull.number, call().login))
 

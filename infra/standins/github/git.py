@@ -189,14 +189,18 @@ class GitRepository:
         """The sha of the object of this kind (commit, tree, blob, object) that a name leads to."""
         if not name or "\n" in name:
             return None
-        found = self._text("cat-file", "--batch-check", stdin=f"{name}^{{{kind}}}\n".encode()).split(" ")[0]
-        return found if _SHA.fullmatch(found) else None
+        found = self._described(f"{name}^{{{kind}}}")
+        return found[0] if found else None
 
     def kind_of(self, sha: str) -> str | None:
-        if not _SHA.fullmatch(sha):
-            return None
-        answer = self._text("cat-file", "--batch-check", stdin=f"{sha}\n".encode()).split(" ")
-        return answer[1] if len(answer) == 3 else None
+        found = self._described(sha) if _SHA.fullmatch(sha) else None
+        return found[1] if found else None
+
+    def _described(self, name: str) -> tuple[str, str] | None:
+        """The sha and kind of an object; git repeats a name that it cannot find, with spaces and all."""
+        answer = self._text("cat-file", "--batch-check", stdin=f"{name}\n".encode()).split(" ")
+        found = len(answer) == 3 and _SHA.fullmatch(answer[0]) and answer[2].isdecimal()
+        return (answer[0], answer[1]) if found else None
 
     def commits(self, shas: Iterable[str]) -> list[Commit]:
         """The commits of these shas, in their order."""
@@ -266,7 +270,7 @@ class GitRepository:
     def changes(self, base: str, head: str) -> list[FileChange]:
         """What differs from one tree-ish to another, with renames found, by path."""
         # --raw -z: ":mode mode sha sha S\0path\0", two paths for renames; --numstat -z: "a\td\tpath\0".
-        command = ("diff-tree", "-r", "-M", "--no-commit-id", "--no-color", "--full-index")
+        command = ("diff-tree", "-r", "-M", "--no-commit-id")
         raw = self._run(*command, "--raw", "-z", base, head).stdout.decode("utf-8", "replace").split("\0")
         numbers = self._run(*command, "--numstat", "-z", base, head).stdout.decode("utf-8", "replace")
         counts = re.findall(r"\0(\d+|-)\t(\d+|-)\t", "\0" + numbers)
@@ -294,6 +298,11 @@ class GitRepository:
             )
             at += 3 if renamed else 2
         return changes
+
+    def patch(self, base: str, head: str) -> str:
+        """What differs from one tree-ish to another, as git's own patch."""
+        done = self._run("diff-tree", "-r", "-M", "--no-commit-id", "--no-color", "-p", base, head)
+        return done.stdout.decode("utf-8", "replace")
 
     # Writing objects
 

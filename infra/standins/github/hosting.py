@@ -169,7 +169,7 @@ class HostedRepository:
 
     def close(self, pull: Pull, actor: str) -> None:
         """Closes a pull request, merged or not."""
-        pull.state, pull.auto_merge = "closed", None
+        pull.state, pull.auto_merge, pull.closed_by = "closed", None, actor
         pull.closed_at = pull.updated_at = timestamp()
         self.happened.append(PullChanged("closed", pull.number, actor))
 

@@ -145,6 +145,7 @@ class PullBodies(RepositoryBodies):
         pull_url = f"{self.html}/pull/{pull.number}"
         return {
             **whole,
+            "closed_by": self.user(pull.closed_by) if pull.closed_by else None,
             "url": url,
             "repository_url": self.url,
             "labels_url": f"{url}/labels{{/name}}",

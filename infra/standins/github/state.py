@@ -95,6 +95,7 @@ class Pull(BaseModel):
     merged_by: str | None = None
     merged_at: str | None = None
     closed_at: str | None = None
+    closed_by: str | None = None
 
 
 class State(BaseModel):
