@@ -104,8 +104,8 @@ class Function:
         elif now >= self._restart_at:
             self._restart_at = 0.0
             self._backoff = min(2 * self._backoff, LONGEST_RESTART_SECONDS)
-            self.restarts += 1
             self.start()
+            self.restarts += 1  # last: who sees it may ask the new process
 
     def _running(self) -> Process:
         if self._process is None:
