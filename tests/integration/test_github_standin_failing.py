@@ -116,7 +116,7 @@ def test_a_merge_cut_short_is_either_whole_or_absent(tmp_path: Path, bare: Path,
 
 
 def test_the_state_is_never_half_written(tmp_path: Path, bare: Path) -> None:
-    """Killed while it writes, it leaves a readable state with everything that was answered for."""
+    """Read at any moment, and after a kill, the file is whole and has everything that was answered for."""
     with github_standin(tmp_path) as standin:
         number = open_pull(standin.client().get_repo(NAME), bare).number
         answered: list[int] = []
@@ -131,11 +131,14 @@ def test_the_state_is_never_half_written(tmp_path: Path, bare: Path) -> None:
 
         writer = threading.Thread(target=write)
         writer.start()
-        eventually(lambda: len(answered) >= 10)
+        deadline = time.monotonic() + 20
+        while len(answered) < 60 and time.monotonic() < deadline:
+            assert load(bare / STATE_FILE) is not None  # raises where it is half written
         kill(standin)
         writer.join(timeout=10)
     state = load(bare / STATE_FILE)
     assert state is not None
+    assert len(answered) >= 60
     assert set(answered) <= {comment.id for comment in state.pulls[number].comments}
 
 
