@@ -169,6 +169,13 @@ class Mongo:
     def reports(self) -> MongoReports:
         return MongoReports(lambda: self.database["reports"])
 
+    def close(self) -> None:
+        """Ends the connections; the next use makes new ones."""
+        with self._lock:
+            if self._client is not None and self._pid == os.getpid():
+                self._client.close()
+            self._client = None
+
     def ping(self) -> str:
         """The server's version. Raises Temporary."""
         with _translated():

@@ -8,7 +8,7 @@ the Kafka protocol binding: https://github.com/cloudevents/spec/blob/v1.0.2/clou
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -99,19 +99,26 @@ class Event:
         return Record(topic=self.topic.value, key=self.partitionkey, headers=headers, value=value)
 
 
-def decode(attributes: Mapping[str, Any], data: object, *, traceparent: str | None = None) -> Event:
+def decode(
+    attributes: Mapping[str, Any],
+    data: object,
+    *,
+    accepts: Collection[Topic] = tuple(Topic),
+    traceparent: str | None = None,
+) -> Event:
     """The event that CloudEvents attributes and their parsed JSON data make.
 
     Raises:
-        Unreadable: an attribute is missing or malformed, or the type is none of ours.
+        Unreadable: an attribute is missing or malformed, or the type is none of those accepted.
         Permanent: the data does not fit the type's payload.
     """
     for name in (*REQUIRED, "time", "subject", "partitionkey", "correlationid"):
         if not attributes.get(name):
             raise Unreadable(f"no CloudEvents attribute {name!r}; events of this product carry it")
     topic = TOPIC_OF_TYPE.get(str(attributes["type"]))
-    if topic is None:
-        raise Unreadable(f"unknown event type {attributes['type']!r}; known: {', '.join(TOPIC_OF_TYPE)}")
+    if topic is None or topic not in accepts:
+        known = ", ".join(sorted(one.event_type for one in accepts))
+        raise Unreadable(f"event type {attributes['type']!r} is not answered here; answered: {known}")
     if isinstance(data, bytes | bytearray | str):
         raise Permanent(f"{topic.event_type}: the data is no JSON document")
     try:

@@ -88,14 +88,12 @@ class Stage(Generic[Wired]):
         """
         from shared.contracts.envelope import decode
 
-        event = decode(
+        return decode(
             received.get_attributes(),
             received.get_data(),
+            accepts=accepts,
             traceparent=flask.request.headers.get("traceparent"),
         )
-        if event.topic not in accepts:
-            raise Unreadable(f"{self.name} does not answer {event.type}; it answers {', '.join(accepts)}")
-        return event
 
     def _mount(self, app: flask.Flask) -> None:
         app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -123,7 +121,11 @@ class Stage(Generic[Wired]):
 
 def _plain(error: HTTPException) -> tuple[str, int, dict[str, str]]:
     """Text for people, not a page: it becomes the first 1,024 bytes of `knativeerrordata`."""
-    return (error.description or error.name)[:900], error.code or 500, {"Content-Type": "text/plain"}
+    text = error.description or error.name
+    bug = getattr(error, "original_exception", None)
+    if bug is not None:  # its traceback is in the log
+        text = f"{type(bug).__name__}: {bug}"
+    return text[:900], error.code or 500, {"Content-Type": "text/plain"}
 
 
 def _status(error: KubeFinOpsError) -> int:

@@ -1,0 +1,79 @@
+"""The object store: one suite, on the fake and on a server that speaks S3."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from minio.error import S3Error
+
+from shared.adapters.objectstore import ObjectStore, S3ObjectStore, canonical
+from shared.contracts.errors import Temporary
+from tests.fakes.objectstore import FakeObjectStore
+
+KEY = "reports/local/2026/11/23/scan-0000.json"
+
+
+def later() -> datetime:
+    return datetime.now(UTC) + timedelta(days=1)
+
+
+@pytest.fixture(params=["fake", "s3"])
+def store(request: pytest.FixtureRequest) -> ObjectStore:
+    if request.param == "fake":
+        return FakeObjectStore()
+    found: S3ObjectStore = request.getfixturevalue("object_store")
+    return found
+
+
+def test_what_is_put_is_got_by_its_version(store: ObjectStore) -> None:
+    first = store.put(KEY, b'{"a":1}', later())
+    second = store.put(KEY, b'{"a":2}', later())
+    assert first.version_id != second.version_id
+    assert store.get(KEY, first.version_id) == b'{"a":1}'
+    assert store.get(KEY, None) == b'{"a":2}'
+
+
+def test_what_is_stored_tells_its_hash_and_size(store: ObjectStore) -> None:
+    stored = store.put(KEY, b"12345", later())
+    assert stored.sha256 == hashlib.sha256(b"12345").hexdigest()
+    assert (stored.key, stored.size) == (KEY, 5)
+
+
+def test_what_is_not_there_is_a_key_error(store: ObjectStore) -> None:
+    with pytest.raises(KeyError):
+        store.get("nowhere", None)
+
+
+def test_a_version_is_locked_until_its_time(object_store: S3ObjectStore) -> None:
+    stored = object_store.put(KEY, b"evidence", later())
+    with pytest.raises(S3Error):
+        object_store._client.remove_object(object_store.bucket, KEY, version_id=stored.version_id)
+    assert object_store.get(KEY, stored.version_id) == b"evidence"
+
+
+def test_the_bucket_is_created_once(object_store: S3ObjectStore) -> None:
+    assert not object_store.create_bucket()
+
+
+def test_a_server_that_is_away_is_temporary() -> None:
+    away = S3ObjectStore(
+        "http://127.0.0.1:1",
+        access_key="a",
+        secret_key="b",
+        bucket="nowhere",
+        region="us-east-1",
+        retention_mode="GOVERNANCE",
+    )
+    with pytest.raises(Temporary, match="object storage"):
+        away.put(KEY, b"", later())
+
+
+def test_canonical_json_is_the_same_for_the_same_document() -> None:
+    assert canonical({"b": 1.0, "a": "é"}) == canonical({"a": "é", "b": 1}) == '{"a":"é","b":1}'.encode()
+
+
+def test_a_number_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="nan"):
+        canonical({"a": float("nan")})

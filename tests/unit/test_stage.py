@@ -1,0 +1,131 @@
+"""A stage's HTTP face: what KafkaSource is told for each thing that can happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import flask
+import pytest
+from flask.testing import FlaskClient
+from functions_framework import create_app
+
+from shared.contracts.errors import Moved, Permanent, Refused, Temporary, Throttled, Unreadable
+from tests.examples import scan_event
+
+SOURCE = """
+import functions_framework
+from shared.contracts.topics import Topic
+from shared.runtime.function import Stage
+from shared.runtime.settings import Settings
+
+STAGE = Stage("stage", Settings, lambda world: HANDLE)
+
+@functions_framework.cloud_event
+def stage(received):
+    STAGE.handler()(STAGE.event(received, {Topic.SCAN_REQUESTED}))
+"""
+
+
+def client(folder: Path, handle: Callable[[object], None]) -> FlaskClient:
+    path = folder / "main.py"
+    path.write_text(
+        SOURCE.replace("HANDLE", "__import__('tests.unit.test_stage').unit.test_stage.CURRENT[0]")
+    )
+    CURRENT[:] = [handle]
+    app: flask.Flask = create_app("stage", str(path), "cloudevent")
+    return app.test_client()
+
+
+CURRENT: list[Callable[[object], None]] = []
+
+
+def headers(**changes: str) -> dict[str, str]:
+    record = scan_event().record()
+    found = {name.replace("ce_", "ce-"): value for name, value in record.headers.items()}
+    return {name: value for name, value in (found | changes).items() if value}
+
+
+BODY = scan_event().record().value
+
+
+def raising(error: Exception) -> Callable[[object], None]:
+    def handle(_event: object) -> None:
+        raise error
+
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Unreadable("x"), 400),
+        (Permanent("x"), 422),
+        (Throttled("x"), 429),
+        (Temporary("x"), 503),
+        (Moved("x"), 503),
+        (Refused("r", "x"), 500),
+        (RuntimeError("x"), 500),
+    ],
+)
+def test_each_error_has_the_status_that_kafkasource_understands(
+    tmp_path: Path, error: Exception, status: int
+) -> None:
+    answer = client(tmp_path, raising(error)).post("/", headers=headers(), data=BODY)
+    assert answer.status_code == status
+    assert "x" in answer.text
+
+
+def test_the_reason_is_text_and_a_header_that_becomes_an_extension(tmp_path: Path) -> None:
+    answer = client(tmp_path, raising(Permanent("no such thing"))).post("/", headers=headers(), data=BODY)
+    assert answer.text == "no such thing"
+    assert answer.headers["Kne-Reason"] == "permanent"
+    assert answer.headers["Kne-Stage"] == "stage"
+
+
+def test_a_handled_event_is_acknowledged_and_arrives_decoded(tmp_path: Path) -> None:
+    seen: list[object] = []
+    answer = client(tmp_path, seen.append).post("/", headers=headers(), data=BODY)
+    assert answer.status_code == 200
+    assert seen == [scan_event()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "body", "status"),
+    [
+        ({"ce-type": "io.kubefinops.change.applied.v1"}, BODY, 400),
+        ({"ce-type": "dev.knative.kafka.event"}, BODY, 400),
+        ({"ce-subject": ""}, BODY, 400),
+        ({"ce-id": ""}, BODY, 400),
+        ({}, '{"cluster": 1}', 422),
+        ({}, "{broken", 422),
+        ({}, "", 422),
+        ({}, "x" * (1 << 21), 413),
+    ],
+)
+def test_poison_is_refused_before_the_handler_sees_it(
+    tmp_path: Path, changes: dict[str, str], body: str, status: int
+) -> None:
+    seen: list[object] = []
+    answer = client(tmp_path, seen.append).post("/", headers=headers(**changes), data=body)
+    assert answer.status_code == status
+    assert seen == []
+    assert "<html" not in answer.text
+    assert answer.text
+
+
+def test_health_is_answered_where_kubernetes_asks(tmp_path: Path) -> None:
+    asked = client(tmp_path, lambda _event: None)
+    assert asked.get("/health/readiness").status_code == 200
+    assert asked.get("/health/liveness").status_code == 200
+    assert asked.get("/").status_code == 405
+
+
+def test_a_bad_setting_ends_the_process_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KUBEFINOPS_LOG_LEVEL", "LOUD")
+    with pytest.raises(SystemExit) as stop:
+        client(tmp_path, lambda _event: None)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
