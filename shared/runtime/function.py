@@ -101,6 +101,7 @@ class Stage(Generic[Wired]):
         app.add_url_rule("/health/readiness", "readiness", self._ready, methods=["GET"])
         app.register_error_handler(KubeFinOpsError, self._refuse)
         app.register_error_handler(HTTPException, _plain)
+        app.register_error_handler(500, _plain)  # the framework's own would hide what went wrong
 
     def _ready(self) -> str:
         if self._wired is None:
