@@ -40,9 +40,11 @@ class Application:
     def _answer(self, request: Request) -> Response:
         path = request.path.strip("/").split("/")
         if path == ["metrics", "cadvisor"]:
-            return Response(metrics.exposition(metrics.cadvisor(self._cluster)), content_type=_TEXT)
+            page = metrics.exposition(metrics.cadvisor(self._cluster), metrics.BY_CADVISOR)
+            return Response(page, content_type=_TEXT)
         if path == ["metrics", "kube-state-metrics"]:
-            return Response(metrics.exposition(metrics.state(self._cluster)), content_type=_TEXT)
+            page = metrics.exposition(metrics.state(self._cluster), metrics.BY_STATE)
+            return Response(page, content_type=_TEXT)
         if path[0] in ("healthz", "livez", "readyz"):
             return Response("ok", content_type="text/plain")
         if path == ["version"]:

@@ -49,9 +49,12 @@ class Template:
 class Cluster:
     """State of the whole cluster at `now` (Unix seconds). Not thread-safe by itself: hold `lock`."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        """Raises `ApiError` for an object of the scenario that a cluster would refuse, `TraceError` for usage
-        that cannot be read.
+    def __init__(self, scenario: Scenario, *, lived: bool = True) -> None:
+        """The cluster as of `scenario.now`. With `lived` false the containers' past is still to be lived.
+
+        Raises:
+            ApiError: a cluster would refuse an object of the scenario.
+            TraceError: usage cannot be read.
         """
         self.lock = threading.Lock()
         self.scenario = scenario
@@ -66,9 +69,9 @@ class Cluster:
         self._made = 0
         self._beginning = True
         self._controllers = controllers.Controllers(self)
-        self._begin(scenario)
+        self._begin(scenario, lived=lived)
 
-    def _begin(self, scenario: Scenario) -> None:
+    def _begin(self, scenario: Scenario, *, lived: bool) -> None:
         by_name = {(kind.api_version, kind.name): kind for kind in KINDS}
         for namespace in ("default", "kube-system"):
             self.apply(_kind("Namespace"), "", namespace, _namespace(namespace), ARGO_CD)
@@ -86,7 +89,7 @@ class Cluster:
             self.apply(kind, namespace, name, body, ARGO_CD, created=created)
         self._controllers.reconcile()
         self._beginning = False
-        for pod in self.pods.values():
+        for pod in self.pods.values() if lived else ():
             for container in pod.containers:
                 for _ in relive(container, scrapes(pod.created, self.now)):
                     pass

@@ -27,8 +27,6 @@ from infra.standins.scenario import Scenario
 _RECENT_SCRAPES = 120  # two hours of everything
 _LAST_DAY = 1440
 _JOINED, _RARE = 4, 20  # before that, one scrape in so many
-_BY_CADVISOR = f'instance="{metrics.INSTANCE}",job="{metrics.CADVISOR_JOB}"'
-_BY_STATE = f'instance="{metrics.INSTANCE}",job="{metrics.STATE_JOB}"'
 
 
 def write(scenario: Scenario, out: Path) -> int:
@@ -37,7 +35,7 @@ def write(scenario: Scenario, out: Path) -> int:
     Raises:
         TraceError, ApiError: as `Cluster` does.
     """
-    cluster = Cluster(scenario)
+    cluster = Cluster(scenario, lived=False)
     page = _Page(scenario.now)
     gone: dict[Row, list[_Past]] = {}
     for pod in cluster.pods.values():
@@ -144,13 +142,15 @@ class _Page:
         times = list(scrapes(max(since, self.now - _RECENT_SCRAPES * SCRAPE_SECONDS), self.now))
         for row in rows:
             if row.name not in but:
-                self.series(row.name, f"{row.labels},{_BY_STATE}", times, [repr(row.value)] * len(times))
+                self.series(
+                    row.name, f"{row.labels},{metrics.BY_STATE}", times, [repr(row.value)] * len(times)
+                )
 
     def sparsely(self, rows: Iterable[Row], since: float, end: float, one_in: int) -> None:
         """Rows that did not change, for the whole time from `since` to `end`."""
         times = self.thinned((t for t in scrapes(since, self.now) if t <= end), one_in)
         for row in rows:
-            self.series(row.name, f"{row.labels},{_BY_STATE}", times, [repr(row.value)] * len(times))
+            self.series(row.name, f"{row.labels},{metrics.BY_STATE}", times, [repr(row.value)] * len(times))
 
     def thinned(self, times: Iterable[float], one_in: int, whole: int = _RECENT_SCRAPES) -> list[float]:
         """Of scrape times, the last `whole` and one in `one_in` of those before."""
@@ -204,7 +204,7 @@ def _write_container(page: _Page, pod: Pod, container: Container, times: list[fl
         run.periods.append(container.periods)
         run.throttled.append(container.throttled_periods)
     for number, samples in runs.items():
-        text = f"{metrics.container_labels(pod, container, number)},{_BY_CADVISOR}"
+        text = f"{metrics.container_labels(pod, container, number)},{metrics.BY_CADVISOR}"
         page.series(metrics.CPU, metrics.total_cpu(text), samples.times, map("{:.4f}".format, samples.cpu))
         page.series(metrics.MEMORY, text, samples.times, map("{:.0f}".format, samples.memory))
         if container.cpu_limit is not None:
@@ -215,8 +215,11 @@ def _write_container(page: _Page, pod: Pod, container: Container, times: list[fl
     here = metrics.container_text(pod, container.name)
     told = page.thinned(times, _RARE)
     page.series(
-        metrics.RESTARTS, f"{metrics.labels(**here)},{_BY_STATE}", told, [str(restarts[t]) for t in told]
+        metrics.RESTARTS,
+        f"{metrics.labels(**here)},{metrics.BY_STATE}",
+        told,
+        [str(restarts[t]) for t in told],
     )
     killed = [t for t in told if restarts[t]]
-    text = f"{metrics.labels(**here, reason='OOMKilled')},{_BY_STATE}"
+    text = f"{metrics.labels(**here, reason='OOMKilled')},{metrics.BY_STATE}"
     page.series(metrics.LAST_REASON, text, killed, ["1"] * len(killed))

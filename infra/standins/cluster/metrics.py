@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from infra.standins.cluster.container import Container
 from infra.standins.cluster.kinds import Object
@@ -20,8 +20,11 @@ from shared.contracts.quantities import parse_quantity
 if TYPE_CHECKING:
     from infra.standins.cluster.cluster import Cluster
 
-CADVISOR_JOB, STATE_JOB = "kubelet", "kube-state-metrics"
-INSTANCE = "cluster"  # the same for history and scrapes, whatever port the process has
+# History and scrapes are the same series whatever port the process has: the pages say themselves what their
+# job and instance are. Prometheus keeps that where it scrapes with `honor_labels: true`, as is usual for
+# these two.
+BY_CADVISOR = 'instance="cluster",job="cadvisor"'
+BY_STATE = 'instance="cluster",job="kube-state-metrics"'
 
 CPU = "container_cpu_usage_seconds_total"
 MEMORY = "container_memory_working_set_bytes"
@@ -43,25 +46,6 @@ class Row(NamedTuple):
     name: str
     labels: str
     value: float
-
-
-def scrape_configs(address: str, interval: str = "5s") -> list[dict[str, Any]]:
-    """Prometheus' `scrape_configs` for the process at `address` (host:port).
-
-    They give scraped samples the same `job` and `instance` as the history, so that both are the same series.
-    """
-    paths = {CADVISOR_JOB: "/metrics/cadvisor", STATE_JOB: "/metrics/kube-state-metrics"}
-    return [
-        {
-            "job_name": job,
-            "metrics_path": path,
-            "scrape_interval": interval,
-            "scrape_timeout": interval,
-            "static_configs": [{"targets": [address]}],
-            "relabel_configs": [{"target_label": "instance", "replacement": INSTANCE}],
-        }
-        for job, path in paths.items()
-    ]
 
 
 def labels(**values: str) -> str:
@@ -386,13 +370,13 @@ def _quotas(cluster: Cluster) -> Iterator[Row]:
                 yield Row("kube_resourcequota", text, float(parse_quantity(value)))
 
 
-def exposition(rows: Iterable[Row]) -> str:
-    """Prometheus' text format, each family's samples together under its type."""
+def exposition(rows: Iterable[Row], source: str) -> str:
+    """Prometheus' text format, each family's samples together under its type. `source`: job and instance."""
     families: dict[str, list[Row]] = {}
     for row in rows:
         families.setdefault(row.name, []).append(row)
     lines = []
     for name, members in families.items():
         lines.append(f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}")
-        lines += [f"{row.name}{{{row.labels}}} {row.value!r}" for row in members]
+        lines += [f"{row.name}{{{row.labels},{source}}} {row.value!r}" for row in members]
     return "\n".join([*lines, ""])

@@ -72,6 +72,9 @@ def defaulted(body: Object, kind: Kind) -> Object:
     _default_rollout(kind.name, spec)
     if kind.name == "HorizontalPodAutoscaler":
         spec.setdefault("minReplicas", 1)
+    if kind.name == "LimitRange":
+        for item in spec.get("limits") or []:
+            _default_limits(item)
     if kind.name == "CronJob":
         spec.setdefault("suspend", False)
         spec.setdefault("concurrencyPolicy", "Allow")
@@ -97,6 +100,17 @@ def _default_rollout(kind: str, spec: Object) -> None:
         if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
             rolling = strategy.setdefault("rollingUpdate", {})
             rolling.setdefault(*(("partition", 0) if kind == "StatefulSet" else ("maxUnavailable", 1)))
+
+
+def _default_limits(item: Object) -> None:
+    """A maximum is also the default limit, and that (or else the minimum) the default request."""
+    if item.get("type") != "Container":
+        return
+    limits = {**(item.get("max") or {}), **(item.get("default") or {})}
+    requests = {**(item.get("min") or {}), **limits, **(item.get("defaultRequest") or {})}
+    item.update(
+        {name: values for name, values in (("default", limits), ("defaultRequest", requests)) if values}
+    )
 
 
 def check(kind: Kind, new: Object, old: Object | None) -> None:
