@@ -227,7 +227,7 @@ class Api:
 
     def _sync_windows(self, request: Request, name: str) -> Object:
         assigned = self._controller.windows_of(self._find(request, name))
-        now = windows.utc_now()
+        now = self._controller.now()
         try:
             active, can_sync = windows.active(assigned, now), windows.can_sync(assigned, now, manual=True)
         except ValueError as error:

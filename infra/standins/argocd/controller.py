@@ -72,7 +72,7 @@ class Controller:
         self.repositories = repositories
         self._cluster = cluster
         self._observe = observe
-        self._now = now
+        self.now = now
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._live: dict[Key, Object] = {}
@@ -194,7 +194,7 @@ class Controller:
             if loaded and pair.in_sync and pair.target:
                 # What already lives as the manifest says counts as applied: whoever did it did what we would.
                 managed.applied.setdefault(pair.key, pair.target)
-        now = rfc3339(self._now())
+        now = rfc3339(self.now())
         health = comparing.application_health(pairs)
         before = application.status.get("health") or {}
         since = before.get("lastTransitionTime", now) if before.get("status") == health else now
@@ -223,7 +223,7 @@ class Controller:
         due, why_not = False, None
         out_of_sync = application.status["sync"]["status"] == comparing.OUT_OF_SYNC
         if out_of_sync and self._may_sync(application, manual=False):
-            due, why_not = operations.is_due(application, self._now())
+            due, why_not = operations.is_due(application, self.now())
         self._tell(application, "SyncError", [why_not] if why_not else [])
         if due:
             self._begin(managed, operations.automated(application))
@@ -243,18 +243,18 @@ class Controller:
         application = managed.application
         state: dict[str, Any] = copy.deepcopy(application.status.get("operationState") or {})
         if not state:
-            started = rfc3339(self._now())
+            started = rfc3339(self.now())
             state = {"operation": application.operation, "phase": syncing.RUNNING, "startedAt": started}
             application.set(operationState=dict(state))
         elif "finishedAt" in state:  # running, but finished: it waits for its next attempt
-            if self._now() < operations.next_attempt(state):
+            if self.now() < operations.next_attempt(state):
                 return False
             state = {name: part for name, part in state.items() if name not in {"finishedAt", "syncResult"}}
             managed.run = None
         state["phase"], state["message"] = self._sync(managed, state)
         if state["phase"] in syncing.COMPLETED:
             log.info("%s: sync %s: %s", application.name, state["phase"], state["message"])
-            state = operations.finished(state, rfc3339(self._now()))
+            state = operations.finished(state, rfc3339(self.now()))
         if state["phase"] in syncing.COMPLETED:
             application.operation = None
             managed.run = None
@@ -290,7 +290,7 @@ class Controller:
     def _may_sync(self, application: Application, *, manual: bool) -> bool:
         """Whether no window forbids it; one that is written wrongly forbids, as in Argo CD."""
         try:
-            return windows.can_sync(self.windows_of(application), self._now(), manual=manual)
+            return windows.can_sync(self.windows_of(application), self.now(), manual=manual)
         except ValueError as error:
             log.warning("%s: invalid sync window: %s", application.name, error)
             return False
@@ -298,7 +298,7 @@ class Controller:
     def _tell(self, application: Application, kind: str, messages: Sequence[str]) -> None:
         """Replaces the conditions of a type; one that was there keeps its time."""
         before = application.status.get("conditions") or []
-        now = rfc3339(self._now())
+        now = rfc3339(self.now())
         since = {one["message"]: one["lastTransitionTime"] for one in before if one["type"] == kind}
         told = [
             {"type": kind, "message": text, "lastTransitionTime": since.get(text, now)} for text in messages
