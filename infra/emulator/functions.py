@@ -67,6 +67,10 @@ class Function:
         """SIGKILL the process and its workers, as a lost node would."""
         self._running().kill()
 
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
     def resident_bytes(self) -> int:
         """Resident memory of the process and its children, shared pages counted in each; 0 if dead."""
         total = 0
