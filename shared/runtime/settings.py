@@ -39,7 +39,8 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 class Settings(BaseModel):
     """What every stage needs: its own name in events and the logs' level."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
+    # defer_build: of all these classes a stage builds only its own, when it reads its settings.
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True, defer_build=True)
 
     cluster: str = Field(
         "local", alias="KUBEFINOPS_CLUSTER", min_length=1, description="this cluster's name in every event"

@@ -1,4 +1,4 @@
-"""`make bench`: runs every benchmark, prints a table, writes build/bench.json; exit 1 if a bound is broken."""
+"""`make bench`: runs every benchmark, prints a table, writes build/bench.json; exit 1 if a bound breaks."""
 
 from __future__ import annotations
 
