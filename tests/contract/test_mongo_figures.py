@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 
-import pytest
-
-from infra.emulator.servers.ports import LOOPBACK, take_port
-from infra.emulator.servers.process import Process
 from shared.adapters.mongo import Mongo
 from shared.adapters.mongo_figures import (
     Figures,
@@ -30,31 +22,6 @@ from shared.contracts.identity import Workload
 from shared.contracts.money import Money
 from shared.contracts.states import SLOT_OF, State
 from tests.examples import NOW, created, draft, event
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("mongodb")
-    port, _ = take_port(0, "MongoDB")
-    secantus = str(Path(sys.executable).with_name("secantusd-py"))
-    process = Process.start(
-        [secantus, "--host", LOOPBACK, "--port", str(port), "--storage-path", str(folder / "data")],
-        {},
-        folder / "mongodb.log",
-    )
-    try:
-        process.wait_tcp(LOOPBACK, port, within=60)
-        yield f"mongodb://{LOOPBACK}:{port}"
-    finally:
-        process.stop()
-
-
-@pytest.fixture
-def mongo(server: str) -> Iterator[Mongo]:
-    mongo = Mongo(server, uuid.uuid4().hex)
-    mongo.create_indexes()
-    yield mongo
-    mongo.database.client.close()
 
 
 def read(mongo: Mongo) -> Figures:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.emulator.servers.mongo import mongo_server
 from infra.emulator.servers.ports import LOOPBACK, take_port
 from infra.emulator.servers.process import Process
 
@@ -59,16 +60,9 @@ def test_without_mongodb_it_says_so_in_one_line_and_recovers(
     assert body.startswith("MongoDB: ")
     assert len(body.splitlines()) == 1
 
-    mongodb = Process.start(
-        [
-            str(BIN / "secantusd-py"),
-            *("--host", LOOPBACK, "--port", str(mongodb_port), "--storage-path", str(tmp_path / "data")),
-        ],
-        {},
-        tmp_path / "mongodb.log",
-    )
+    mongodb = mongo_server({}, tmp_path / "data", tmp_path, port=mongodb_port)
     try:
-        mongodb.wait_tcp(LOOPBACK, mongodb_port, within=60)
+        mongodb.start()
         status, kind, body = ask(exporter, "/metrics")
         assert status == 200
         assert kind.startswith("text/plain; version=")
