@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from infra.emulator.servers.apache_kafka import ApacheKafka
 from infra.emulator.servers.kafka import EmbeddedKafka
 from infra.emulator.servers.mongo import EmbeddedMongo
 from infra.emulator.servers.objectstore import EmbeddedObjectStore
@@ -22,6 +23,16 @@ def kafka_server(topics: Mapping[str, int]) -> Iterator[EmbeddedKafka]:
     with (
         tempfile.TemporaryDirectory(prefix="kafka-") as directory,
         _started(EmbeddedKafka(topics, Path(directory))) as server,
+    ):
+        yield server
+
+
+@contextmanager
+def apache_kafka_server() -> Iterator[ApacheKafka]:
+    """The real one; its artifacts have to be there (`python -m infra.emulator.servers.apache_kafka`)."""
+    with (
+        tempfile.TemporaryDirectory(prefix="apache-kafka-") as directory,
+        _started(ApacheKafka(Path(directory) / "data", Path(directory), port=0)) as server,
     ):
         yield server
 

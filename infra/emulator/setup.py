@@ -26,6 +26,8 @@ from infra.emulator.servers.tools import PROMETHEUS, ROOT, S3_PYTHON, S3_SEED, S
 __all__ = ["main"]
 
 S3_LOCK = ROOT / "requirements-s3.txt"
+# The first lets pip take another environment's packages for its own, the second makes every start slow.
+MISLEADING = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
 S3_STAMP = S3_VENV / ".kubefinops-setup"
 
 
@@ -134,7 +136,7 @@ def _run(command: Sequence[str | Path], *, directory: Path | None = None, hint: 
     done = subprocess.run(
         command,
         cwd=directory,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+        env={name: value for name, value in os.environ.items() if name not in MISLEADING},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -144,7 +146,8 @@ def _run(command: Sequence[str | Path], *, directory: Path | None = None, hint: 
     )
     if done.returncode != 0:
         wrote = done.stdout.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise SetupError(f"`{' '.join(map(str, command))}` failed: {hint or wrote[-1]}")
+        words = [word for word in map(str, command) if "=" not in word]
+        raise SetupError(f"`{' '.join(words)}` failed: {hint or wrote[-1]}")
 
 
 def _say(line: str) -> None:

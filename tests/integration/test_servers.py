@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import io
 import socket
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -23,6 +25,7 @@ from minio.retention import Retention
 from pymongo import MongoClient, WriteConcern
 from pymongo.errors import DuplicateKeyError
 
+from infra.emulator.servers.apache_kafka import is_fetched
 from infra.emulator.servers.errors import SetupError, StartError, UnreachableError
 from infra.emulator.servers.kafka import EmbeddedKafka, kafka_server
 from infra.emulator.servers.mongo import EmbeddedMongo, mongo_server
@@ -189,6 +192,26 @@ class TestKafka:
     def test_a_topic_that_cannot_be_made_is_reported_with_its_name(self, tmp_path: Path) -> None:
         with pytest.raises(StartError, match=r"'no:partitions'|no:partitions"):
             EmbeddedKafka({"no:partitions": 1}, tmp_path).start()
+
+
+@pytest.mark.kafka
+@pytest.mark.skipif(not is_fetched(), reason="python -m infra.emulator.servers.apache_kafka fetches it")
+class TestApacheKafka:
+    def test_acknowledged_records_survive_sigkill_and_a_restart_on_the_same_port(self) -> None:
+        with servers.apache_kafka_server() as server:
+            producer = Producer({"bootstrap.servers": server.address, "acks": "all"})
+            producer.produce("orders", b"1 kg", key=b"tea", partition=2)
+            assert producer.flush(20) == 0
+            server._process.kill()  # type: ignore[union-attr]
+            server.start()
+
+            consumer = Consumer({"bootstrap.servers": server.address, "group.id": "g"})
+            consumer.assign([TopicPartition("orders", 2, 0)])
+            record = eventually(lambda: consumer.poll(0.1))
+            consumer.close()
+
+            assert (record.key(), record.value()) == (b"tea", b"1 kg")
+            assert server.version == "Apache Kafka 4.3.1"
 
 
 class TestMongo:
@@ -367,3 +390,30 @@ class TestPrometheus:
 
         with pytest.raises(SetupError, match=r"python -m infra\.emulator\.setup.*PROMETHEUS_URL"):
             EmbeddedPrometheus(tmp_path, tmp_path, port=0).start()
+
+
+def test_all_servers_end_when_their_parent_is_killed_with_sigkill(tmp_path: Path) -> None:
+    code = f"""
+import pathlib, threading, time
+from infra.emulator.servers import kafka, mongo, objectstore, prometheus
+root = pathlib.Path({str(tmp_path)!r})
+servers = [
+    kafka.EmbeddedKafka({{"orders": 1}}, root),
+    mongo.EmbeddedMongo(root / "mongodb", root, port=0),
+    objectstore.EmbeddedObjectStore(root / "objectstore", root, port=0),
+    prometheus.EmbeddedPrometheus(root / "prometheus", root, port=0),
+]
+threads = [threading.Thread(target=server.start) for server in servers]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(*[server._process.pid for server in servers], flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        children = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        assert len(children) == 4
+        parent.kill()
+
+    _, alive = psutil.wait_procs(children, timeout=15)
+    assert alive == []
