@@ -8,6 +8,7 @@ the same times therefore give the same cluster.
 from __future__ import annotations
 
 import copy
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from infra.standins.cluster.apply import merged
 from infra.standins.cluster.container import Container, relive
 from infra.standins.cluster.jobs import JOB_SECONDS
 from infra.standins.cluster.kinds import KINDS, ApiError, Kind, Object, not_found
-from infra.standins.cluster.names import rfc3339, suffix, uid
+from infra.standins.cluster.names import rfc3339, suffix, uid, unix
 from infra.standins.cluster.pods import Owner, Pod
 from infra.standins.cluster.population import Life, Population, populations
 from infra.standins.scenario import Node, Scenario
@@ -33,7 +34,9 @@ Key = tuple[str, str, str]  # kind, namespace, name
 
 @dataclass(frozen=True)
 class Template:
-    """What a controller makes a pod from. `home` is the workload whose usage the pod shows."""
+    """What a controller makes a pod from. `home` is the workload whose usage the pod shows; `born` (Unix
+    seconds) is for a pod of the past that no trace tells of.
+    """
 
     namespace: str
     name: str
@@ -44,6 +47,7 @@ class Template:
     labels: dict[str, str]
     template: Object
     finishes_after: float | None = None
+    born: float | None = None
 
 
 class Cluster:
@@ -87,11 +91,12 @@ class Cluster:
             name = metadata.get("name", "")
             created = self.beginning_of(kind.name, {"namespace": namespace, "name": name})
             self.apply(kind, namespace, name, body, ARGO_CD, created=created)
-        self._controllers.reconcile()
+        self._controllers.begin()
         self._beginning = False
         for pod in self.pods.values() if lived else ():
+            end = self.now if pod.finishes is None else min(self.now, pod.finishes)
             for container in pod.containers:
-                for _ in relive(container, scrapes(pod.created, self.now)):
+                for _ in relive(container, scrapes(pod.created, self.now, end)):
                     pass
         self._controllers.reconcile()
 
@@ -253,6 +258,10 @@ class Cluster:
 
     # --- pods
 
+    def runs(self, cron_job: Object) -> Iterator[float]:
+        """When a CronJob ran before now (Unix seconds)."""
+        return self._controllers.jobs.past(cron_job)
+
     def owned(self, owner_uid: str) -> list[Pod]:
         return [pod for pod in self.pods.values() if pod.owner.uid == owner_uid]
 
@@ -300,6 +309,7 @@ class Cluster:
             labels,
             body["spec"]["template"],
             JOB_SECONDS if kind == "Job" else None,
+            unix(metadata["creationTimestamp"]) if kind == "Job" else None,
         )
 
     def make_pod(self, wanted: Template) -> Pod:
@@ -318,7 +328,9 @@ class Cluster:
         self._made += 1
         population = self.populations.get(wanted.home)
         life = Life(self.now)
-        if self._beginning and population and wanted.finishes_after is None:
+        if self._beginning and wanted.born is not None:
+            life = Life(wanted.born)
+        elif self._beginning and population:
             life = population.lives(wanted.ordinal)[-1]
         pod = self.build_pod(wanted, spec, life, uid(wanted.namespace, wanted.name, self._made))
         pod.node = self._node_for(pod)
@@ -347,6 +359,7 @@ class Cluster:
             wanted.name,
             pod_uid,
             wanted.owner,
+            wanted.home,
             wanted.revision,
             wanted.ordinal,
             life.start,
@@ -396,11 +409,12 @@ class Cluster:
         raise AssertionError("unreachable: 27^5 names are enough")
 
 
-def scrapes(start: float, now: float) -> Iterator[float]:
-    """The scrape times after `start` up to `now`, every `SCRAPE_SECONDS`, the last one at `now`."""
+def scrapes(start: float, now: float, end: float | None = None) -> Iterator[float]:
+    """The scrape times after `start` up to `end`, every `SCRAPE_SECONDS`, counted back from `now`."""
     count = int((now - start) // SCRAPE_SECONDS)
     first = count if now - count * SCRAPE_SECONDS > start else count - 1
-    return (now - k * SCRAPE_SECONDS for k in range(first, -1, -1))
+    last = 0 if end is None else math.ceil((now - end) / SCRAPE_SECONDS)
+    return (now - k * SCRAPE_SECONDS for k in range(first, last - 1, -1))
 
 
 def _kind(name: str) -> Kind:

@@ -24,14 +24,20 @@ class Controllers:
     def __init__(self, cluster: Cluster) -> None:
         self.settled = True
         self._cluster = cluster
-        self._jobs = Jobs(cluster)
+        self.jobs = Jobs(cluster)
         self._busy = False
         self._with_pods: dict[str, Callable[[Object], bool]] = {
             "Deployment": Deployments(cluster).reconcile,
             "StatefulSet": StatefulSets(cluster).reconcile,
             "DaemonSet": DaemonSets(cluster).reconcile,
-            "Job": self._jobs.reconcile,
+            "Job": self.jobs.reconcile,
         }
+
+    def begin(self) -> None:
+        """Makes what the scenario's objects had become by its `now`."""
+        for cron_job in self._cluster.objects("CronJob"):
+            self.jobs.begin(cron_job)
+        self.reconcile()
 
     def reconcile(self) -> None:
         if self._busy:  # a controller made an object: the pass under way sees to it
@@ -41,7 +47,7 @@ class Controllers:
             self._collect_garbage()
             self._cluster.place_waiting()
             for cron_job in self._cluster.objects("CronJob"):
-                self._jobs.due(cron_job)
+                self.jobs.due(cron_job)
             # Each controller runs, whatever the ones before it found.
             done = [
                 controller(body)
@@ -56,7 +62,7 @@ class Controllers:
     def next_event(self, until: float) -> float:
         """The time at which something is due by the clock, at most `until`."""
         cluster = self._cluster
-        times = [self._jobs.next_due(each, until) for each in cluster.objects("CronJob")]
+        times = [self.jobs.next_due(each, until) for each in cluster.objects("CronJob")]
         times += [
             pod.finishes
             for pod in cluster.pods.values()

@@ -74,8 +74,10 @@ class Demand:
 
     def over(self, grid: Iterable[float]) -> Iterator[tuple[float, Wanted | None]]:
         """`at` for many ascending times of the past, without a search for each."""
-        times, count, index = self._times, len(self._times), 0
+        times, count, index = self._times, len(self._times), -1
         for t in grid:
+            if index < 0:
+                index = bisect_left(times, t)
             while index < count and times[index] < t:
                 index += 1
             yield t, self._sample(index, t)

@@ -16,17 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.standins.cluster import metrics
-from infra.standins.cluster.cluster import SCRAPE_SECONDS, Cluster, Template, scrapes
+from infra.standins.cluster.cluster import SCRAPE_SECONDS, Cluster, scrapes
 from infra.standins.cluster.container import Container, relive
 from infra.standins.cluster.metrics import Row
-from infra.standins.cluster.names import suffix, template_hash, uid
-from infra.standins.cluster.pods import Owner, Pod
-from infra.standins.cluster.population import Life
+from infra.standins.cluster.past import Past, pods
+from infra.standins.cluster.pods import Pod
 from infra.standins.scenario import Scenario
 
 _RECENT_SCRAPES = 120  # two hours of everything
 _LAST_DAY = 1440
 _JOINED, _RARE = 4, 20  # before that, one scrape in so many
+_SHORT_LIFE = 3600.0  # seconds; a pod that lived no longer has every scrape
+_BY_RUN = (metrics.RESTARTS, metrics.LAST_REASON)
 
 
 def write(scenario: Scenario, out: Path) -> int:
@@ -37,23 +38,18 @@ def write(scenario: Scenario, out: Path) -> int:
     """
     cluster = Cluster(scenario, lived=False)
     page = _Page(scenario.now)
-    gone: dict[Row, list[_Past]] = {}
-    for pod in cluster.pods.values():
-        for past in [*_before(cluster, pod), _again(cluster, pod)]:
-            _write_pod(page, past)
-            if past.gone_from:
-                row = metrics.replica_set_owner(pod.namespace, past.pod.owner.name, past.gone_from)
-                gone.setdefault(row, []).append(past)
-        page.recently(
-            metrics.pod_rows(pod, cluster.now), pod.created, but=(metrics.RESTARTS, metrics.LAST_REASON)
-        )
-    for replica_set in cluster.replica_sets.values():
-        row = metrics.replica_set_owner(replica_set.namespace, replica_set.name, replica_set.owner.name)
-        page.sparsely([row], replica_set.created, cluster.now, _JOINED)
-    for row, pasts in gone.items():
-        first, last = min(each.pod.created for each in pasts), max(each.end for each in pasts)
-        page.sparsely([row], first, last, _JOINED)
-    page.recently(metrics.object_rows(cluster), 0.0)
+    controllers: dict[Row, list[Past]] = {}
+    for past in pods(cluster):
+        _write_pod(page, past)
+        if past.owned:
+            controllers.setdefault(past.owned, []).append(past)
+        if past.until is None:
+            page.recently(metrics.pod_rows(past.pod, cluster.now), past.pod.created, but=_BY_RUN)
+    for row, pasts in controllers.items():
+        ends = [cluster.now if each.until is None else each.until for each in pasts]
+        page.sparsely([row], min(each.pod.created for each in pasts), max(ends), _JOINED)
+    others = (row for row in metrics.object_rows(cluster) if row not in controllers)
+    page.recently(others, 0.0)
     with out.open("w", encoding="utf-8") as file:
         for name, lines in page.families.items():
             family = name.removesuffix("_total")
@@ -61,60 +57,6 @@ def write(scenario: Scenario, out: Path) -> int:
             file.writelines(lines)
         file.write("# EOF\n")
     return page.samples
-
-
-@dataclass(frozen=True)
-class _Past:
-    """A pod to live through, until `end` (Unix seconds), and the Deployment of a ReplicaSet that is gone."""
-
-    pod: Pod
-    end: float
-    gone_from: str | None = None
-
-
-def _again(cluster: Cluster, pod: Pod) -> _Past:
-    return _Past(_rebuilt(cluster, pod, (pod.name, pod.owner, pod.uid), Life(pod.created)), cluster.now)
-
-
-def _before(cluster: Cluster, pod: Pod) -> list[_Past]:
-    """The pods that took turns as this one before it."""
-    home = _home(pod, cluster)
-    population = cluster.populations.get(home)
-    if population is None or pod.owner.kind == "Job":
-        return []
-    found = []
-    for index, life in enumerate(population.lives(pod.ordinal)[:-1]):
-        assert life.end is not None
-        owner, name, gone_from = pod.owner, pod.name, None
-        if pod.owner.kind == "ReplicaSet":
-            replica_set = f"{home[2]}-{template_hash([home, index])}"
-            name = life.pod or f"{replica_set}-{suffix(5, replica_set, pod.ordinal)}"
-            replica_set = name.rpartition("-")[0]
-            owner = Owner("ReplicaSet", replica_set, uid("ReplicaSet", home, replica_set))
-            gone_from = home[2]
-        elif pod.owner.kind == "DaemonSet":
-            name = life.pod or f"{home[2]}-{suffix(5, home, pod.ordinal, index)}"
-        identity = (name, owner, uid("past", home, pod.ordinal, index))
-        rebuilt = _rebuilt(cluster, pod, identity, life)
-        found.append(_Past(rebuilt, life.end, gone_from))
-    return found
-
-
-def _home(pod: Pod, cluster: Cluster) -> tuple[str, str, str]:
-    if pod.owner.kind == "ReplicaSet":
-        owner = cluster.replica_sets[pod.namespace, pod.owner.name].owner
-        return pod.namespace, owner.kind, owner.name
-    return pod.namespace, pod.owner.kind, pod.owner.name
-
-
-def _rebuilt(cluster: Cluster, pod: Pod, identity: tuple[str, Owner, str], life: Life) -> Pod:
-    """A pod like `pod` at the beginning of `life`, with another name, owner and uid."""
-    name, owner, pod_uid = identity
-    home = _home(pod, cluster)
-    wanted = Template(pod.namespace, name, owner, home, pod.ordinal, pod.revision, {}, {"spec": pod.spec})
-    rebuilt = cluster.build_pod(wanted, pod.spec, life, pod_uid)
-    rebuilt.node = pod.node
-    return rebuilt
 
 
 @dataclass
@@ -148,7 +90,9 @@ class _Page:
 
     def sparsely(self, rows: Iterable[Row], since: float, end: float, one_in: int) -> None:
         """Rows that did not change, for the whole time from `since` to `end`."""
-        times = self.thinned((t for t in scrapes(since, self.now) if t <= end), one_in)
+        if end - since <= _SHORT_LIFE:
+            one_in = 1
+        times = self.thinned(scrapes(since, self.now, end), one_in)
         for row in rows:
             self.series(row.name, f"{row.labels},{metrics.BY_STATE}", times, [repr(row.value)] * len(times))
 
@@ -165,15 +109,15 @@ class _Page:
         return text
 
 
-def _write_pod(page: _Page, past: _Past) -> None:
+def _write_pod(page: _Page, past: Past) -> None:
     pod = past.pod
-    times = [t for t in scrapes(pod.created, page.now) if t <= past.end]
-    if not times:
-        return
-    for container in pod.containers:
+    until = page.now if past.until is None else past.until
+    used_until = until if pod.finishes is None else min(until, pod.finishes)
+    times = list(scrapes(pod.created, page.now, used_until))
+    for container in pod.containers if times else ():
         _write_container(page, pod, container, times)
-    page.sparsely(metrics.owner_rows(pod), pod.created, past.end, _JOINED)
-    page.sparsely(metrics.resource_rows(pod), pod.created, past.end, _RARE)
+    page.sparsely(metrics.owner_rows(pod), pod.created, until, _JOINED)
+    page.sparsely(metrics.resource_rows(pod), pod.created, until, _RARE)
 
 
 @dataclass

@@ -66,11 +66,24 @@ class Jobs:
         for job in done[: max(0, len(done) - spec["successfulJobsHistoryLimit"])]:
             cluster.delete(BY_NAME["batch/v1", "Job"], metadata["namespace"], job["metadata"]["name"])
 
+    def begin(self, cron_job: Object) -> None:
+        """Starts the Jobs of the past that the history's limit still keeps."""
+        times = list(self.past(cron_job))
+        for t in times[max(0, len(times) - cron_job["spec"]["successfulJobsHistoryLimit"]) :]:
+            self.start(cron_job, t)
+
+    def past(self, cron_job: Object) -> Iterator[float]:
+        """When the CronJob ran, from when it was made until now."""
+        if cron_job["spec"]["suspend"]:
+            return iter(())
+        since = unix(cron_job["metadata"]["creationTimestamp"])
+        return occurrences(cron_job["spec"]["schedule"], since, self._cluster.now)
+
     def start(self, cron_job: Object, t: float) -> None:
         """Creates the Job of the schedule's time `t` (Unix seconds)."""
         metadata = cron_job["metadata"]
         template = cron_job["spec"]["jobTemplate"]
-        name = f"{metadata['name']}-{int(t // _MINUTE)}"
+        name = job_name(cron_job, t)
         body = {
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -101,8 +114,9 @@ class Jobs:
         return next(occurrences(cron_job["spec"]["schedule"], self._cluster.now, until), until)
 
 
-def created(job: Object) -> float:
-    return unix(job["metadata"]["creationTimestamp"])
+def job_name(cron_job: Object, t: float) -> str:
+    """As the controller names the Job of the schedule's time `t` (Unix seconds): by minutes."""
+    return f"{cron_job['metadata']['name']}-{int(t // _MINUTE)}"
 
 
 def occurrences(schedule: str, after: float, until: float) -> Iterator[float]:

@@ -153,6 +153,17 @@ def replica_set_owner(namespace: str, name: str, deployment: str) -> Row:
     return Row("kube_replicaset_owner", text, 1)
 
 
+def job_owner(namespace: str, name: str, kind: str, owner: str) -> Row:
+    text = labels(
+        namespace=namespace,
+        job_name=name,
+        owner_kind=kind,
+        owner_name=owner,
+        owner_is_controller="true" if owner else "",
+    )
+    return Row("kube_job_owner", text, 1)
+
+
 def resource_rows(pod: Pod) -> Iterator[Row]:
     """Requests and limits of the pod's containers, in cores and bytes."""
     for each in pod.spec.get("containers", []):
@@ -242,15 +253,9 @@ def object_rows(cluster: Cluster) -> Iterator[Row]:
             for part, name, metric in fields:
                 yield Row(metric, here, float(body.get(part, {}).get(name, 0)))
     for job in cluster.objects("Job"):
-        owner = next(iter(job["metadata"].get("ownerReferences", [])), None)
-        text = labels(
-            namespace=job["metadata"]["namespace"],
-            job_name=job["metadata"]["name"],
-            owner_kind=owner["kind"] if owner else "",
-            owner_name=owner["name"] if owner else "",
-            owner_is_controller="true" if owner else "",
-        )
-        yield Row("kube_job_owner", text, 1)
+        metadata = job["metadata"]
+        owner = next(iter(metadata.get("ownerReferences", [])), {"kind": "", "name": ""})
+        yield job_owner(metadata["namespace"], metadata["name"], owner["kind"], owner["name"])
     yield from _autoscalers(cluster)
     yield from _limit_ranges(cluster)
     yield from _quotas(cluster)

@@ -36,13 +36,15 @@ class Owner:
 class Pod:
     """`spec` is what admission made of the template; `node` is empty while no node has room.
 
-    `created` in Unix seconds; a container is ready `startup` seconds after it began to run.
+    `home` is the workload (namespace, kind, name) whose usage it shows. `created` in Unix seconds; a
+    container is ready `startup` seconds after it began to run.
     """
 
     namespace: str
     name: str
     uid: str
     owner: Owner
+    home: tuple[str, str, str]
     revision: str
     ordinal: int
     created: float

@@ -69,8 +69,15 @@ def _usage(now: float) -> list[Usage]:
             "Deployment",
             "image-resizer",
             "resizer",
-            # Some large uploads a day need more than the limit: the kernel kills the container then.
-            _shape(0.14, 245, steady, memory_spikes_per_day=1.5, memory_spike_bytes=130 * _MIB),
+            # Now and then a large upload needs more than the limit: the kernel kills the container then.
+            _shape(
+                0.14,
+                245,
+                steady,
+                memory_spikes_per_day=0.7,
+                memory_spike_bytes=130 * _MIB,
+                memory_spike_seconds=60.0,
+            ),
         ),
         uses(
             "search",

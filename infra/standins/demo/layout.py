@@ -40,7 +40,11 @@ class App:
                 "project": "default",
                 "source": {"repoURL": repo_url, "path": self.path, "targetRevision": BRANCH},
                 "destination": {"server": "https://kubernetes.default.svc", "namespace": self.namespace},
-                "syncPolicy": {"automated": {"prune": True, "selfHeal": True}},
+                "syncPolicy": {
+                    "automated": {"prune": True, "selfHeal": True},
+                    # Argo CD's own five retries would take minutes to say that a sync has failed.
+                    "retry": {"limit": 1, "backoff": {"duration": "1s", "factor": 2, "maxDuration": "5s"}},
+                },
             },
         }
 
