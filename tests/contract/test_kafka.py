@@ -1,4 +1,4 @@
-"""Kafka: one suite, on the embedded broker always and on Apache Kafka where its artifacts are (as in .ci/run)."""
+"""Kafka: one suite, on the embedded broker always, and on Apache Kafka where its artifacts are."""
 
 from __future__ import annotations
 
@@ -42,19 +42,20 @@ def read(bootstrap: str, number: int) -> list[tuple[bytes | None, dict[str, str]
         }
     )
     consumer.subscribe([TOPIC])
-    found = []
+    found: list[tuple[bytes | None, dict[str, str], str, int]] = []
     try:
         while len(found) < number:
             message = consumer.poll(20)
             assert message is not None, f"only {len(found)} of {number} records came"
             assert message.error() is None, message.error()
-            headers = {name: value.decode() for name, value in message.headers() or []}  # type: ignore[union-attr,str-unpack,misc]
+            pairs: list[tuple[str, bytes]] = list(message.headers() or [])  # type: ignore[arg-type]
+            headers = {name: value.decode() for name, value in pairs}
             found.append(
                 (message.key(), headers, (message.value() or b"").decode(), message.partition() or 0)
             )
     finally:
         consumer.close()
-    return found  # type: ignore[return-value]
+    return found
 
 
 def own(records: list[tuple[bytes | None, dict[str, str], str, int]], run: str) -> list[int]:
