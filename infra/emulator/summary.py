@@ -148,7 +148,7 @@ def _skipped(report: dict[str, Any]) -> list[dict[str, Any]]:
     skipped = [
         (Workload.model_validate(entry["workload"]), entry["reason"])
         for entry in report["workloads"]
-        if entry.get("proposal") is None
+        if entry["decision"] == "skipped"
     ]
     return [
         {

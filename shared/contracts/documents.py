@@ -22,7 +22,7 @@ from shared.contracts.states import Slot, State
 class Document(BaseModel):
     """What all documents share; fields that a newer version added are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class Transition(Document):

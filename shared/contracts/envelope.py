@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.errors import Permanent, Unreadable
 from shared.contracts.events import PAYLOADS, TOPIC_OF_PAYLOAD, Payload, rfc3339, schema_uri
@@ -23,13 +23,11 @@ CONTENT_TYPE = "application/json"
 STRUCTURED = "application/cloudevents"
 REQUIRED = ("id", "source", "specversion", "type")
 
-_MOMENT: TypeAdapter[datetime] = TypeAdapter(datetime)
-
 
 class Record(BaseModel):
     """A Kafka record as it is published, and as a ledger stores it: text, so byte for byte the same."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     topic: str
     key: str
@@ -122,8 +120,8 @@ def decode(
     if isinstance(data, bytes | bytearray | str):
         raise Permanent(f"{topic.event_type}: the data is no JSON document")
     try:
-        moment = _MOMENT.validate_python(attributes["time"])
-    except ValidationError:
+        moment = datetime.fromisoformat(str(attributes["time"]))
+    except ValueError:
         raise Unreadable(f"attribute time: {attributes['time']!r} is no RFC 3339 time") from None
     if moment.tzinfo is None:
         raise Unreadable(f"attribute time: {attributes['time']!r} has no time zone")

@@ -32,7 +32,7 @@ BytesField = Annotated[int, Field(ge=0)]
 class Payload(BaseModel):
     """What all payloads share: immutable, strict when written, lenient when read."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @classmethod
     def read(cls, data: object) -> Self:

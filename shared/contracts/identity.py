@@ -15,7 +15,7 @@ EventId = NewType("EventId", str)
 class Workload(BaseModel):
     """A controller that owns pods, in one cluster."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     cluster: str
     namespace: str

@@ -12,7 +12,7 @@ CENT = Decimal("0.01")
 class Money(BaseModel):
     """An amount in an ISO 4217 currency; the amount is a decimal string in JSON."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     amount: Decimal
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")

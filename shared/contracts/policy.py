@@ -27,7 +27,7 @@ Percent = Annotated[float, Field(gt=0)]
 class Rules(BaseModel):
     """Every rule is optional; one that is not set does not judge."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     pause: bool = False
     protected_namespaces: tuple[str, ...] = Field(default=(), description="globs; nothing is changed there")
@@ -50,7 +50,7 @@ class Rules(BaseModel):
 class Policy(BaseModel):
     """One version of one policy."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str = Field(min_length=1)
     version: int = Field(ge=1)
