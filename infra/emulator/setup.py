@@ -90,15 +90,15 @@ def _start_once(scratch: Path) -> None:
     """Start LocalStack: that writes the index of its plugins, and shows that it works here."""
     port, _ = take_port(0, "S3")
     command = localstack_command("localstack.runtime.main", port, S3_SEED, scratch)
-    server = Process.start(command, {}, scratch / "localstack.log")
+    server = Process.start(command, {}, scratch / "localstack.log", orphaned="KILL")
     try:
         server.wait_http(f"http://{LOOPBACK}:{port}/_localstack/health", within=60)
     finally:
-        server.stop()
+        server.kill()
 
 
 def _prometheus_is_there() -> bool:
-    return shutil.which("prometheus") is not None or PROMETHEUS.is_dir()
+    return PROMETHEUS.is_dir() or all(shutil.which(program) for program in ("prometheus", "promtool"))
 
 
 def _fetch_prometheus() -> None:

@@ -55,7 +55,7 @@ class EmbeddedObjectStore:
         scratch.mkdir(parents=True, exist_ok=True)
         shutil.copytree(S3_SEED, root, dirs_exist_ok=True)
         command = localstack_command("localstack.runtime.main", self._port, root, scratch)
-        self._process = Process.start(command, {}, self._log, cwd=self._data)
+        self._process = Process.start(command, {}, self._log, cwd=self._data, orphaned="KILL")
         self._process.wait_http(f"{self.address}{HEALTH}", within=40)
         health = ask(VARIABLE, "LocalStack", self.address, HEALTH).json()
         self.version = f"LocalStack {health['version']} (memory only)"
@@ -63,7 +63,7 @@ class EmbeddedObjectStore:
 
     def stop(self) -> None:
         if self._process is not None:
-            self._process.stop()
+            self._process.kill()  # nothing to save, and after SIGTERM it sometimes hangs
 
     def environment(self) -> dict[str, str]:
         # It accepts any credentials; the client insists on some.
@@ -83,7 +83,7 @@ def localstack_command(module: str, port: int, root: Path, scratch: Path) -> lis
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(scratch),
-        "TMPDIR": str(scratch),
+        "TEMP": str(scratch),
         "PYTHONUNBUFFERED": "1",
         "XDG_CACHE_HOME": str(S3_CACHE),
         "RES_OPTIONS": "timeout:1 attempts:1",  # it looks its own public name up; a dead resolver costs 1 s

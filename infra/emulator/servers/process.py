@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from infra.emulator.servers.errors import SetupError, StartError
@@ -54,10 +54,17 @@ class Process:
 
     @classmethod
     def start(
-        cls, command: Sequence[str], env: Mapping[str, str], log: Path, *, cwd: Path | None = None
+        cls,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        *,
+        cwd: Path | None = None,
+        orphaned: Literal["TERM", "KILL"] = "TERM",
     ) -> Self:
         """Start `command`; `env` is laid over this process's own environment, output is appended to `log`.
 
+        `orphaned` is the signal that it gets when this process dies.
         Raises SetupError when the program is not there.
         """
         program = shutil.which(command[0])
@@ -69,7 +76,7 @@ class Process:
                 "setpriv is not on PATH: install util-linux, so that children end with the emulator"
             )
         log.parent.mkdir(parents=True, exist_ok=True)
-        tied = [setpriv, "--pdeathsig", "TERM", "--", "sh", "-c", UNLESS_ORPHANED, str(os.getpid())]
+        tied = [setpriv, "--pdeathsig", orphaned, "--", "sh", "-c", UNLESS_ORPHANED, str(os.getpid())]
         with log.open("ab") as output:
             offset = output.tell()
             forked = _forking_thread().submit(
