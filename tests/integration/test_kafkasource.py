@@ -29,7 +29,7 @@ from infra.emulator.manifests import (
     Reference,
     Service,
 )
-from infra.emulator.servers.kafka import MockCluster
+from infra.emulator.servers.kafka import EmbeddedKafka
 from tests.fakes.event_receiver import Answer, EventReceiver, Request, event_receiver
 
 PARTITIONS = 2
@@ -105,9 +105,14 @@ class Kafka:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> MockCluster:
+def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     names = [f"topic-{number}" for number in range(20)]
-    return MockCluster({**dict.fromkeys(names, PARTITIONS), **{f"{name}.dlq": 1 for name in names}})
+    topics = {**dict.fromkeys(names, PARTITIONS), **{f"{name}.dlq": 1 for name in names}}
+    broker = EmbeddedKafka(topics, tmp_path_factory.mktemp("logs"))
+    try:
+        yield broker.start()
+    finally:
+        broker.stop()
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +127,8 @@ def short_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def kafka(cluster: MockCluster, unused_topics: Iterator[str]) -> Kafka:
-    return Kafka(cluster.bootstrap, next(unused_topics))
+def kafka(bootstrap: str, unused_topics: Iterator[str]) -> Kafka:
+    return Kafka(bootstrap, next(unused_topics))
 
 
 def source(kafka: Kafka, **changes: object) -> KafkaSource:

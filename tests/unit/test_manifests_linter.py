@@ -158,16 +158,14 @@ BROKEN: list[tuple[str, Callable[[Objects], object]]] = [
         ),
     ),
     (
-        "requests have no time limit",
-        lambda it: env(it, "THREADED_TIMEOUT_ENABLED").update(value="false"),
+        "THREADED_TIMEOUT_ENABLED closes kept connections",
+        lambda it: revision(it)["containers"][0]["env"].append(
+            {"name": "THREADED_TIMEOUT_ENABLED", "value": "true"}
+        ),
     ),
     (
-        "the Kafka flush 25 is not below CLOUD_RUN_TIMEOUT_SECONDS 20",
-        lambda it: env(it, "CLOUD_RUN_TIMEOUT_SECONDS").update(value="20"),
-    ),
-    (
-        "CLOUD_RUN_TIMEOUT_SECONDS 90 is not below timeoutSeconds 60",
-        lambda it: revision(it).update(timeoutSeconds=60),
+        "the Kafka flush 25 is not below timeoutSeconds 20",
+        lambda it: revision(it).update(timeoutSeconds=20),
     ),
     (
         "timeoutSeconds 120 is not below delivery.timeout 100 of KafkaSource policy-recommendation-created",

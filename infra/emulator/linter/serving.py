@@ -26,6 +26,8 @@ def check_service(service: Document, overlay: Overlay) -> Iterator[str]:
     concurrency, threads = revision.get("containerConcurrency"), variables.get("THREADS")
     if str(concurrency) != threads:
         yield f"containerConcurrency is {concurrency}, but the server has THREADS={threads}"
+    if variables.get("THREADED_TIMEOUT_ENABLED", "").lower() == "true":
+        yield "THREADED_TIMEOUT_ENABLED closes kept connections unannounced: every second event fails once"
     for probe in ("readinessProbe", "livenessProbe"):
         path = container.get(probe, {}).get("httpGet", {}).get("path", "/")
         if path == "/":
@@ -65,13 +67,8 @@ def _nested_timeouts(service: Document, overlay: Overlay) -> Iterator[str]:
     nested: list[tuple[str, float]] = [
         ("the Kafka message timeout", MESSAGE_TIMEOUT_SECONDS),
         ("the Kafka flush", FLUSH_SECONDS),
+        ("timeoutSeconds", timeout),
     ]
-    request = variables_of(service).get("CLOUD_RUN_TIMEOUT_SECONDS", "")
-    if request.isdecimal() and variables_of(service).get("THREADED_TIMEOUT_ENABLED", "").lower() == "true":
-        nested.append(("CLOUD_RUN_TIMEOUT_SECONDS", float(request)))
-    else:
-        yield "requests have no time limit: set CLOUD_RUN_TIMEOUT_SECONDS and THREADED_TIMEOUT_ENABLED=true"
-    nested.append(("timeoutSeconds", timeout))
     for source in overlay.of("sources.knative.dev", "KafkaSource"):
         sink = service_behind(source["spec"].get("sink"), namespace_of(source), overlay)
         try:
