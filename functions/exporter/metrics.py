@@ -54,7 +54,7 @@ WASTE = Metric(
     "kubefinops_waste_monthly", _MONEY, "money a month",
     "Waste left: the part of each workload's latest proposed saving that is not live, refused ones and what"
     " a clamp left over included; a proposal that raises requests counts as none. A workload that was"
-    " deleted counts until its documents are.",
+    " deleted counts until its recommendations are deleted too.",
 )  # fmt: skip
 OPEN_PULL_REQUESTS = Metric(
     "kubefinops_open_pull_requests", ("cluster", "application"), "pull requests",

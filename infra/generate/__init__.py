@@ -1,0 +1,1 @@
+"""Documents that follow from the code: schemas, AsyncAPI, states, metrics, the table of settings."""

@@ -1,0 +1,54 @@
+"""The table of settings, from every stage's settings class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from infra.cli.config import STAGES, settings_of
+
+
+def settings_table() -> str:
+    """A Markdown table: variable, default, who uses it, what it is. Defaults that are secret are masked.
+
+    Raises:
+        BadSetting: a stage's settings cannot be read here.
+    """
+    users: dict[str, list[str]] = {}
+    fields: dict[str, FieldInfo] = {}
+    for stage in STAGES:
+        for field in settings_of(stage).model_fields.values():
+            variable = str(field.alias)
+            users.setdefault(variable, []).append(stage)
+            fields[variable] = field
+    rows = ["| variable | default | used by | what it is |", "|---|---|---|---|"]
+    rows += [
+        f"| `{variable}` | {_default(field)} | {_who(users[variable])} | {_cell(field.description or '')} |"
+        for variable, field in _in_order(fields).items()
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def _in_order(fields: Mapping[str, FieldInfo]) -> dict[str, FieldInfo]:
+    """The product's own first, then system by system."""
+    return dict(sorted(fields.items(), key=lambda item: (not item[0].startswith("KUBEFINOPS_"), item[0])))
+
+
+def _who(stages: list[str]) -> str:
+    return "all" if len(stages) == len(STAGES) else ", ".join(stages)
+
+
+def _default(field: FieldInfo) -> str:
+    default: Any = field.default
+    if isinstance(default, bool):
+        default = str(default).lower()
+    # A secret shows itself as asterisks.
+    text = str(default)
+    return f"`{_cell(text)}`" if text else ("none (a secret)" if isinstance(default, SecretStr) else "none")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
