@@ -106,7 +106,7 @@ class Outage:
 
     def _hang(self, number: signal.Signals) -> None:
         store = self._loop.stack.servers["objectstore"]
-        os.kill(store.pid, number)  # type: ignore[attr-defined]  # an embedded one
+        os.kill(store._process.pid, number)  # type: ignore[attr-defined]  # an embedded one
 
 
 @pytest.mark.parametrize("when", ["at the start", "in the middle"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import requests
 import yaml
 from confluent_kafka import Producer
 
+from infra.emulator.run import Loop
 from infra.grafana.queries import panel_queries
 from shared.contracts.quantities import parse_cpu, parse_memory
 from shared.contracts.topics import PRODUCT_TOPICS
@@ -33,7 +35,31 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             pytest.skip("the measured traces are not beside this checkout")
         traces = TRACES
     with started(tmp_path_factory.mktemp(request.param), traces=traces) as loop:
+        cloned = tmp_path_factory.mktemp("clone") / "deploy"
+        proposed(loop, cloned)
         yield finish(loop)
+
+
+def proposed(loop: Loop, clone: Path) -> None:
+    """`kubefinops propose` on one Application's folder, before the loop has changed anything."""
+    origin = next((loop.stack.demo / "repos").glob("*/*.git"))
+    subprocess.run(["git", "clone", "-q", str(origin), str(clone)], check=True)
+    scenario = json.loads((loop.stack.demo / "scenario.json").read_text())
+    path = max(
+        (one["spec"]["source"]["path"] for one in scenario["applications"]),
+        key=lambda folder: len(list((clone / folder).rglob("*.yaml"))),
+    )
+    command = [str(Path(sys.executable).with_name("kubefinops")), "propose", "--repo", str(clone)]
+    command += ["--path", path, "--prometheus", loop.stack.environment["PROMETHEUS_URL"]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    diff = subprocess.run(
+        ["git", "-C", str(clone), "diff", "-U0"], capture_output=True, text=True, check=True
+    ).stdout
+    changed = [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    assert changed
+    # Nothing but quantities is touched: no comment, no order, no quote.
+    assert all(re.search(r"(cpu|memory|requests|limits|resources)\b", line) for line in changed), changed
 
 
 def live(ran: Ran, row: dict[str, Any]) -> dict[str, dict[str, Any]]:
