@@ -1,0 +1,160 @@
+"""What kube-state-metrics tells of a cluster: who owns which pod, what containers ask for, what scales."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shared.contracts.events import Resources
+
+if TYPE_CHECKING:
+    from shared.adapters.prometheus import Series
+
+Pod = tuple[str, str]  # namespace, name
+Owner = tuple[str, str]  # kind, name
+Controller = tuple[str, str, str]  # namespace, kind, name
+_NOBODY = ("", "<none>", "None")
+_FIELD = {
+    ("kube_pod_container_resource_requests", "cpu"): "cpu_request_m",
+    ("kube_pod_container_resource_limits", "cpu"): "cpu_limit_m",
+    ("kube_pod_container_resource_requests", "memory"): "memory_request_bytes",
+    ("kube_pod_container_resource_limits", "memory"): "memory_limit_bytes",
+}
+
+
+@dataclass
+class Owners:
+    """Pods, ReplicaSets and Jobs with the controllers that made them."""
+
+    pods: dict[Pod, Owner] = field(default_factory=dict)
+    replica_sets: dict[Pod, Owner] = field(default_factory=dict)
+    jobs: dict[Pod, Owner] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: Iterable[Series]) -> Owners:
+        """From rows of kube_{pod,replicaset,job}_owner, told apart by the label that names the owned.
+
+        A ReplicaSet's row may carry the label `pod` as well (that of its exporter), so that is looked
+        at last. An object may have owners that are not its controller; those say nothing about it.
+        """
+        owners = cls()
+        for row in rows:
+            labels = row.labels
+            owner = (labels.get("owner_kind", ""), labels.get("owner_name", ""))
+            if owner[0] in _NOBODY or labels.get("owner_is_controller") == "false":
+                continue
+            namespace = labels.get("namespace", "")
+            if "replicaset" in labels:
+                owners.replica_sets[namespace, labels["replicaset"]] = owner
+            elif "job_name" in labels:
+                owners.jobs[namespace, labels["job_name"]] = owner
+            elif "pod" in labels:
+                owners.pods[namespace, labels["pod"]] = owner
+        return owners
+
+    def controller(self, pod: Pod) -> Controller | None:
+        """Who made the pod, in the end: a Deployment rather than its ReplicaSet; None if nobody did."""
+        namespace = pod[0]
+        if (owner := self.pods.get(pod)) is None:
+            return None
+        kind, name = owner
+        if kind == "ReplicaSet":
+            kind, name = self.replica_sets.get((namespace, name), owner)
+        elif kind == "Job":
+            kind, name = self.jobs.get((namespace, name), owner)
+        # A static pod is a file on its node: no manifest of it lies in Git.
+        return None if kind == "Node" else (namespace, kind, name)
+
+
+@dataclass
+class Cluster:
+    """What is there at one moment."""
+
+    owners: Owners
+    deployments: dict[Controller, int] = field(default_factory=dict)
+    containers: dict[Pod, set[str]] = field(default_factory=dict)
+    values: dict[Pod, dict[str, dict[str, int]]] = field(default_factory=dict)
+    oom_killed: set[tuple[str, str, str]] = field(default_factory=set)
+    _autoscaled: dict[tuple[str, str], Controller] = field(default_factory=dict)
+    _scales_on: dict[tuple[str, str], set[tuple[str, str]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: list[Series]) -> Cluster:
+        """From the rows of `queries.state` or `queries.workloads`."""
+        cluster = cls(Owners.of(row for row in rows if row.labels["__name__"].endswith("_owner")))
+        for row in rows:
+            cluster._take(row.labels["__name__"], row.labels, row.value)
+        return cluster
+
+    def controllers(self) -> dict[Controller, list[Pod]]:
+        """Every controller that has pods, and every Deployment, with the pods there are."""
+        found: dict[Controller, list[Pod]] = {deployment: [] for deployment in self.deployments}
+        for pod in sorted(self.owners.pods):
+            controller = self.owners.controller(pod)
+            if controller is not None:
+                found.setdefault(controller, []).append(pod)
+        for (namespace, _), (kind, name) in self.owners.jobs.items():
+            # A CronJob whose pods are cleared away still has its last Jobs.
+            found.setdefault((namespace, kind, name), [])
+        return found
+
+    def container_names(self, pods: Iterable[Pod]) -> list[str]:
+        """Without init containers, which have series of other names."""
+        names: set[str] = set()
+        for pod in pods:
+            names |= self.containers.get(pod) or set(self.values.get(pod, {}))
+        return sorted(names)
+
+    def resources(self, pods: Iterable[Pod], container: str) -> Resources:
+        """What most of these pods set for the container: in the midst of a rollout they differ."""
+        seen = Counter(
+            tuple(sorted(self.values.get(pod, {}).get(container, {}).items()))
+            for pod in pods
+            if container in self.containers.get(pod, {container})
+        )
+        if not seen:
+            return Resources()
+        most, _ = max(seen.items(), key=lambda item: (item[1], item[0]))
+        return Resources.model_validate(dict(most))
+
+    def scales_on(self, controller: Controller) -> frozenset[str]:
+        """The resources on whose utilisation HorizontalPodAutoscalers scale it; see Observed.scales_on."""
+        resources: set[str] = set()
+        for autoscaler, target in self._autoscaled.items():
+            if target != controller:
+                continue
+            told = self._scales_on.get(autoscaler)
+            if told is None:
+                resources.add("unknown")
+                continue
+            # An average value is absolute; only a utilisation is a share of the request.
+            resources |= {name for name, kind in told if kind == "utilization"}
+        return frozenset(resources & {"cpu", "memory", "unknown"})
+
+    def _take(self, metric: str, labels: Mapping[str, str], value: float) -> None:
+        namespace = labels.get("namespace", "")
+        pod = (namespace, labels.get("pod", ""))
+        container = labels.get("container", "")
+        match metric:
+            case "kube_deployment_spec_replicas":
+                self.deployments[namespace, "Deployment", labels.get("deployment", "")] = int(value)
+            case "kube_pod_container_info":
+                self.containers.setdefault(pod, set()).add(container)
+            case "kube_pod_container_resource_requests" | "kube_pod_container_resource_limits":
+                resource = labels.get("resource", "")
+                name = _FIELD.get((metric, resource))
+                if name is not None:
+                    amount = value * 1000 if resource == "cpu" else value
+                    self.values.setdefault(pod, {}).setdefault(container, {})[name] = round(amount)
+            case "kube_pod_container_status_last_terminated_reason":
+                if value > 0:
+                    self.oom_killed.add((*pod, container))
+            case "kube_horizontalpodautoscaler_info":
+                target = (labels.get("scaletargetref_kind", ""), labels.get("scaletargetref_name", ""))
+                self._autoscaled[namespace, labels.get("horizontalpodautoscaler", "")] = (namespace, *target)
+            case "kube_horizontalpodautoscaler_spec_target_metric":
+                autoscaler = (namespace, labels.get("horizontalpodautoscaler", ""))
+                told = (labels.get("metric_name", ""), labels.get("metric_target_type", ""))
+                self._scales_on.setdefault(autoscaler, set()).add(told)

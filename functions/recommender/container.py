@@ -1,0 +1,237 @@
+"""One container's requests and limits, each with the sentence that says why it is what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+from shared.contracts.events import Resources, Usage
+from shared.contracts.quantities import GIB, MIB, format_cpu, format_memory
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The engine's settings. CPU in millicores, memory in bytes, headrooms as factors, shares of 1.
+
+    15 % of headroom is what krr gives to memory and the VerticalPodAutoscaler to both. A memory limit has
+    more, because it kills. Seven days without lowering memory after an OOM kill are Crane's.
+    """
+
+    minimum_history_hours: float = 24.0
+    minimum_samples: int = 100
+    minimum_runs: int = 5
+    cpu_headroom: float = 1.15
+    memory_headroom: float = 1.15
+    memory_limit_headroom: float = 1.3
+    cpu_floor_m: int = 10
+    memory_floor_bytes: int = 32 * MIB
+    relative_change: float = 0.10
+    cpu_change_m: int = 200
+    memory_change_bytes: int = 256 * MIB
+    oom_days: int = 7
+    throttled_share: float = 0.10
+    keep_qos: bool = True
+
+
+@dataclass(frozen=True)
+class Stance:
+    """What the pod around a container demands of it.
+
+    `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`: see
+    ObservedContainer.
+    """
+
+    guaranteed: bool = False
+    by_peak: bool = False
+    oom_killed: bool = False
+
+
+def size_container(
+    current: Resources, usage: Usage, stance: Stance, rules: Rules
+) -> tuple[Resources, tuple[str, ...]]:
+    """The resources to propose, and one sentence for each value."""
+    cpu_request, why_cpu = _cpu_request(current, usage, stance, rules)
+    cpu_limit, why_cpu_limit = _cpu_limit(current, cpu_request, usage, stance, rules)
+    memory_request, why_memory = _memory_request(current, usage, stance, rules)
+    memory_limit, why_memory_limit = _memory_limit(current, memory_request, usage, stance, rules)
+    proposed = Resources(
+        cpu_request_m=cpu_request,
+        cpu_limit_m=cpu_limit,
+        memory_request_bytes=memory_request,
+        memory_limit_bytes=memory_limit,
+    )
+    return proposed, (why_cpu, why_cpu_limit, why_memory, why_memory_limit)
+
+
+def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[int, str]:
+    now = current.cpu_request_m
+    percent = _percent(rules.cpu_headroom)
+    if stance.by_peak:
+        wanted = usage.cpu_max_m * rules.cpu_headroom
+        why = f"the peak of its {usage.pods} runs is {_cores(usage.cpu_max_m)}, plus {percent}"
+    else:
+        wanted = usage.cpu_p95_m * rules.cpu_headroom
+        why = (
+            f"p95 over 5-minute windows is {_cores(usage.cpu_p95_m)} in the worst of {usage.pods} pods,"
+            f" plus {percent}"
+        )
+    if stance.guaranteed and wanted < usage.cpu_max_m:
+        # In a Guaranteed pod the request is the limit as well, and that must not throttle the peak.
+        wanted = usage.cpu_max_m
+        why = f"in a Guaranteed pod it is the limit too: the peak of {_cores(usage.cpu_max_m)}"
+    if wanted < rules.cpu_floor_m:
+        wanted = _lifted(wanted, rules.cpu_floor_m, now)
+        why = f"{why}, not below {_cores(wanted)}"
+    target = round_cpu(wanted)
+    throttled = usage.throttled_share or 0.0
+    if now is not None and target < now and throttled > rules.throttled_share:
+        return now, (
+            f"CPU request stays {format_cpu(now)}: it is throttled in {throttled:.0%} of periods,"
+            " so what it would use is not known"
+        )
+    if now is not None and not is_worth(now, target, rules.relative_change, rules.cpu_change_m):
+        return now, f"CPU request stays {format_cpu(now)}: {format_cpu(target)} ({why}) is not worth a change"
+    return target, f"CPU request {_shown(now, format_cpu)} -> {format_cpu(target)}: {why}"
+
+
+def _cpu_limit(
+    current: Resources, request: int, usage: Usage, stance: Stance, rules: Rules
+) -> tuple[int | None, str]:
+    limit, former = current.cpu_limit_m, current.cpu_request_m
+    if limit is None:
+        return None, "no CPU limit is set, and none is introduced"
+    if stance.guaranteed:
+        return (
+            request,
+            f"CPU limit {format_cpu(limit)} -> {format_cpu(request)}: equal to the request (Guaranteed)",
+        )
+    if request == former:
+        return limit, f"CPU limit stays {format_cpu(limit)}, as the request does"
+    scaled = round_cpu(limit * request / former) if former else limit
+    # A limit throttles: it is not lowered into what was used, and never lies below the request.
+    target = max(scaled, min(limit, round_cpu(usage.cpu_max_m * rules.cpu_headroom)), request)
+    return target, (
+        f"CPU limit {format_cpu(limit)} -> {format_cpu(target)}: scales with the request,"
+        f" not into the peak of {_cores(usage.cpu_max_m)}"
+    )
+
+
+def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[int, str]:
+    now, peak = current.memory_request_bytes, usage.memory_max_bytes
+    headroom = rules.memory_limit_headroom if stance.guaranteed else rules.memory_headroom
+    wanted = peak * headroom
+    why = f"the peak is {_mebibytes(peak)} in the worst of {usage.pods} pods, plus {_percent(headroom)}"
+    if stance.guaranteed:
+        why = f"{why} (in a Guaranteed pod it is the limit too)"
+    if wanted < rules.memory_floor_bytes:
+        wanted = _lifted(wanted, rules.memory_floor_bytes, now)
+        why = f"{why}, not below {_mebibytes(wanted)}"
+    raised = _after_oom_kill(current, usage, stance)
+    if raised is not None and raised >= max(wanted, now or 0):
+        target = round_memory(raised)
+        return (
+            target,
+            f"memory request {_shown(now, format_memory)} -> {format_memory(target)}: {_raise(usage, rules)}",
+        )
+    target = round_memory(wanted)
+    if now is not None and target < now and usage.oom_kills:
+        return now, (
+            f"memory request stays {format_memory(now)}: {usage.oom_kills} OOM kills within"
+            f" {rules.oom_days} days, it is not lowered"
+        )
+    if now is not None and not is_worth(now, target, rules.relative_change, rules.memory_change_bytes):
+        return now, (
+            f"memory request stays {format_memory(now)}: {format_memory(target)} ({why})"
+            " is not worth a change"
+        )
+    return target, f"memory request {_shown(now, format_memory)} -> {format_memory(target)}: {why}"
+
+
+def _memory_limit(
+    current: Resources, request: int, usage: Usage, stance: Stance, rules: Rules
+) -> tuple[int | None, str]:
+    limit, peak = current.memory_limit_bytes, usage.memory_max_bytes
+    if limit is None:
+        return None, "no memory limit is set, and none is introduced"
+    if stance.guaranteed:
+        return request, (
+            f"memory limit {format_memory(limit)} -> {format_memory(request)}:"
+            " equal to the request (Guaranteed)"
+        )
+    raised = _after_oom_kill(current, usage, stance)
+    if raised is not None and raised > limit:
+        target = max(round_memory(raised), request)
+        return (
+            target,
+            f"memory limit {format_memory(limit)} -> {format_memory(target)}: {_raise(usage, rules)}",
+        )
+    percent = _percent(rules.memory_limit_headroom)
+    wanted = max(round_memory(peak * rules.memory_limit_headroom), request)
+    worth = is_worth(limit, wanted, rules.relative_change, rules.memory_change_bytes)
+    if wanted > limit and (worth or request > limit):
+        return wanted, (
+            f"memory limit {format_memory(limit)} -> {format_memory(wanted)}: {percent} above the peak of"
+            f" {_mebibytes(peak)}"
+        )
+    return limit, (
+        f"memory limit stays {format_memory(limit)}: the peak is {_mebibytes(peak)}; a limit costs nothing,"
+        " and lowering one can only kill"
+    )
+
+
+def _after_oom_kill(current: Resources, usage: Usage, stance: Stance) -> float | None:
+    """Bytes after a kill under the present limit: max(used x 1.2, used + 100 MiB), as the
+    VerticalPodAutoscaler does; what was used is the limit itself, because no scrape saw that moment.
+    """
+    if not stance.oom_killed or not usage.oom_kills:
+        return None
+    used = max(usage.memory_max_bytes, current.memory_limit_bytes or 0)
+    return max(used * 1.2, used + 100 * MIB)
+
+
+def _raise(usage: Usage, rules: Rules) -> str:
+    return (
+        f"{usage.oom_kills} OOM kills within {rules.oom_days} days under this limit:"
+        " raised at once by a fifth, at least by 100Mi"
+    )
+
+
+def is_worth(current: int, target: int, relative: float, absolute: int) -> bool:
+    """Whether a difference reaches the relative or the absolute threshold."""
+    difference = abs(target - current)
+    return difference > 0 and (difference >= current * relative or difference >= absolute)
+
+
+def round_cpu(millicores: float) -> int:
+    """Up, to steps that people write: 1m below 50m, 5m below a core, 10m above."""
+    step = 1 if millicores <= 50 else 5 if millicores <= 1000 else 10
+    # The least excess is a float's own error, not use: 0.1 x 3 shall not become one step more.
+    return max(1, ceil(round(millicores / step, 6))) * step
+
+
+def round_memory(amount: float) -> int:
+    """Up, to MiB, and to 16 MiB above one GiB."""
+    step = MIB if amount <= GIB else 16 * MIB
+    return max(1, ceil(round(amount / step, 6))) * step
+
+
+def _lifted(wanted: float, floor: int, current: int | None) -> float:
+    """A floor keeps from lowering too far; what is set below it and suffices is not raised to it."""
+    return floor if current is None else max(wanted, min(floor, current))
+
+
+def _cores(millicores: float) -> str:
+    return f"{millicores:.1f}m" if millicores < 10 else f"{millicores:.0f}m"
+
+
+def _mebibytes(amount: float) -> str:
+    return f"{amount / MIB:.0f}Mi"
+
+
+def _percent(headroom: float) -> str:
+    return f"{headroom - 1:.0%}"
+
+
+def _shown(value: int | None, form: Callable[[int], str]) -> str:
+    return "(not set)" if value is None else form(value)

@@ -1,0 +1,197 @@
+"""Fans a scan out into shards; reads and sizes a shard, reports on it, and proposes what is worth it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from functions.recommender import report as reporting
+from functions.recommender.reading import Reading, discover, read
+from functions.recommender.repeating import why_not_again
+from functions.recommender.report import Entry, Query, Report
+from functions.recommender.sharding import shards
+from functions.recommender.sizing import size
+from shared.adapters.mongo import Insert
+from shared.adapters.objectstore import canonical
+from shared.contracts.documents import ReportRow
+from shared.contracts.envelope import Event
+from shared.contracts.errors import Permanent, Temporary
+from shared.contracts.events import ReportPointer, ScanRequested, Shard
+from shared.contracts.identity import Workload, event_id
+from shared.contracts.policy import DEFAULT_POLICY
+from shared.contracts.topics import Topic
+from shared.runtime.ledger import utc_now
+
+if TYPE_CHECKING:
+    from functions.recommender.settings import RecommenderSettings
+    from shared.adapters.kafka import Publisher
+    from shared.adapters.mongo import Policies, Recommendations, Reports
+    from shared.adapters.objectstore import ObjectStore
+    from shared.adapters.prometheus import Prometheus
+    from shared.runtime.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+
+class RecommenderHandler:
+    def __init__(
+        self,
+        settings: RecommenderSettings,
+        *,
+        prometheus: Prometheus,
+        ledger: Ledger,
+        publisher: Publisher,
+        recommendations: Recommendations,
+        policies: Policies,
+        reports: Reports,
+        objects: ObjectStore,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._settings = settings
+        self._prometheus = prometheus
+        self._ledger = ledger
+        self._publisher = publisher
+        self._recommendations = recommendations
+        self._policies = policies
+        self._reports = reports
+        self._objects = objects
+        self._clock = clock
+
+    def handle(self, event: Event) -> None:
+        """Fans out a scan, or reads and sizes the shard that it names.
+
+        Raises:
+            Permanent: the scan is of another cluster, or its shard names no workloads.
+            Temporary: Prometheus, MongoDB, object storage or Kafka cannot be reached.
+        """
+        scan = event.data
+        assert isinstance(scan, ScanRequested)
+        if scan.cluster != self._settings.cluster:
+            raise Permanent(
+                f"the scan is of cluster {scan.cluster!r}; this recommender reads {self._settings.cluster!r}"
+                " (KUBEFINOPS_CLUSTER, PROMETHEUS_URL)"
+            )
+        if scan.shard is None:
+            self._fan_out(event, scan)
+        else:
+            self._propose(event, scan, scan.shard)
+
+    def _fan_out(self, event: Event, scan: ScanRequested) -> None:
+        found = shards(discover(self._prometheus, scan.cluster, scan.scanned_at))
+        if not found:
+            log.warning(
+                "no workloads are there at %s: has Prometheus kube-state-metrics' kube_pod_owner?",
+                scan.scanned_at.isoformat(),
+                extra={"scan": scan.scan_id},
+            )
+        self._publisher.publish([_request(event, scan, shard).record() for shard in found])
+
+    def _propose(self, event: Event, scan: ScanRequested, shard: Shard) -> None:
+        report, pointer = self._report(scan, shard)
+        outcomes = self._ledger.create(reporting.drafts(report, pointer), event)
+        for recommendation_id, outcome in outcomes.items():
+            if outcome is Insert.SLOT_TAKEN:
+                log.info(
+                    "not proposed: another proposal of the workload came first",
+                    extra={"recommendation": recommendation_id},
+                )
+
+    def _report(self, scan: ScanRequested, shard: Shard) -> tuple[Report, ReportPointer]:
+        """The shard's one report: the row that names it is unique, so the first of two deliveries decides."""
+        bucket, key = self._settings.s3_bucket, reporting.key(scan, shard)
+        row = self._reports.find(bucket, key) or self._put(key, self._look(scan, shard))
+        try:
+            report = reporting.read(self._objects.get(row.key, row.version_id), row.sha256)
+        except KeyError:
+            raise Temporary(f"report {row.key} version {row.version_id}: indexed, but not there") from None
+        if report is None:
+            raise Temporary(f"report {row.key} version {row.version_id}: not what its index says")
+        return report, ReportPointer(
+            bucket=row.bucket, key=row.key, version_id=row.version_id, pointer="", sha256=row.sha256
+        )
+
+    def _put(self, key: str, report: Report) -> ReportRow:
+        """The row that is stored for `key`: ours, or that of a delivery which was faster."""
+        retain_until = self._clock() + timedelta(days=self._settings.retention_days)
+        stored = self._objects.put(key, canonical(report.model_dump(mode="json")), retain_until)
+        return self._reports.insert(
+            ReportRow(
+                bucket=stored.bucket,
+                key=stored.key,
+                kind="report",
+                version_id=stored.version_id,
+                sha256=stored.sha256,
+                size=stored.size,
+                retain_until=retain_until,
+                cluster=report.cluster,
+                created_at=report.scanned_at,
+                scan_id=report.scan_id,
+                summary=report.summary(),
+            )
+        )
+
+    def _look(self, scan: ScanRequested, shard: Shard) -> Report:
+        """Reads the shard's workloads, sizes them, and leaves out what is on its way or was refused."""
+        settings = self._settings
+        try:
+            wanted = [Workload.of_subject(scan.cluster, subject) for subject in shard.workloads]
+        except ValueError:
+            raise Permanent(f"shard {shard.name}: a workload is not <namespace>/<kind>/<name>") from None
+        reading = read(
+            self._prometheus,
+            scan.cluster,
+            scan.scanned_at,
+            history=settings.window,
+            oom_days=settings.oom_days,
+            namespaces={workload.namespace for workload in wanted},
+            wanted=wanted,
+        )
+        return Report(
+            cluster=scan.cluster,
+            scan_id=scan.scan_id,
+            scanned_at=scan.scanned_at,
+            shard=shard,
+            window=reporting.window(scan.scanned_at, reading.window),
+            settings=asdict(settings.rules) | {"history_days": settings.history},
+            rates=settings.prices,
+            queries=tuple(Query.model_validate(asdict(asked)) for asked in reading.asked),
+            workloads=self._decide(reading, wanted, scan.scanned_at),
+        )
+
+    def _decide(self, reading: Reading, wanted: Sequence[Workload], at: datetime) -> tuple[Entry, ...]:
+        rules, prices = self._settings.rules, self._settings.prices
+        entries = {
+            observed.workload: reporting.entry(observed, size(observed, rules), prices)
+            for observed in reading.workloads
+        }
+        proposed = [workload for workload, entry in entries.items() if entry.decision == "proposed"]
+        stories = self._recommendations.latest_of(proposed) if proposed else {}
+        active = self._policies.active() or [DEFAULT_POLICY]
+        policies = {policy.name: policy.version for policy in active}
+        for workload, story in stories.items():
+            entry = entries[workload]
+            reason = why_not_again(
+                entry.containers, entry.content_hash, story, policies=policies, at=at, rules=rules
+            )
+            if reason is not None:
+                entries[workload] = reporting.skipped(entry, reason)
+        return tuple(entries.get(workload) or reporting.not_there(workload, prices) for workload in wanted)
+
+
+def _request(event: Event, scan: ScanRequested, shard: Shard) -> Event:
+    """The request to read one shard: the same for every delivery of the scan that finds the same."""
+    subject = f"{scan.cluster}/{shard.name}"
+    return Event(
+        id=event_id(Topic.SCAN_REQUESTED.event_type, f"{scan.scan_id}/{shard.name}"),
+        source=f"/kubefinops/{scan.cluster}/recommender",
+        subject=subject,
+        time=scan.scanned_at,
+        partitionkey=subject,
+        correlationid=scan.scan_id,
+        causationid=event.id,
+        traceparent=event.traceparent,
+        data=scan.model_copy(update={"shard": shard}),
+    )

@@ -1,0 +1,204 @@
+"""The PromQL that a shard is read with: few queries, each for all of its containers at once.
+
+Plain range selectors stream through the server; subqueries materialise, so only what needs 5-minute
+windows of a counter is one. Every answer is aggregated to (namespace, pod, container) by `max`, which makes
+duplicate series (two scrapers, a container restarted within its pod) one; owners are joined in our code.
+Two traps of real servers are avoided: a range below two scrape intervals gives nothing where ranges are
+left-open (Prometheus 3), and `timestamp()` of a bare selector in a subquery takes minutes in 2.42.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+
+CPU = "container_cpu_usage_seconds_total"
+MEMORY = "container_memory_working_set_bytes"
+THROTTLED = "container_cpu_cfs_throttled_periods_total"
+PERIODS = "container_cpu_cfs_periods_total"
+RESTARTS = "kube_pod_container_status_restarts_total"
+LAST_REASON = "kube_pod_container_status_last_terminated_reason"
+
+OWNERS = ("kube_pod_owner", "kube_replicaset_owner", "kube_job_owner")
+STATE = (
+    *OWNERS,
+    "kube_deployment_spec_replicas",
+    "kube_pod_container_info",
+    "kube_pod_container_resource_requests",
+    "kube_pod_container_resource_limits",
+    LAST_REASON,
+    "kube_horizontalpodautoscaler_info",
+    "kube_horizontalpodautoscaler_spec_target_metric",
+)
+_OWNER_LABELS = "namespace, pod, replicaset, job_name, owner_kind, owner_name, owner_is_controller"
+_STATE_LABELS = (
+    f"__name__, {_OWNER_LABELS}, deployment, container, resource, horizontalpodautoscaler,"
+    " scaletargetref_kind, scaletargetref_name, metric_name, metric_target_type"
+)
+_CONTAINER = "by (namespace, pod, container)"
+_WINDOW = 300
+# Steps at which the first sample of a pod is looked for: a history is told this many seconds too short.
+FIRST_STEP = 900
+# A pod's name begins with its controller's, cut to leave room for the generated end within 63 characters.
+_POD_NAME_BEGINNING = 46
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The namespaces to read; empty is all. `names`, where given, narrows to pods of such workloads."""
+
+    namespaces: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    @property
+    def namespace_matcher(self) -> str:
+        return f"namespace=~{_any_of(self.namespaces)}" if self.namespaces else 'namespace!=""'
+
+    @property
+    def containers(self) -> str:
+        """Matchers of containers' series; cAdvisor's sums of pods and its pause containers are excluded."""
+        return f'{self.namespace_matcher}, {self.pod_matcher}container!="", container!="POD"'
+
+    @property
+    def pod_matcher(self) -> str:
+        if not self.names:
+            return ""
+        beginnings = sorted({name[:_POD_NAME_BEGINNING] for name in self.names})
+        return f"pod=~{_any_of(beginnings, '.*')}, "
+
+
+@dataclass(frozen=True)
+class Window:
+    """The ranges that the scrape intervals allow, in seconds.
+
+    `history` is the whole span. `cpu` is the range of `rate` over it and of one memory window, `step` their
+    distance: 5 minutes both, unless scrapes are so rare that 4 of them take longer. `recent_cpu` and
+    `recent_step` are the same for the last 5 minutes.
+    """
+
+    history: int
+    cpu: int
+    step: int
+    recent_cpu: int
+    recent_step: int
+
+    @property
+    def samples_per_day(self) -> float:
+        return 86400 / self.step
+
+
+def window(history: timedelta, samples_in_hour: float | None, samples_in_ten_minutes: float | None) -> Window:
+    """The ranges for a history with so many samples an hour, and so many in the last ten minutes.
+
+    None: there are none; scrapes of a minute are assumed. A range of n intervals holds n or n + 1
+    samples; where that matters (few samples), the longer interval is taken.
+    """
+    hourly = samples_in_hour or 60
+    interval = 3600 / hourly if hourly >= 48 else 3600 / max(1.0, hourly - 1)
+    recent_interval = 600 / max(1.0, samples_in_ten_minutes or 10)
+    return Window(
+        history=int(history.total_seconds()),
+        cpu=max(_WINDOW, ceil(4 * interval / _WINDOW) * _WINDOW),
+        step=max(_WINDOW, ceil(interval / _WINDOW) * _WINDOW),
+        recent_cpu=max(60, ceil(4 * recent_interval / 30) * 30),
+        recent_step=max(30, ceil(recent_interval / 30) * 30),
+    )
+
+
+def state(scope: Scope) -> str:
+    """What kube-state-metrics tells now, one row a fact."""
+    return (
+        f"max by ({_STATE_LABELS}) ({{__name__=~{_any_of(STATE)}, {scope.namespace_matcher},"
+        ' resource=~"|cpu|memory", reason=~"|OOMKilled"})'
+    )
+
+
+def workloads(scope: Scope) -> str:
+    """Whose pods there are now, and Deployments without any."""
+    names = _any_of((*OWNERS, "kube_deployment_spec_replicas"))
+    return f"max by ({_STATE_LABELS}) ({{__name__=~{names}, {scope.namespace_matcher}}})"
+
+
+def owners(scope: Scope, history: timedelta) -> str:
+    """Owners of every pod, ReplicaSet and Job that there was."""
+    seconds = int(history.total_seconds())
+    return (
+        f"max by ({_OWNER_LABELS}) (max_over_time({{__name__=~{_any_of(OWNERS)},"
+        f" {scope.namespace_matcher}}}[{duration(seconds)}]))"
+    )
+
+
+def samples_in_hour(history: timedelta) -> str:
+    """Samples of the best-scraped container in a typical hour of the history.
+
+    Over all namespaces, because no pod of a shard may have lived for an hour; a few hours tell enough.
+    """
+    seconds = int(history.total_seconds())
+    step = max(3600, seconds // 56 // 3600 * 3600)
+    return (
+        f'quantile_over_time(0.5, max(count_over_time({MEMORY}{{container!=""}}[1h]))'
+        f"[{duration(seconds)}:{duration(step)}])"
+    )
+
+
+def samples_in_ten_minutes(scope: Scope) -> str:
+    return f"max(count_over_time({MEMORY}{{{scope.containers}}}[10m]))"
+
+
+def usage(scope: Scope, window: Window, oom_days: int) -> dict[str, str]:
+    """Each figure's query, by name. CPU in cores, memory in bytes.
+
+    The p95s are taken over windows that first are the container's (`max` inside): one that was restarted
+    has several series, and a short one among them is not a pod of its own.
+    """
+    cpu, memory = f"{CPU}{{{scope.containers}}}", f"{MEMORY}{{{scope.containers}}}"
+    history, step = duration(window.history), duration(window.step)
+    rate = f"rate({cpu}[{duration(window.cpu)}])"
+    recent_step = duration(window.recent_step)
+    oom = duration(min(oom_days * 86400, window.history))
+    restarts = f"{RESTARTS}{{{scope.containers}}}"
+    killed = f'{LAST_REASON}{{{scope.containers}, reason="OOMKilled"}}'
+    return {
+        "cpu_p95": f"quantile_over_time(0.95, max {_CONTAINER} ({rate})[{history}:{step}])",
+        "cpu_max": f"max {_CONTAINER} (max_over_time({rate}[{history}:{step}]))",
+        "cpu_p95_recent": (
+            f"quantile_over_time(0.95, max {_CONTAINER} (rate({cpu}[{duration(window.recent_cpu)}]))"
+            f"[5m:{recent_step}])"
+        ),
+        "memory_p95": (
+            f"quantile_over_time(0.95, max {_CONTAINER} (max_over_time({memory}[{duration(window.cpu)}]))"
+            f"[{history}:{step}])"
+        ),
+        "memory_max": f"max {_CONTAINER} (max_over_time({memory}[{history}]))",
+        "memory_p95_recent": f"max {_CONTAINER} (quantile_over_time(0.95, {memory}[5m]))",
+        "samples": f"sum {_CONTAINER} (count_over_time({rate}[{history}:{step}]))",
+        "first_seen": (
+            f"min {_CONTAINER} (min_over_time(timestamp({rate})[{history}:{duration(FIRST_STEP)}]))"
+        ),
+        "oom_kills": (
+            f"max {_CONTAINER} (increase({restarts}[{oom}]))"
+            f" and max {_CONTAINER} (max_over_time({killed}[{oom}])) > 0"
+        ),
+        "throttled_share": (
+            f"max {_CONTAINER} (increase({THROTTLED}{{{scope.containers}}}[{history}])"
+            f" / (increase({PERIODS}{{{scope.containers}}}[{history}]) > 0))"
+        ),
+    }
+
+
+def duration(seconds: int) -> str:
+    """As PromQL writes it: `14d`, `5m`, `90s`."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
+def _any_of(names: Collection[str], end: str = "") -> str:
+    """A quoted regular expression (RE2, anchored by Prometheus) that matches these beginnings."""
+    alternatives = "|".join(re.sub(r"([^A-Za-z0-9_-])", r"\\\1", name) for name in names)
+    return json.dumps(f"(?:{alternatives}){end}" if end else alternatives, ensure_ascii=False)

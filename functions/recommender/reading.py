@@ -1,0 +1,239 @@
+"""Reads from Prometheus what workloads ask for and use, for many of them at once.
+
+Every query is asked at the scan's time, so a repetition sees the same past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from functions.recommender import queries
+from functions.recommender.cluster import Cluster, Controller, Owners, Pod
+from functions.recommender.queries import Scope, Window
+from functions.recommender.sizing import RUN_TO_COMPLETION, Observed, ObservedContainer
+from shared.contracts.events import Usage
+from shared.contracts.identity import Workload
+
+if TYPE_CHECKING:
+    from shared.adapters.prometheus import Prometheus, Series
+
+Key = tuple[str, str, str]  # namespace, pod, container
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One query as it was put, and how many rows came."""
+
+    name: str
+    promql: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was seen: workloads in the order of their names, and how it was asked for."""
+
+    workloads: tuple[Observed, ...]
+    window: Window
+    asked: tuple[Asked, ...]
+
+
+def discover(
+    prometheus: Prometheus, cluster: str, at: datetime, namespaces: Collection[str] = ()
+) -> list[Workload]:
+    """Every workload that is there at `at`, in the order of namespace, kind and name. Raises Temporary."""
+    rows = prometheus.query(queries.workloads(Scope(tuple(namespaces))), at)
+    return [_workload(cluster, controller) for controller in sorted(Cluster.of(rows).controllers())]
+
+
+def read(
+    prometheus: Prometheus,
+    cluster: str,
+    at: datetime,
+    *,
+    history: timedelta,
+    oom_days: int,
+    namespaces: Collection[str] = (),
+    wanted: Collection[Workload] | None = None,
+) -> Reading:
+    """What the workloads of `namespaces` (empty: of all), or the `wanted` ones among them, ask for and use.
+
+    Raises:
+        Temporary: Prometheus cannot be reached, or will not run a query.
+    """
+    asking = _Asking(prometheus, at)
+    scope = Scope(tuple(sorted(namespaces)))
+    now = Cluster.of(asking("state", queries.state(scope)))
+    controllers = now.controllers()
+    if wanted is not None:
+        names = {(workload.namespace, workload.kind, workload.name) for workload in wanted}
+        part = {controller: pods for controller, pods in controllers.items() if controller in names}
+        if len(part) * 2 < len(controllers):
+            # A part of a large namespace: the other parts' containers are read by other shards.
+            scope = Scope(scope.namespaces, tuple(sorted({name for _, _, name in part})))
+        controllers = part
+    window = queries.window(
+        history,
+        _scalar(asking("samples_in_hour", queries.samples_in_hour(history))),
+        _scalar(asking("samples_in_ten_minutes", queries.samples_in_ten_minutes(scope))),
+    )
+    owners = Owners.of(asking("owners", queries.owners(scope, history)))
+    owners.pods |= now.owners.pods
+    owners.replica_sets |= now.owners.replica_sets
+    owners.jobs |= now.owners.jobs
+    figures = _Figures(
+        {name: asking(name, promql) for name, promql in queries.usage(scope, window, oom_days).items()},
+        owners,
+    )
+    workloads = tuple(
+        _observed(_workload(cluster, controller), pods, now=now, figures=figures, window=window, at=at)
+        for controller, pods in sorted(controllers.items())
+    )
+    return Reading(workloads, window, tuple(asking.asked))
+
+
+@dataclass
+class _Asking:
+    """Puts queries, and keeps them for the report."""
+
+    prometheus: Prometheus
+    at: datetime
+    asked: list[Asked] = field(default_factory=list)
+
+    def __call__(self, name: str, promql: str) -> list[Series]:
+        rows = self.prometheus.query(promql, self.at)
+        self.asked.append(Asked(name, promql, len(rows)))
+        return rows
+
+
+class _Figures:
+    """Each query's figures by container of a pod, and the pods of each controller, past ones included."""
+
+    def __init__(self, rows: dict[str, list[Series]], owners: Owners) -> None:
+        self._values: dict[str, dict[Key, float]] = {
+            name: {_key(row): row.value for row in series} for name, series in rows.items()
+        }
+        self._pods: dict[Controller, set[Pod]] = {}
+        for namespace, pod, _ in self._values["memory_max"]:
+            controller = owners.controller((namespace, pod))
+            if controller is not None:
+                self._pods.setdefault(controller, set()).add((namespace, pod))
+
+    def pods(self, controller: Controller) -> set[Pod]:
+        return self._pods.get(controller, set())
+
+    def each(self, name: str, pods: Iterable[Pod], container: str) -> list[float]:
+        """The figure in those pods that have it."""
+        values = self._values[name]
+        return [values[key] for pod in sorted(pods) if (key := (*pod, container)) in values]
+
+    def worst(self, name: str, pods: Iterable[Pod], container: str) -> float | None:
+        return max(self.each(name, pods, container), default=None)
+
+    def has_recent(self, pod: Pod, containers: Iterable[str]) -> bool:
+        return any((*pod, container) in self._values["memory_p95_recent"] for container in containers)
+
+    def windows(self, pods: Iterable[Pod], container: str, window: Window, at: datetime) -> int:
+        """Samples over all pods; duplicate series count once, because a pod has one sample a window."""
+        total = 0.0
+        for pod in pods:
+            for samples in self.each("samples", [pod], container):
+                lived = at.timestamp() - min(self.each("first_seen", [pod], container), default=0.0)
+                total += min(samples, lived // window.step + 1 + queries.FIRST_STEP // window.step)
+        return int(total)
+
+
+def _observed(
+    workload: Workload, pods: list[Pod], *, now: Cluster, figures: _Figures, window: Window, at: datetime
+) -> Observed:
+    controller = (workload.namespace, workload.kind, workload.name)
+    names = now.container_names(pods)
+    # Evicted and finished pods are still told of, with what they asked for in their time.
+    live = [pod for pod in pods if figures.has_recent(pod, names)] or pods
+    ever = figures.pods(controller)
+    containers = tuple(
+        ObservedContainer(
+            name=name,
+            current=now.resources(live, name),
+            usage=_usage(ever, name, figures, window, at),
+            history_seconds=_history(ever, name, figures, at),
+            oom_killed=any((*pod, name) in now.oom_killed for pod in live),
+        )
+        for name in names
+    )
+    replicas = now.deployments.get(controller, len(live))
+    return Observed(
+        workload=workload,
+        replicas=replicas,
+        pods=_mean_pods(workload, containers, replicas, window),
+        containers=containers,
+        scales_on=now.scales_on(controller),
+        windows_per_day=window.samples_per_day,
+    )
+
+
+def _usage(pods: set[Pod], container: str, figures: _Figures, window: Window, at: datetime) -> Usage | None:
+    """The figures of the worst pod; None where CPU or memory was not measured."""
+    cpu, cpu_max = figures.worst("cpu_p95", pods, container), figures.worst("cpu_max", pods, container)
+    memory = figures.worst("memory_p95", pods, container)
+    memory_max = figures.worst("memory_max", pods, container)
+    if cpu is None or cpu_max is None or memory is None or memory_max is None:
+        return None
+    recent_cpu = figures.worst("cpu_p95_recent", pods, container)
+    recent_memory = figures.worst("memory_p95_recent", pods, container)
+    throttled = figures.worst("throttled_share", pods, container)
+    return Usage(
+        cpu_p95_recent_m=None if recent_cpu is None else _millicores(recent_cpu),
+        cpu_p95_m=_millicores(cpu),
+        cpu_max_m=_millicores(cpu_max),
+        memory_p95_recent_bytes=None if recent_memory is None else round(recent_memory),
+        memory_p95_bytes=round(memory),
+        memory_max_bytes=round(memory_max),
+        samples=figures.windows(pods, container, window, at),
+        pods=len(figures.each("cpu_p95", pods, container)),
+        # `increase` extrapolates to the ends of its range: kills are whole, and one that was seen is one.
+        oom_kills=sum(
+            max(1, round(kills)) for kills in figures.each("oom_kills", pods, container) if kills > 0
+        ),
+        throttled_share=None if throttled is None else round(throttled, 4),
+    )
+
+
+def _history(pods: set[Pod], container: str, figures: _Figures, at: datetime) -> int:
+    first = min(figures.each("first_seen", pods, container), default=None)
+    return 0 if first is None else max(0, int(at.timestamp() - first))
+
+
+def _mean_pods(
+    workload: Workload, containers: tuple[ObservedContainer, ...], replicas: int, window: Window
+) -> float:
+    """How many of its pods run on average; of what runs to completion, as many as the windows saw."""
+    if workload.kind not in RUN_TO_COMPLETION:
+        return float(replicas)
+    shares = [
+        each.usage.samples * window.step / each.history_seconds
+        for each in containers
+        if each.usage is not None and each.history_seconds
+    ]
+    return round(max(shares, default=0.0), 4)
+
+
+def _workload(cluster: str, controller: Controller) -> Workload:
+    namespace, kind, name = controller
+    return Workload(cluster=cluster, namespace=namespace, kind=kind, name=name)
+
+
+def _key(row: Series) -> Key:
+    return row.labels.get("namespace", ""), row.labels.get("pod", ""), row.labels.get("container", "")
+
+
+def _scalar(rows: list[Series]) -> float | None:
+    return rows[0].value if rows else None
+
+
+def _millicores(cores: float) -> float:
+    """To a thousandth of a millicore: beyond that, floats of two servers differ."""
+    return round(cores * 1000, 3)

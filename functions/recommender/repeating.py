@@ -1,0 +1,119 @@
+"""Whether a proposal is worth making again, given what became of the workload's former ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from functions.recommender.container import Rules, is_worth
+from shared.contracts.documents import Recommendation
+from shared.contracts.events import ContainerProposal, FailureReason, Resources
+from shared.contracts.states import State
+
+IN_FLIGHT = (State.CREATED, State.APPROVED)
+ON_ITS_WAY = (State.PR_OPEN, State.MERGED)
+REFUSED = (State.FAILED, State.CLOSED, State.ADVISORY, State.REGRESSED)
+# Within it a scrape, and a rollout, may not show yet what was applied.
+SETTLING = timedelta(hours=1)
+
+_FIELDS = ("cpu_request_m", "cpu_limit_m", "memory_request_bytes", "memory_limit_bytes")
+
+
+def why_not_again(
+    containers: Sequence[ContainerProposal],
+    content_hash: str,
+    story: Sequence[Recommendation],
+    *,
+    policies: Mapping[str, int],
+    at: datetime,
+    rules: Rules,
+) -> str | None:
+    """The reason not to propose this now; None if there is none.
+
+    `story` is the workload's recommendations, newest first; `policies` the active versions by name.
+    """
+    return _on_its_way(containers, story, rules) or _known(
+        containers, content_hash, story, policies=policies, at=at, rules=rules
+    )
+
+
+def _on_its_way(
+    containers: Sequence[ContainerProposal], story: Sequence[Recommendation], rules: Rules
+) -> str | None:
+    for former in story:
+        if former.state in IN_FLIGHT:
+            return f"a proposal of {former.scanned_at:%Y-%m-%d %H:%M} UTC is in flight ({former.state})"
+        if former.state in ON_ITS_WAY and _are_near(containers, former, rules):
+            return f"{_pull_request(former)} holds these values ({former.state})"
+    return None
+
+
+def _known(
+    containers: Sequence[ContainerProposal],
+    content_hash: str,
+    story: Sequence[Recommendation],
+    *,
+    policies: Mapping[str, int],
+    at: datetime,
+    rules: Rules,
+) -> str | None:
+    last = next((former for former in story if former.state is not State.SUPERSEDED), None)
+    if last is None or not _is_same(containers, content_hash, last, rules):
+        return None
+    if last.state is State.VIOLATED and _judged_by(last, policies):
+        return f"the same was denied by policy, which has not changed: {last.message}"
+    if last.state in REFUSED and last.reason != FailureReason.EXPIRED:
+        why = last.message or last.reason or "no reason given"
+        return f"the same was proposed before and is {last.state}: {why}"
+    moved = last.moved_at(State.APPLIED)
+    if last.state in {State.APPLIED, State.VERIFIED} and moved is not None and at - moved < SETTLING:
+        return "the same was applied within the hour, and metrics do not show it yet"
+    return None
+
+
+def _is_same(
+    containers: Sequence[ContainerProposal], content_hash: str, former: Recommendation, rules: Rules
+) -> bool:
+    """The same proposal for the same setting, whatever a policy made of it later."""
+    if former.content_hash == content_hash:
+        return True
+    set_before = {each.name: each.current for each in former.proposal.containers}
+    set_now = {each.name: each.current for each in containers}
+    return set_before == set_now and _near(containers, former.proposal.containers, rules)
+
+
+def _are_near(containers: Sequence[ContainerProposal], former: Recommendation, rules: Rules) -> bool:
+    """Whether its pull request holds these values, or what policy let through of them."""
+    return _near(containers, former.containers, rules) or _near(containers, former.proposal.containers, rules)
+
+
+def _near(containers: Sequence[ContainerProposal], others: Sequence[ContainerProposal], rules: Rules) -> bool:
+    proposed = {each.name: each.proposed for each in others}
+    return set(proposed) == {each.name for each in containers} and all(
+        _is_near(each.proposed, proposed[each.name], rules) for each in containers
+    )
+
+
+def _is_near(one: Resources, other: Resources, rules: Rules) -> bool:
+    for name in _FIELDS:
+        a, b = getattr(one, name), getattr(other, name)
+        if (a is None) != (b is None):
+            return False
+        smallest = rules.cpu_change_m if name.startswith("cpu") else rules.memory_change_bytes
+        if a is not None and is_worth(b, a, rules.relative_change, smallest):
+            return False
+    return True
+
+
+def _judged_by(former: Recommendation, policies: Mapping[str, int]) -> bool:
+    """Whether those that judged are still active in those versions.
+
+    A policy that came since does not matter: the most restrictive verdict wins, so it cannot allow what
+    another denies.
+    """
+    return all(policies.get(name) == version for name, version in former.policies.items())
+
+
+def _pull_request(former: Recommendation) -> str:
+    request = former.pull_request
+    return "a change" if request is None else f"pull request #{request.number} of {request.repository}"

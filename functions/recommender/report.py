@@ -1,0 +1,232 @@
+"""The report of a shard: every workload looked at, and all that is needed to reproduce each figure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Literal
+from urllib.parse import quote
+
+from pydantic import Field
+
+from functions.recommender import queries
+from functions.recommender.pricing import monthly
+from functions.recommender.sizing import ENGINE, Observed, Sized
+from shared.contracts.documents import Recommendation
+from shared.contracts.events import (
+    ContainerProposal,
+    Moment,
+    Payload,
+    Rates,
+    RecommendationCreated,
+    ReportPointer,
+    ScanRequested,
+    Shard,
+)
+from shared.contracts.identity import Workload, digest, recommendation_id
+from shared.contracts.money import Money
+from shared.contracts.states import State
+
+# An event is to stay under 64 KiB; of this much, its sentences are left to the report.
+MOST_CONTAINER_BYTES = 40 * 1024
+
+
+class Query(Payload):
+    """A query as it was put, and how many rows came."""
+
+    name: str
+    promql: str
+    rows: int
+
+
+class Entry(Payload):
+    """One workload: what was seen and what was decided."""
+
+    workload: Workload
+    decision: Literal["proposed", "skipped"]
+    reason: str | None = None
+    replicas: int = Field(ge=0)
+    pods: float = Field(ge=0, description="how many run on average; the costs are for these")
+    qos: str
+    scales_on: tuple[str, ...] = ()
+    containers: tuple[ContainerProposal, ...]
+    not_measured: tuple[str, ...] = Field(
+        default=(), description="containers without usage; left as they are"
+    )
+    confidence: float
+    history_seconds: int
+    monthly_cost_before: Money
+    monthly_cost_after: Money
+    monthly_saving: Money
+    content_hash: str
+
+
+class Window(Payload):
+    """What the figures are taken over: times in UTC, ranges in seconds."""
+
+    begin: Moment
+    end: Moment
+    cpu_range_seconds: int
+    step_seconds: int
+    recent_cpu_range_seconds: int
+    recent_step_seconds: int
+
+
+class Report(Payload):
+    """One object in the bucket for each shard of a scan."""
+
+    engine: str = ENGINE
+    cluster: str
+    scan_id: str
+    scanned_at: Moment
+    shard: Shard
+    window: Window
+    settings: dict[str, float | int | str | bool]
+    rates: Rates
+    queries: tuple[Query, ...]
+    workloads: tuple[Entry, ...]
+
+    def summary(self) -> dict[str, float | int | str]:
+        """Figures for the index."""
+        proposed = [entry for entry in self.workloads if entry.decision == "proposed"]
+        return {
+            "workloads": len(self.workloads),
+            "proposed": len(proposed),
+            "skipped": len(self.workloads) - len(proposed),
+        }
+
+
+def key(scan: ScanRequested, shard: Shard) -> str:
+    """`reports/<cluster>/<yyyy>/<mm>/<dd>/<scan id>-<shard>.json`."""
+    name = quote(f"{scan.scan_id}-{shard.name}", safe="")
+    return f"reports/{quote(scan.cluster, safe='')}/{scan.scanned_at:%Y/%m/%d}/{name}.json"
+
+
+def window(at: datetime, ranges: queries.Window) -> Window:
+    """The window that ends at the scan's time."""
+    return Window(
+        begin=at - timedelta(seconds=ranges.history),
+        end=at,
+        cpu_range_seconds=ranges.cpu,
+        step_seconds=ranges.step,
+        recent_cpu_range_seconds=ranges.recent_cpu,
+        recent_step_seconds=ranges.recent_step,
+    )
+
+
+def entry(observed: Observed, sized: Sized, prices: Rates) -> Entry:
+    """The workload with its costs; skipped if sizing had a reason."""
+    before, after = monthly(sized.containers, Decimal(repr(observed.pods)), prices)
+    measured = {container.name for container in sized.containers}
+    return Entry(
+        workload=observed.workload,
+        decision="proposed" if sized.skipped is None else "skipped",
+        reason=sized.skipped,
+        replicas=observed.replicas,
+        pods=observed.pods,
+        qos=sized.qos.value,
+        scales_on=tuple(sorted(observed.scales_on)),
+        containers=sized.containers,
+        not_measured=tuple(each.name for each in observed.containers if each.name not in measured),
+        confidence=sized.confidence,
+        history_seconds=sized.history_seconds,
+        monthly_cost_before=before,
+        monthly_cost_after=after,
+        monthly_saving=before - after,
+        content_hash=content_hash(observed.workload, sized.containers),
+    )
+
+
+def skipped(entry: Entry, reason: str) -> Entry:
+    """The same, not proposed after all; its figures stay to be read."""
+    return entry.model_copy(update={"decision": "skipped", "reason": reason})
+
+
+def not_there(workload: Workload, prices: Rates) -> Entry:
+    """A workload of the shard that was gone when its turn came."""
+    nothing = Money(amount=Decimal(0), currency=prices.core_hour.currency)
+    return Entry(
+        workload=workload,
+        decision="skipped",
+        reason="it was there when the scan began, and no longer when it was read",
+        replicas=0,
+        pods=0.0,
+        qos="unknown",
+        containers=(),
+        confidence=0.0,
+        history_seconds=0,
+        monthly_cost_before=nothing,
+        monthly_cost_after=nothing,
+        monthly_saving=nothing,
+        content_hash=content_hash(workload, ()),
+    )
+
+
+def content_hash(workload: Workload, containers: tuple[ContainerProposal, ...]) -> str:
+    """Over the workload, what is set and what is proposed; usage and sentences may differ."""
+    content = [
+        [each.name, each.current.model_dump(mode="json"), each.proposed.model_dump(mode="json")]
+        for each in containers
+    ]
+    return digest(workload.key, json.dumps(content, sort_keys=True, separators=(",", ":")))
+
+
+def drafts(report: Report, pointer: ReportPointer) -> list[Recommendation]:
+    """The documents that the report's proposals make; `pointer` names the object, not yet the entry."""
+    return [
+        _draft(report, each, pointer.model_copy(update={"pointer": f"/workloads/{index}"}))
+        for index, each in enumerate(report.workloads)
+        if each.decision == "proposed"
+    ]
+
+
+def read(content: bytes, sha256: str) -> Report | None:
+    """The report in an object of the bucket; None if the object is not what the index says.
+
+    Raises:
+        Permanent: a newer version wrote it, in a form that this one cannot read.
+    """
+    if hashlib.sha256(content).hexdigest() != sha256:
+        return None
+    return Report.read(json.loads(content))
+
+
+def _draft(report: Report, each: Entry, pointer: ReportPointer) -> Recommendation:
+    identity = recommendation_id(report.scan_id, each.workload)
+    proposal = RecommendationCreated(
+        recommendation_id=identity,
+        workload=each.workload,
+        scan_id=report.scan_id,
+        scanned_at=report.scanned_at,
+        replicas=each.replicas,
+        containers=_small(each.containers),
+        confidence=each.confidence,
+        history_seconds=each.history_seconds,
+        monthly_cost_before=each.monthly_cost_before,
+        monthly_cost_after=each.monthly_cost_after,
+        monthly_saving=each.monthly_saving,
+        rates=report.rates,
+        content_hash=each.content_hash,
+        report=pointer,
+    )
+    return Recommendation(
+        id=identity,
+        workload=each.workload,
+        scan_id=report.scan_id,
+        scanned_at=report.scanned_at,
+        state=State.CREATED,
+        slot=None,
+        content_hash=each.content_hash,
+        proposal=proposal,
+        containers=proposal.containers,
+        monthly_saving=each.monthly_saving,
+    )
+
+
+def _small(containers: tuple[ContainerProposal, ...]) -> tuple[ContainerProposal, ...]:
+    size = sum(len(each.model_dump_json()) for each in containers)
+    if size <= MOST_CONTAINER_BYTES:
+        return containers
+    return tuple(each.model_copy(update={"reasons": ("see the report",)}) for each in containers)

@@ -1,0 +1,132 @@
+"""What the recommender, and `kubefinops scan`, read from their environment."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from functions.recommender.container import Rules
+from functions.recommender.pricing import rates
+from shared.contracts.events import Rates
+from shared.contracts.quantities import parse_cpu, parse_memory
+from shared.runtime.settings import KafkaSettings, MongoSettings, ObjectStoreSettings, PrometheusSettings
+
+
+def _cpu(value: object) -> object:
+    return parse_cpu(value) if isinstance(value, str) else value
+
+
+def _memory(value: object) -> object:
+    return parse_memory(value) if isinstance(value, str) else value
+
+
+# People write `10m` and `32Mi`.
+Cpu = Annotated[int, BeforeValidator(_cpu), Field(ge=0)]
+Memory = Annotated[int, BeforeValidator(_memory), Field(ge=0)]
+Percent = Annotated[float, Field(ge=0, le=1000)]
+_DEFAULT = Rules()
+
+
+class SizingSettings(PrometheusSettings):
+    """How proposals are made; percentages are of the value that is set or measured."""
+
+    minimum_history_hours: float = Field(
+        _DEFAULT.minimum_history_hours,
+        alias="KUBEFINOPS_MINIMUM_HISTORY_HOURS",
+        ge=0,
+        description="hours of history without which nothing is proposed",
+    )
+    minimum_samples: int = Field(
+        _DEFAULT.minimum_samples,
+        alias="KUBEFINOPS_MINIMUM_SAMPLES",
+        ge=1,
+        description="5-minute samples without which nothing is proposed",
+    )
+    cpu_headroom: Percent = Field(
+        15, alias="KUBEFINOPS_CPU_HEADROOM_PERCENT", description="of a CPU request, above the p95"
+    )
+    memory_headroom: Percent = Field(
+        15, alias="KUBEFINOPS_MEMORY_HEADROOM_PERCENT", description="of a memory request, above the peak"
+    )
+    memory_limit_headroom: Percent = Field(
+        30, alias="KUBEFINOPS_MEMORY_LIMIT_HEADROOM_PERCENT", description="of a memory limit, above the peak"
+    )
+    cpu_floor: Cpu = Field(
+        _DEFAULT.cpu_floor_m, alias="KUBEFINOPS_CPU_FLOOR", description="no CPU request is lowered below it"
+    )
+    memory_floor: Memory = Field(
+        _DEFAULT.memory_floor_bytes,
+        alias="KUBEFINOPS_MEMORY_FLOOR",
+        description="no memory request is lowered below it",
+    )
+    minimum_change: Percent = Field(
+        10,
+        alias="KUBEFINOPS_MINIMUM_CHANGE_PERCENT",
+        description="a smaller difference is proposed only if it is large in absolute terms",
+    )
+    minimum_cpu_change: Cpu = Field(
+        _DEFAULT.cpu_change_m,
+        alias="KUBEFINOPS_MINIMUM_CPU_CHANGE",
+        description="CPU that is worth a change whatever its share",
+    )
+    minimum_memory_change: Memory = Field(
+        _DEFAULT.memory_change_bytes,
+        alias="KUBEFINOPS_MINIMUM_MEMORY_CHANGE",
+        description="memory that is worth a change whatever its share",
+    )
+    oom_days: int = Field(
+        _DEFAULT.oom_days,
+        alias="KUBEFINOPS_OOM_DAYS",
+        ge=1,
+        le=90,
+        description="days after an OOM kill in which memory is not lowered",
+    )
+    keep_qos: bool = Field(
+        _DEFAULT.keep_qos,
+        alias="KUBEFINOPS_KEEP_QOS",
+        description="propose nothing that changes a pod's QoS class",
+    )
+    # OpenCost's published defaults for AWS, GCP and unknown providers.
+    core_hour: Annotated[Decimal, Field(ge=0)] = Field(
+        Decimal("0.031611"), alias="KUBEFINOPS_PRICE_CORE_HOUR", description="price of a core for an hour"
+    )
+    gib_hour: Annotated[Decimal, Field(ge=0)] = Field(
+        Decimal("0.004237"),
+        alias="KUBEFINOPS_PRICE_GIB_HOUR",
+        description="price of a GiB of memory for an hour",
+    )
+    currency: str = Field(
+        "USD", alias="KUBEFINOPS_CURRENCY", pattern=r"^[A-Z]{3}$", description="currency of the prices"
+    )
+
+    @property
+    def window(self) -> timedelta:
+        return timedelta(days=self.history)
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(
+            minimum_history_hours=self.minimum_history_hours,
+            minimum_samples=self.minimum_samples,
+            cpu_headroom=1 + self.cpu_headroom / 100,
+            memory_headroom=1 + self.memory_headroom / 100,
+            memory_limit_headroom=1 + max(self.memory_limit_headroom, self.memory_headroom) / 100,
+            cpu_floor_m=self.cpu_floor,
+            memory_floor_bytes=self.memory_floor,
+            relative_change=self.minimum_change / 100,
+            cpu_change_m=self.minimum_cpu_change,
+            memory_change_bytes=self.minimum_memory_change,
+            oom_days=self.oom_days,
+            keep_qos=self.keep_qos,
+        )
+
+    @property
+    def prices(self) -> Rates:
+        return rates(self.core_hour, self.gib_hour, self.currency)
+
+
+class RecommenderSettings(KafkaSettings, MongoSettings, ObjectStoreSettings, SizingSettings):
+    """What recommender reads from its environment."""

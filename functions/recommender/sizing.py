@@ -1,0 +1,203 @@
+"""From what containers use to what they should ask for: a percentile engine with the safety rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from functions.recommender.container import Rules, Stance, size_container
+from shared.contracts.events import ContainerProposal, Resources, Usage
+from shared.contracts.identity import Workload
+
+__all__ = ["ENGINE", "Observed", "ObservedContainer", "QosClass", "Rules", "Sized", "qos_class", "size"]
+
+# Goes into every report: figures can be reproduced by the engine of the same version.
+ENGINE = "percentile/1"
+# Their pods come and go: they are sized per run, by peak.
+RUN_TO_COMPLETION = ("Job", "CronJob")
+SUPPORTED = ("Deployment", "StatefulSet", "DaemonSet", *RUN_TO_COMPLETION)
+
+
+class QosClass(StrEnum):
+    """https://kubernetes.io/docs/concepts/workloads/pods/pod-qos/"""
+
+    GUARANTEED = "Guaranteed"
+    BURSTABLE = "Burstable"
+    BEST_EFFORT = "BestEffort"
+
+
+@dataclass(frozen=True)
+class ObservedContainer:
+    """One container of a workload: what it asks for, and what it used in the worst of its pods.
+
+    `usage` is None where nothing was measured. `oom_killed` says that a pod which still runs was last
+    ended for its memory: the limit that killed it is the present one.
+    """
+
+    name: str
+    current: Resources
+    usage: Usage | None
+    history_seconds: int = 0
+    oom_killed: bool = False
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One workload as Prometheus shows it at the scan's time.
+
+    `replicas` is what is wanted now, `pods` the mean number that runs. `scales_on` names the resources
+    whose utilisation, a share of the request, drives a HorizontalPodAutoscaler; `unknown` if there is one
+    and nothing tells what it scales on. `windows_per_day` is how many samples a full day has.
+    """
+
+    workload: Workload
+    replicas: int
+    pods: float
+    containers: tuple[ObservedContainer, ...]
+    scales_on: frozenset[str] = frozenset()
+    windows_per_day: float = 288.0
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A workload's proposal; `skipped` says why there is none, and the containers then tell what was seen."""
+
+    containers: tuple[ContainerProposal, ...]
+    confidence: float
+    history_seconds: int
+    qos: QosClass
+    skipped: str | None = None
+
+
+def size(observed: Observed, rules: Rules) -> Sized:
+    """What each container of the workload should ask for, or the reason to leave it alone."""
+    qos = qos_class([container.current for container in observed.containers])
+    used = [container for container in observed.containers if container.usage is not None]
+    sized = Sized(
+        containers=tuple(_as_it_is(container) for container in used),
+        confidence=min((_confidence(container, observed) for container in used), default=0.0),
+        history_seconds=min((container.history_seconds for container in used), default=0),
+        qos=qos,
+    )
+    if (reason := _unfit(observed, used, qos, rules)) is not None:
+        return replace(sized, skipped=reason)
+    proposals = tuple(_propose(container, observed, qos, rules) for container in used)
+    sized = replace(sized, containers=proposals)
+    if (reason := _unwanted(observed, proposals, qos, rules)) is not None:
+        return replace(sized, skipped=reason)
+    return sized
+
+
+def qos_class(containers: list[Resources]) -> QosClass:
+    """The class that Kubernetes gives to a pod of these containers; init containers are not looked at."""
+    if all(each == Resources() for each in containers):
+        return QosClass.BEST_EFFORT
+    for each in containers:
+        for request, limit in (
+            (each.cpu_request_m, each.cpu_limit_m),
+            (each.memory_request_bytes, each.memory_limit_bytes),
+        ):
+            # An unset request takes the limit's value.
+            if limit is None or (request is not None and request != limit):
+                return QosClass.BURSTABLE
+    return QosClass.GUARANTEED
+
+
+def _unfit(observed: Observed, used: list[ObservedContainer], qos: QosClass, rules: Rules) -> str | None:
+    """Why it cannot be sized at all."""
+    kind = observed.workload.kind
+    if kind not in SUPPORTED:
+        return f"kind {kind} is not sized; {', '.join(SUPPORTED)} are"
+    if not observed.containers:
+        return "no pod of it is there: its requests cannot be seen"
+    if not used:
+        return "no CPU and memory usage is recorded for its containers"
+    if (reason := _too_little(observed, used, rules)) is not None:
+        return f"too little data: {reason}"
+    if qos is QosClass.BEST_EFFORT and rules.keep_qos:
+        return "BestEffort: it sets no requests, and setting some would change its QoS class"
+    return None
+
+
+def _too_little(observed: Observed, used: list[ObservedContainer], rules: Rules) -> str | None:
+    for container in used:
+        assert container.usage is not None
+        hours = container.history_seconds / 3600
+        if hours < rules.minimum_history_hours:
+            return f"{container.name}: {hours:.1f} h of history, {rules.minimum_history_hours:g} h wanted"
+        if observed.workload.kind in RUN_TO_COMPLETION:
+            if container.usage.pods < rules.minimum_runs:
+                return f"{container.name}: {container.usage.pods} runs, {rules.minimum_runs} wanted"
+        elif container.usage.samples < rules.minimum_samples:
+            return f"{container.name}: {container.usage.samples} samples, {rules.minimum_samples} wanted"
+    return None
+
+
+def _unwanted(
+    observed: Observed, proposals: tuple[ContainerProposal, ...], qos: QosClass, rules: Rules
+) -> str | None:
+    """Why a proposal that could be made is not."""
+    changed = [each for each in proposals if each.proposed != each.current]
+    if not changed:
+        return (
+            f"not worth a change: every value is within {rules.relative_change:.0%},"
+            " or within the smallest change in absolute terms, of what is set"
+        )
+    moved = set()
+    if any(each.proposed.cpu_request_m != each.current.cpu_request_m for each in changed):
+        moved.add("cpu")
+    if any(each.proposed.memory_request_bytes != each.current.memory_request_bytes for each in changed):
+        moved.add("memory")
+    if "unknown" in observed.scales_on:
+        return "a HorizontalPodAutoscaler scales it, and Prometheus does not tell on what"
+    if scaled := sorted(moved & observed.scales_on):
+        return (
+            f"a HorizontalPodAutoscaler scales it on the utilisation of {' and '.join(scaled)}:"
+            " another request would change the number of its pods"
+        )
+    new = {each.name: each.proposed for each in proposals}
+    after = qos_class([new.get(container.name, container.current) for container in observed.containers])
+    if after is not qos and rules.keep_qos:
+        return f"the proposal would change its QoS class from {qos} to {after}"
+    return None
+
+
+def _propose(
+    container: ObservedContainer, observed: Observed, qos: QosClass, rules: Rules
+) -> ContainerProposal:
+    assert container.usage is not None
+    stance = Stance(
+        guaranteed=qos is QosClass.GUARANTEED,
+        by_peak=observed.workload.kind in RUN_TO_COMPLETION,
+        oom_killed=container.oom_killed,
+    )
+    proposed, reasons = size_container(container.current, container.usage, stance, rules)
+    return ContainerProposal(
+        name=container.name,
+        current=container.current,
+        proposed=proposed,
+        usage=container.usage,
+        reasons=reasons,
+    )
+
+
+def _as_it_is(container: ObservedContainer) -> ContainerProposal:
+    assert container.usage is not None
+    return ContainerProposal(
+        name=container.name,
+        current=container.current,
+        proposed=container.current,
+        usage=container.usage,
+        reasons=(),
+    )
+
+
+def _confidence(container: ObservedContainer, observed: Observed) -> float:
+    """Half after one day, 0.93 after 14: c / (1 + c) with c = min(days of history, samples in days).
+
+    It is the inverse of the factor by which Kubernetes' VerticalPodAutoscaler widens its upper bound,
+    1 + 1/c, with c as it computes it (samples/1440 there, one a minute).
+    """
+    assert container.usage is not None
+    c = min(container.history_seconds / 86400, container.usage.samples / observed.windows_per_day)
+    return round(c / (1 + c), 4)

@@ -1,0 +1,434 @@
+"""The adapter, and the recommender's reading, against a real Prometheus whose history's truth is known."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+import pytest
+
+from functions.recommender import reading
+from functions.recommender.sizing import Observed, ObservedContainer
+from shared.adapters.prometheus import HttpPrometheus, QueryRefused
+from shared.contracts.errors import Temporary, Throttled
+from shared.contracts.events import Resources
+from shared.contracts.identity import Workload
+from tests.fakes.prometheus import History
+from tests.servers import prometheus_server
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+END = NOW.timestamp()
+DAY = 86400
+MIB = 2**20
+SCRAPE, WINDOW, DAYS = 60, 300, 2
+BEGIN = END - DAYS * DAY
+RANDOM = random.Random(7)
+
+Blocks = dict[float, tuple[float, float]]
+"""End of each 5 minutes (Unix seconds) to (cores, bytes) throughout them."""
+
+
+def blocks(begin: float = BEGIN, end: float = END, *, cores: float = 0.1, size: float = 100 * MIB) -> Blocks:
+    """Another use in every 5 minutes; constant in the last 30, so that the recent figures are known."""
+    ends = range(int(begin) + WINDOW, int(end) + 1, WINDOW)
+    return {
+        float(at): (cores, size)
+        if at > END - 1800
+        else (cores * RANDOM.uniform(0.5, 1.5), float(int(size * RANDOM.uniform(0.5, 1.5))))
+        for at in ends
+    }
+
+
+def p95(values: list[float]) -> float:
+    """Linear between ranks, as Prometheus' quantile_over_time."""
+    ordered = sorted(values)
+    rank = 0.95 * (len(ordered) - 1)
+    low = int(rank)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (rank - low)
+
+
+class Written:
+    """The cluster's history: every test reads another workload of it."""
+
+    def __init__(self) -> None:
+        self.history = History()
+        self.use: dict[str, Blocks] = {}
+
+    def run(
+        self,
+        pod: str,
+        use: Blocks,
+        *,
+        namespace: str = "shop",
+        container: str = "app",
+        identity: str = "1",
+        resets: tuple[float, ...] = (),
+        instance: str = "node-1",
+    ) -> None:
+        """A container's series: samples lie 30 s off the windows' ends, so no window shares one."""
+        if container == "app":
+            self.use.setdefault(pod, {}).update(use)
+        labels = {
+            "namespace": namespace,
+            "pod": pod,
+            "container": container,
+            "id": f"/kubepods/{pod}/{identity}",
+            "instance": instance,
+        }
+        counter, cpu, memory = 0.0, [], []
+        for end, (cores, size) in use.items():
+            for at in range(int(end) - WINDOW + 30, int(end), SCRAPE):
+                # Half a scrape at the rate of the former block was counted below.
+                counter += cores * (30 if at == int(end) - WINDOW + 30 else SCRAPE)
+                if at in resets:
+                    counter = cores * SCRAPE
+                cpu.append((at, counter))
+                memory.append((at, size))
+            counter += cores * 30
+        self.history.add("container_cpu_usage_seconds_total", labels, cpu)
+        self.history.add("container_memory_working_set_bytes", labels, memory)
+
+    def told(
+        self, metric: str, value: float = 1, begin: float = END - 600, end: float = END, **labels: str
+    ) -> None:
+        """A series of kube-state-metrics."""
+        times = range(int(begin), int(end) + 1, SCRAPE)
+        self.history.add(metric, {"namespace": "shop", **labels}, ((at, value) for at in times))
+
+    def pod(
+        self,
+        name: str,
+        owner: tuple[str, str],
+        *,
+        begin: float = BEGIN,
+        end: float = END,
+        requests: tuple[float, float] | None = (1, 512 * MIB),
+        limits: tuple[float, float] | None = None,
+        containers: tuple[str, ...] = ("app",),
+    ) -> None:
+        kind, owner_name = owner
+        self.told(
+            "kube_pod_owner", pod=name, owner_kind=kind, owner_name=owner_name, owner_is_controller="true",
+            begin=begin, end=end,
+        )  # fmt: skip
+        if end < END:
+            return
+        for container in containers:
+            self.told("kube_pod_container_info", pod=name, container=container, image="x")
+            for metric, values in (("requests", requests), ("limits", limits)):
+                for resource, value in zip(("cpu", "memory"), values or (), strict=False):
+                    self.told(
+                        f"kube_pod_container_resource_{metric}", value, pod=name, container=container,
+                        resource=resource, unit="x",
+                    )  # fmt: skip
+
+    def deployment(self, name: str, hashes: tuple[str, ...] = ("6c9f7",), replicas: int = 1) -> None:
+        self.told("kube_deployment_spec_replicas", replicas, deployment=name)
+        for each in hashes:
+            self.told(
+                "kube_replicaset_owner", begin=BEGIN, replicaset=f"{name}-{each}", owner_kind="Deployment",
+                owner_name=name, owner_is_controller="true",
+            )  # fmt: skip
+
+    def simple(self, name: str, use: Blocks | None = None, **more: object) -> str:
+        """A Deployment of one pod; its name."""
+        self.deployment(name)
+        pod = f"{name}-6c9f7-aaaaa"
+        self.pod(pod, ("ReplicaSet", f"{name}-6c9f7"), **more)  # type: ignore[arg-type]
+        if use is not None:
+            self.run(pod, use)
+        return pod
+
+
+def write_cluster() -> Written:
+    written = Written()
+    # web: two pods now, and one of a former ReplicaSet that used the most memory.
+    written.deployment("web", ("6c9f7", "5d8e6"), replicas=2)
+    for pod, cores in (("web-6c9f7-aaaaa", 0.3), ("web-6c9f7-bbbbb", 0.1)):
+        written.pod(pod, ("ReplicaSet", "web-6c9f7"), begin=END - DAY, limits=(2, 1024 * MIB))
+        written.run(pod, blocks(END - DAY, cores=cores))
+    written.pod("web-5d8e6-ccccc", ("ReplicaSet", "web-5d8e6"), end=END - DAY)
+    written.run("web-5d8e6-ccccc", blocks(end=END - DAY, cores=0.2, size=300 * MIB))
+    # What cAdvisor tells besides: the pod's sum and its pause container.
+    written.run("web-6c9f7-aaaaa", blocks(cores=5), container="")
+    written.run("web-6c9f7-aaaaa", blocks(cores=5), container="POD")
+
+    use = blocks()
+    pod = written.simple("twice", use)
+    written.run(pod, use, instance="node-1-other-scraper")
+    written.told(
+        "kube_pod_container_resource_requests", 1, pod=pod, container="app", resource="cpu", instance="other"
+    )
+    use = blocks()
+    written.simple(
+        "gappy", {at: value for at, value in use.items() if not END - DAY < at < END - DAY + 18000}
+    )
+    written.simple("reset")
+    written.run("reset-6c9f7-aaaaa", blocks(), resets=(END - DAY + 30 + 2 * SCRAPE, END - 7200 + 150.0))
+    pod = written.simple("restarted")
+    written.run(pod, blocks(end=END - 3600), identity="1")
+    written.run(pod, blocks(END - 3600, cores=0.4), identity="2")
+    for pod, cores in (("db-0", 0.1), ("db-1", 0.2)):
+        written.pod(pod, ("StatefulSet", "db"))
+        written.run(pod, blocks(cores=cores))
+    # nightly: a CronJob's two runs of 30 minutes; the first one's pod is gone.
+    for number, end in ((1, END - DAY), (2, END - 3600)):
+        job = f"nightly-{number}"
+        written.told(
+            "kube_job_owner", begin=end - 1800, end=END if number == 2 else end, job_name=job,
+            owner_kind="CronJob", owner_name="nightly", owner_is_controller="true",
+        )  # fmt: skip
+        written.pod(f"{job}-zzzzz", ("Job", job), begin=end - 1800, end=END if number == 2 else end)
+        written.run(f"{job}-zzzzz", blocks(end - 1800, end))
+    for name, restarted in (("leaky", END - 7200), ("healed", END - 1.5 * DAY)):
+        pod = written.simple(name, blocks(), limits=(1, 512 * MIB))
+        restarts = [(at, 0.0 if at < restarted else 2.0) for at in range(int(BEGIN), int(END) + 1, SCRAPE)]
+        here = {"namespace": "shop", "pod": pod, "container": "app"}
+        written.history.add("kube_pod_container_status_restarts_total", here, restarts)
+        reason = {**here, "reason": "OOMKilled"}
+        killed = [(at, 1.0) for at, count in restarts if count]
+        written.history.add("kube_pod_container_status_last_terminated_reason", reason, killed)
+    pod = written.simple("slowed", blocks())
+    for metric, each in (("periods", 600.0), ("throttled_periods", 150.0)):
+        times = range(int(BEGIN), int(END) + 1, SCRAPE)
+        here = {"namespace": "shop", "pod": pod, "container": "app"}
+        written.history.add(
+            f"container_cpu_cfs_{metric}_total", here, [(at, n * each) for n, at in enumerate(times)]
+        )
+    written.simple("scaled", blocks())
+    written.told(
+        "kube_horizontalpodautoscaler_info",
+        horizontalpodautoscaler="scaled",
+        scaletargetref_kind="Deployment",
+        scaletargetref_name="scaled",
+    )
+    written.told(
+        "kube_horizontalpodautoscaler_spec_target_metric",
+        70,
+        horizontalpodautoscaler="scaled",
+        metric_name="cpu",
+        metric_target_type="utilization",
+    )
+    written.simple("silent")
+    return written
+
+
+@pytest.fixture(scope="module")
+def written() -> Written:
+    return write_cluster()
+
+
+@pytest.fixture(scope="module")
+def prometheus(written: Written, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpPrometheus]:
+    history = written.history.write(tmp_path_factory.mktemp("history") / "history.om")
+    with prometheus_server(openmetrics=history) as server:
+        yield HttpPrometheus(str(server.address))
+
+
+@pytest.fixture(scope="module")
+def seen(prometheus: HttpPrometheus) -> dict[str, Observed]:
+    """Every workload, by `<kind>/<name>`."""
+    read = reading.read(prometheus, "local", NOW, history=timedelta(days=DAYS), oom_days=1)
+    assert len(read.asked) <= 15
+    assert (read.window.cpu, read.window.step, read.window.recent_cpu) == (300, 300, 240)
+    return {f"{each.workload.kind}/{each.workload.name}": each for each in read.workloads}
+
+
+def container_of(observed: Observed) -> ObservedContainer:
+    (container,) = observed.containers
+    return container
+
+
+def check_usage(observed: Observed, written: Written, *pods: str) -> None:
+    """The p95s and peaks are those of the worst of these pods."""
+    usage = container_of(observed).usage
+    assert usage is not None
+    use = [list(written.use[pod].values()) for pod in pods]
+    assert usage.pods == len(pods)
+    assert usage.cpu_p95_m == pytest.approx(
+        max(p95([cpu for cpu, _ in each]) for each in use) * 1000, abs=0.01
+    )
+    assert usage.cpu_max_m == pytest.approx(max(cpu for each in use for cpu, _ in each) * 1000, abs=0.01)
+    assert usage.memory_p95_bytes == pytest.approx(
+        max(p95([size for _, size in each]) for each in use), abs=1
+    )
+    assert usage.memory_max_bytes == max(size for each in use for _, size in each)
+
+
+def test_a_deployment_has_the_figures_of_its_worst_pod_gone_ones_included(
+    seen: dict[str, Observed], written: Written
+) -> None:
+    web = seen["Deployment/web"]
+    check_usage(web, written, "web-6c9f7-aaaaa", "web-6c9f7-bbbbb", "web-5d8e6-ccccc")
+    assert web.replicas == 2
+    assert container_of(web).current == Resources(
+        cpu_request_m=1000, cpu_limit_m=2000, memory_request_bytes=512 * MIB, memory_limit_bytes=1024 * MIB
+    )
+    usage = container_of(web).usage
+    assert usage is not None
+    assert usage.cpu_p95_recent_m == pytest.approx(300, abs=0.01)
+    assert usage.memory_p95_recent_bytes == 100 * MIB
+    assert container_of(web).history_seconds == pytest.approx(DAYS * DAY, abs=900)
+
+
+def test_a_statefulset_has_the_figures_of_its_worst_pod(seen: dict[str, Observed], written: Written) -> None:
+    check_usage(seen["StatefulSet/db"], written, "db-0", "db-1")
+    assert seen["StatefulSet/db"].replicas == 2
+
+
+def test_two_scrapers_of_one_container_count_once(seen: dict[str, Observed], written: Written) -> None:
+    check_usage(seen["Deployment/twice"], written, "twice-6c9f7-aaaaa")
+    usage = container_of(seen["Deployment/twice"]).usage
+    assert usage is not None
+    assert usage.samples == pytest.approx(DAYS * DAY / WINDOW, rel=0.01)
+    assert container_of(seen["Deployment/twice"]).current.cpu_request_m == 1000
+
+
+@pytest.mark.parametrize("name", ["gappy", "reset", "restarted"])
+def test_gaps_and_restarted_counters_leave_the_figures_as_they_are(
+    seen: dict[str, Observed], written: Written, name: str
+) -> None:
+    observed = seen[f"Deployment/{name}"]
+    check_usage(observed, written, f"{name}-6c9f7-aaaaa")
+    usage = container_of(observed).usage
+    assert usage is not None
+    assert usage.samples == len(written.use[f"{name}-6c9f7-aaaaa"])
+
+
+def test_jobs_of_a_cronjob_are_its_own(seen: dict[str, Observed], written: Written) -> None:
+    nightly = seen["CronJob/nightly"]
+    check_usage(nightly, written, "nightly-1-zzzzz", "nightly-2-zzzzz")
+    # An hour of pods in the day since the first one.
+    assert nightly.pods == pytest.approx(1 / 24, rel=0.05)
+    assert not any(name.startswith(("Job/", "ReplicaSet/")) for name in seen)
+
+
+def test_an_oom_kill_counts_while_restarts_follow_it_within_the_days(seen: dict[str, Observed]) -> None:
+    leaky, healed = container_of(seen["Deployment/leaky"]), container_of(seen["Deployment/healed"])
+    assert leaky.usage is not None
+    assert healed.usage is not None
+    assert (leaky.usage.oom_kills, leaky.oom_killed) == (2, True)
+    # The reason stays 1 for ever; there was no restart on the last day.
+    assert healed.usage.oom_kills == 0
+
+
+def test_throttling_is_a_share_of_periods(seen: dict[str, Observed]) -> None:
+    slowed = container_of(seen["Deployment/slowed"]).usage
+    assert slowed is not None
+    assert slowed.throttled_share == pytest.approx(0.25)
+
+
+def test_an_autoscaler_is_found_on_what_it_scales(seen: dict[str, Observed]) -> None:
+    assert seen["Deployment/scaled"].scales_on == {"cpu"}
+    assert seen["Deployment/web"].scales_on == frozenset()
+
+
+def test_a_workload_without_usage_is_seen_without(seen: dict[str, Observed]) -> None:
+    assert container_of(seen["Deployment/silent"]).usage is None
+
+
+def test_a_part_of_a_namespace_is_read_alone_and_alike(
+    prometheus: HttpPrometheus, seen: dict[str, Observed]
+) -> None:
+    db = Workload(cluster="local", namespace="shop", kind="StatefulSet", name="db")
+    read = reading.read(
+        prometheus, "local", NOW, history=timedelta(days=DAYS), oom_days=1, namespaces=["shop"], wanted=[db]
+    )
+    assert read.workloads == (seen["StatefulSet/db"],)
+    assert all(asked.rows <= 2 for asked in read.asked if asked.name.startswith(("cpu", "memory")))
+
+
+def test_every_workload_is_discovered(prometheus: HttpPrometheus, seen: dict[str, Observed]) -> None:
+    found = reading.discover(prometheus, "local", NOW)
+    assert {f"{each.kind}/{each.name}" for each in found} == set(seen)
+    assert not reading.discover(prometheus, "local", NOW, ["elsewhere"])
+
+
+def test_what_is_no_finite_number_is_dropped(prometheus: HttpPrometheus) -> None:
+    assert prometheus.query("vector(0) / 0", NOW) == []
+    assert prometheus.query("scalar(vector(1) / 0)", NOW) == []
+    assert [row.value for row in prometheus.query("vector(2)", NOW)] == [2.0]
+
+
+def test_a_query_that_is_refused_is_named(prometheus: HttpPrometheus) -> None:
+    with pytest.raises(QueryRefused, match=r"status 400: bad_data: .*\(query: rate\(\)"):
+        prometheus.query("rate()", NOW)
+    with pytest.raises(QueryRefused, match=r"status 422: execution: .*duplicate series"):
+        prometheus.query("kube_pod_owner * on (namespace) kube_pod_owner", NOW)
+
+
+def test_a_query_longer_than_an_address_may_be_is_answered(prometheus: HttpPrometheus) -> None:
+    names = "|".join(f"{number:050d}" for number in range(2000))
+    assert prometheus.query(f'count(kube_pod_owner{{pod=~"{names}"}}) or vector(7)', NOW)[0].value == 7
+
+
+class _Wrong(BaseHTTPRequestHandler):
+    """Answers as what stands between us and Prometheus does when something is wrong."""
+
+    answers: ClassVar[dict[str, tuple[int, str, str]]] = {
+        "/503": (503, "text/plain", "upstream connect error"),
+        "/500": (500, "application/json", '{"status":"error","errorType":"internal","error":"disk"}'),
+        "/429": (429, "text/plain", "slow down"),
+        "/html": (200, "text/html", "<html>log in</html>"),
+        "/half": (200, "application/json", '{"status":"success","data":{"resultType":"vec'),
+        "/other": (200, "application/json", '{"status":"success","data":{"resultType":"vector"}}'),
+        "/401": (401, "text/plain", "no"),
+        "/302": (302, "text/html", ""),
+    }
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, kind, body = self.answers[self.path.removesuffix("/api/v1/query")]
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        if status == 302:
+            self.send_header("Location", "https://login.example/")
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture(scope="module")
+def wrong() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Wrong)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://user:secret@127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/503", "status 503"),
+        ("/500", "status 500: internal: disk"),
+        ("/429", "status 429"),
+        ("/html", "text/html, not its JSON"),
+        ("/half", "not its JSON"),
+        ("/other", "unexpected JSON"),
+        ("/401", "PROMETHEUS_TOKEN"),
+        ("/302", "redirected to https://login.example/"),
+    ],
+)
+def test_a_wrong_answer_can_be_retried_and_names_the_query(wrong: str, path: str, says: str) -> None:
+    with pytest.raises(Temporary) as raised:
+        HttpPrometheus(wrong + path).query("up", NOW)
+    assert says in str(raised.value)
+    assert "(query: up)" in str(raised.value)
+    assert "secret" not in str(raised.value)
+    assert isinstance(raised.value, Throttled) == (path == "/429")
+
+
+def test_nobody_there_can_be_retried() -> None:
+    with pytest.raises(Temporary, match="ConnectionError"):
+        HttpPrometheus("http://127.0.0.1:1").query("up", NOW)

@@ -1,0 +1,163 @@
+"""Prometheus without a server: a history to load into a real one, and a fake that answers our own queries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from shared.adapters.prometheus import Series
+from shared.contracts.errors import Temporary
+
+Labels = dict[str, str]
+
+
+class History:
+    """Samples, written as the OpenMetrics text that `promtool tsdb create-blocks-from` reads."""
+
+    def __init__(self) -> None:
+        self._families: dict[str, list[str]] = {}
+
+    def add(self, metric: str, labels: Labels, samples: Iterable[tuple[float, float]]) -> None:
+        """A series; times in Unix seconds. A name that ends with `_total` is a counter."""
+        text = ",".join(f'{name}="{value}"' for name, value in labels.items())
+        lines = self._families.setdefault(metric, [])
+        lines.extend(f"{metric}{{{text}}} {value!r} {at}\n" for at, value in samples)
+
+    def write(self, path: Path) -> Path:
+        with path.open("w", encoding="utf-8") as file:
+            for metric, lines in self._families.items():
+                family = metric.removesuffix("_total")
+                file.write(f"# TYPE {family} {'gauge' if family == metric else 'counter'}\n")
+                file.writelines(lines)
+            file.write("# EOF\n")
+        return path
+
+
+@dataclass
+class FakePod:
+    """A pod of one container, and the figures that Prometheus would compute for it.
+
+    CPU in cores, memory in bytes. `owner` is the controller as the pod names it; a ReplicaSet's name is
+    that of its Deployment with one part more.
+    """
+
+    namespace: str
+    owner: tuple[str, str]
+    cpu_p95: float = 0.2
+    cpu_max: float = 0.4
+    memory_p95: float = 200 * 2**20
+    memory_max: float = 220 * 2**20
+    samples: float = 4032
+    history_days: float = 14
+    requests: dict[str, float] = field(default_factory=lambda: {"cpu": 1.0, "memory": float(2**30)})
+    limits: dict[str, float] = field(default_factory=lambda: {"memory": float(2**30)})
+    oom_kills: float = 0.0
+    container: str = "app"
+
+    @property
+    def name(self) -> str:
+        return f"{self.owner[1]}-x2b4c"
+
+
+class FakePrometheus:
+    """Answers the recommender's queries for `pods`, which a test may change; `down` makes it unreachable.
+
+    `before` is called with each query: where a test lets something else happen in the midst of a scan.
+    """
+
+    def __init__(self, *pods: FakePod) -> None:
+        self.pods = list(pods)
+        self.scaled: dict[tuple[str, str], str] = {}
+        self.down = False
+        self.asked: list[str] = []
+        self.before: Callable[[str], None] = lambda promql: None
+
+    def query(self, promql: str, at: datetime) -> list[Series]:
+        self.before(promql)
+        if self.down:
+            raise Temporary("Prometheus http://fake: ConnectionError")
+        self.asked.append(promql)
+        matchers = {
+            name: re.compile(pattern) for name, pattern in re.findall(r'(namespace|pod)=~"([^"]*)"', promql)
+        }
+        return [
+            row
+            for row in self._rows(promql, at)
+            if all(pattern.fullmatch(row.labels.get(name, "")) for name, pattern in matchers.items())
+        ]
+
+    def _rows(self, promql: str, at: datetime) -> list[Series]:
+        if "[1h]" in promql:
+            return [Series({}, 60.0)]
+        if "[10m]" in promql:
+            return [Series({}, 10.0)]
+        if "kube_pod_owner" in promql:
+            return [row for pod in self.pods for row in self._state(pod)]
+        figure = self._figure(promql)
+        return [
+            Series({"namespace": pod.namespace, "pod": pod.name, "container": pod.container}, value)
+            for pod in self.pods
+            if (value := figure(pod, at)) is not None
+        ]
+
+    def _figure(self, promql: str) -> Callable[[FakePod, datetime], float | None]:
+        """Which figure a query asks for, by what no other one has in it."""
+        kinds: list[tuple[str, Callable[[FakePod, datetime], float | None]]] = [
+            ("throttled", lambda pod, at: None),
+            ("restarts", lambda pod, at: pod.oom_kills or None),
+            ("timestamp", lambda pod, at: at.timestamp() - pod.history_days * 86400),
+            ("sum by", lambda pod, at: pod.samples),
+            (r"quantile.*cpu.*\[5m:", lambda pod, at: pod.cpu_p95),
+            (r"quantile.*cpu", lambda pod, at: pod.cpu_p95),
+            ("cpu", lambda pod, at: pod.cpu_max),
+            (r"quantile.*memory", lambda pod, at: pod.memory_p95),
+            ("memory", lambda pod, at: pod.memory_max),
+        ]
+        return next(figure for pattern, figure in kinds if re.search(pattern, promql))
+
+    def _state(self, pod: FakePod) -> list[Series]:
+        kind, name = pod.owner
+        here = {"namespace": pod.namespace, "pod": pod.name}
+        rows = [
+            Series({"__name__": "kube_pod_owner", **here, "owner_kind": kind, "owner_name": name}, 1.0),
+            Series({"__name__": "kube_pod_container_info", **here, "container": pod.container}, 1.0),
+        ]
+        if kind == "ReplicaSet":
+            deployment = name.rpartition("-")[0]
+            owner = {"owner_kind": "Deployment", "owner_name": deployment}
+            rows += [
+                Series(
+                    {"__name__": "kube_replicaset_owner", "namespace": pod.namespace, "replicaset": name}
+                    | owner,
+                    1.0,
+                ),
+                Series(
+                    {
+                        "__name__": "kube_deployment_spec_replicas",
+                        "namespace": pod.namespace,
+                        "deployment": deployment,
+                    },
+                    3.0,
+                ),
+            ]
+        for metric, values in (("requests", pod.requests), ("limits", pod.limits)):
+            rows += [
+                Series(
+                    {
+                        "__name__": f"kube_pod_container_resource_{metric}",
+                        **here,
+                        "container": pod.container,
+                        "resource": resource,
+                    },
+                    value,
+                )
+                for resource, value in values.items()
+            ]
+        return rows
+
+
+def deployment(namespace: str, name: str, **figures: object) -> FakePod:
+    return FakePod(namespace, ("ReplicaSet", f"{name}-6c9f7"), **figures)  # type: ignore[arg-type]

@@ -1,0 +1,298 @@
+"""What a container should ask for, given what it used: each rule of the engine, alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.recommender.container import is_worth, round_cpu, round_memory
+from functions.recommender.sizing import Observed, ObservedContainer, QosClass, Rules, Sized, qos_class, size
+from shared.contracts.events import ContainerProposal, Resources, Usage
+from shared.contracts.identity import Workload
+
+MIB = 2**20
+RULES = Rules()
+FORTNIGHT = 14 * 86400
+
+
+def usage(
+    cpu: float = 200,
+    cpu_max: float = 300,
+    peak: int = 200,
+    *,
+    samples: int = 4032,
+    pods: int = 1,
+    **more: object,
+) -> Usage:
+    """CPU in millicores, memory's peak in MiB."""
+    return Usage.model_validate(
+        {
+            "cpu_p95_m": cpu,
+            "cpu_max_m": cpu_max,
+            "memory_p95_bytes": int(peak * 0.9) * MIB,
+            "memory_max_bytes": peak * MIB,
+            "samples": samples,
+            "pods": pods,
+            **more,
+        }
+    )
+
+
+def resources(
+    cpu: int | None, memory: int | None, cpu_limit: int | None = None, memory_limit: int | None = None
+) -> Resources:
+    """CPU in millicores, memory in MiB."""
+    return Resources(
+        cpu_request_m=cpu,
+        cpu_limit_m=cpu_limit,
+        memory_request_bytes=None if memory is None else memory * MIB,
+        memory_limit_bytes=None if memory_limit is None else memory_limit * MIB,
+    )
+
+
+def observed(
+    current: Resources,
+    used: Usage | None = None,
+    *,
+    kind: str = "Deployment",
+    oom_killed: bool = False,
+    scales_on: frozenset[str] = frozenset(),
+    history: int = FORTNIGHT,
+) -> Observed:
+    container = ObservedContainer("app", current, used or usage(), history, oom_killed)
+    workload = Workload(cluster="local", namespace="shop", kind=kind, name="checkout")
+    return Observed(workload, 2, 2.0, (container,), scales_on)
+
+
+def only(sized: Sized) -> ContainerProposal:
+    assert sized.skipped is None
+    (container,) = sized.containers
+    return container
+
+
+def proposed(current: Resources, used: Usage | None = None, **more: object) -> Resources:
+    return only(size(observed(current, used, **more), RULES)).proposed  # type: ignore[arg-type]
+
+
+def reason(current: Resources, used: Usage | None = None, **more: object) -> str:
+    sized = size(observed(current, used, **more), RULES)  # type: ignore[arg-type]
+    assert sized.skipped is not None
+    return sized.skipped
+
+
+def test_the_requests_are_the_p95_of_cpu_and_the_peak_of_memory_with_headroom() -> None:
+    assert proposed(resources(1000, 1024)) == resources(230, 230)
+
+
+def test_every_value_has_a_sentence() -> None:
+    container = only(size(observed(resources(1000, 1024, 2000, 2048)), RULES))
+    assert container.reasons == (
+        "CPU request 1 -> 230m: p95 over 5-minute windows is 200m in the worst of 1 pods, plus 15%",
+        "CPU limit 2 -> 460m: scales with the request, not into the peak of 300m",
+        "memory request 1Gi -> 230Mi: the peak is 200Mi in the worst of 1 pods, plus 15%",
+        "memory limit stays 2Gi: the peak is 200Mi; a limit costs nothing, and lowering one can only kill",
+    )
+
+
+def test_a_request_that_is_not_set_is_proposed_where_the_qos_class_stays() -> None:
+    assert proposed(resources(None, 1024)) == resources(230, 230)
+
+
+def test_no_limit_is_introduced() -> None:
+    assert proposed(resources(1000, 1024)).cpu_limit_m is None
+    assert proposed(resources(1000, 1024)).memory_limit_bytes is None
+
+
+def test_a_cpu_limit_scales_with_the_request_but_not_into_the_peak() -> None:
+    assert proposed(resources(1000, 1024, 4000), usage(200, cpu_max=300)).cpu_limit_m == 920
+    assert proposed(resources(1000, 1024, 1500), usage(200, cpu_max=900)).cpu_limit_m == 1040
+    assert proposed(resources(100, 1024, 200), usage(200, cpu_max=150)).cpu_limit_m == 460
+
+
+def test_a_memory_limit_is_raised_when_the_peak_comes_near_and_never_lowered() -> None:
+    assert proposed(resources(1000, 1024, None, 4096), usage(peak=200)).memory_limit_bytes == 4096 * MIB
+    assert proposed(resources(1000, 300, None, 320), usage(peak=300)).memory_limit_bytes == 390 * MIB
+
+
+def test_in_a_guaranteed_pod_requests_and_limits_stay_equal_and_hold_the_peaks() -> None:
+    assert proposed(resources(1000, 1024, 1000, 1024)) == resources(300, 260, 300, 260)
+
+
+def test_a_floor_holds_but_raises_nothing_that_suffices() -> None:
+    small = usage(cpu=1, cpu_max=2, peak=3)
+    assert proposed(resources(1000, 1024), small) == resources(10, 32)
+    assert "not worth a change" in reason(resources(5, 16), small)
+    assert proposed(resources(5, 1024), usage(cpu=7, cpu_max=8)).cpu_request_m == 9
+
+
+def test_memory_is_not_lowered_after_an_oom_kill() -> None:
+    used = usage(peak=200, oom_kills=1)
+    assert proposed(resources(1000, 1024), used) == resources(230, 1024)
+
+
+@pytest.mark.parametrize(("limit", "raised"), [(256, 356), (1000, 1200)])
+def test_a_limit_that_kills_is_raised_at_once(limit: int, raised: int) -> None:
+    used = usage(cpu=900, peak=200, oom_kills=2)
+    after = proposed(resources(1000, 200, None, limit), used, oom_killed=True)
+    expected = round_memory(raised * MIB)
+    assert (after.memory_request_bytes, after.memory_limit_bytes) == (expected, expected)
+
+
+def test_a_kill_under_a_former_limit_does_not_raise_it_again() -> None:
+    used = usage(cpu=900, peak=200, oom_kills=2)
+    assert "not worth a change" in reason(resources(1000, 300, None, 400), used)
+
+
+def test_a_throttled_container_keeps_its_cpu() -> None:
+    used = usage(throttled_share=0.2)
+    assert proposed(resources(1000, 1024, 1000), used) == resources(1000, 230, 1000)
+
+
+def test_what_runs_to_completion_is_sized_by_its_peak_and_counted_by_runs() -> None:
+    used = usage(pods=5, samples=20)
+    assert proposed(resources(1000, 1024), used, kind="CronJob") == resources(345, 230)
+    assert reason(resources(1000, 1024), usage(pods=4), kind="CronJob") == (
+        "too little data: app: 4 runs, 5 wanted"
+    )
+
+
+def test_too_little_data_is_said() -> None:
+    assert reason(resources(1000, 1024), history=3600) == (
+        "too little data: app: 1.0 h of history, 24 h wanted"
+    )
+    assert reason(resources(1000, 1024), usage(samples=99)) == "too little data: app: 99 samples, 100 wanted"
+
+
+def test_best_effort_stays_best_effort_unless_told_otherwise() -> None:
+    assert reason(Resources()).startswith("BestEffort")
+    sized = size(observed(Resources()), replace(RULES, keep_qos=False))
+    assert only(sized).proposed == resources(230, 230)
+
+
+def test_a_small_difference_is_not_proposed() -> None:
+    assert "not worth a change" in reason(resources(240, 240))
+    # Small in relative terms only, in absolute terms only, in both.
+    assert is_worth(10_000, 9_500, 0.1, 200)
+    assert is_worth(20, 24, 0.1, 200)
+    assert not is_worth(1000, 1099, 0.1, 200)
+
+
+@pytest.mark.parametrize(
+    ("scales_on", "current", "skipped"),
+    [
+        ({"cpu"}, resources(1000, 230), True),
+        ({"cpu"}, resources(230, 1024), False),
+        ({"memory"}, resources(230, 1024), True),
+        ({"unknown"}, resources(230, 1024), True),
+    ],
+)
+def test_what_an_autoscaler_scales_on_is_left_alone(
+    scales_on: set[str], current: Resources, skipped: bool
+) -> None:
+    sized = size(observed(current, scales_on=frozenset(scales_on)), RULES)
+    assert (sized.skipped is not None and "HorizontalPodAutoscaler" in sized.skipped) == skipped
+
+
+def test_a_kind_that_is_not_sized_and_a_workload_without_pods_or_usage_are_said() -> None:
+    assert reason(resources(1000, 1024), kind="Rollout").startswith("kind Rollout is not sized")
+    nothing = replace(observed(resources(1000, 1024)), containers=())
+    assert size(nothing, RULES).skipped == "no pod of it is there: its requests cannot be seen"
+    unseen = replace(nothing, containers=(ObservedContainer("app", resources(1000, 1024), None),))
+    assert size(unseen, RULES).skipped == "no CPU and memory usage is recorded for its containers"
+
+
+@pytest.mark.parametrize(
+    ("days", "samples", "confidence"), [(14, 4032, 0.9333), (1, 4032, 0.5), (14, 288, 0.5)]
+)
+def test_confidence_grows_with_days_and_samples(days: int, samples: int, confidence: float) -> None:
+    sized = size(observed(resources(1000, 1024), usage(samples=samples), history=days * 86400), RULES)
+    assert sized.confidence == confidence
+    assert sized.history_seconds == days * 86400
+
+
+@pytest.mark.parametrize(
+    ("containers", "qos"),
+    [
+        ([Resources(), Resources()], QosClass.BEST_EFFORT),
+        ([resources(10, 10, 10, 10), resources(None, None, 5, 5)], QosClass.GUARANTEED),
+        ([resources(10, 10, 10, 10), Resources()], QosClass.BURSTABLE),
+        ([resources(10, 10, 10, 11)], QosClass.BURSTABLE),
+        ([resources(10, None)], QosClass.BURSTABLE),
+    ],
+)
+def test_the_qos_class_is_the_one_that_kubernetes_gives(containers: list[Resources], qos: QosClass) -> None:
+    assert qos_class(containers) is qos
+
+
+@pytest.mark.parametrize(("exact", "rounded"), [(0.2, 1), (11.5, 12), (50, 50), (51, 55), (1001, 1010)])
+def test_cpu_is_rounded_up_to_steps_that_people_write(exact: float, rounded: int) -> None:
+    assert round_cpu(exact) == rounded
+
+
+@pytest.mark.parametrize(("exact", "rounded"), [(0.5, 1), (100.1, 101), (1024, 1024), (1025, 1040)])
+def test_memory_is_rounded_up_to_mebibytes(exact: float, rounded: int) -> None:
+    assert round_memory(exact * MIB) == rounded * MIB
+
+
+amounts = st.integers(1, 8000)
+set_or_not = st.none() | amounts
+
+
+@st.composite
+def valid_resources(draw: st.DrawFn) -> Resources:
+    """As the API server keeps them: no request above its limit; a limit alone is the request as well."""
+    cpu, memory, cpu_limit, memory_limit = (draw(set_or_not) for _ in range(4))
+    cpu = cpu_limit if cpu is None else cpu
+    memory = memory_limit if memory is None else memory
+    if cpu is not None and cpu_limit is not None:
+        cpu = min(cpu, cpu_limit)
+    if memory is not None and memory_limit is not None:
+        memory = min(memory, memory_limit)
+    return resources(cpu, memory, cpu_limit, memory_limit)
+
+
+@st.composite
+def usages(draw: st.DrawFn) -> Usage:
+    cpu = draw(st.floats(0, 5000))
+    return usage(
+        cpu,
+        cpu + draw(st.floats(0, 3000)),
+        draw(amounts),
+        oom_kills=draw(st.integers(0, 2)),
+        throttled_share=draw(st.none() | st.floats(0, 1)),
+    )
+
+
+@given(st.lists(st.tuples(valid_resources(), usages(), st.booleans()), min_size=1, max_size=3))
+def test_whatever_was_used_a_proposal_is_safe(given_: list[tuple[Resources, Usage, bool]]) -> None:
+    containers = tuple(
+        ObservedContainer(f"c{index}", current, used, FORTNIGHT, killed)
+        for index, (current, used, killed) in enumerate(given_)
+    )
+    workload = Workload(cluster="local", namespace="shop", kind="Deployment", name="checkout")
+    sized = size(Observed(workload, 1, 1.0, containers), RULES)
+    before = qos_class([container.current for container in containers])
+    assert sized.qos is before
+    if sized.skipped is not None:
+        return
+    assert qos_class([container.proposed for container in sized.containers]) is before
+    for container in sized.containers:
+        now, then, used = container.current, container.proposed, container.usage
+        assert then.cpu_request_m is not None
+        assert then.memory_request_bytes is not None
+        assert (now.cpu_limit_m is None) == (then.cpu_limit_m is None)
+        assert (now.memory_limit_bytes is None) == (then.memory_limit_bytes is None)
+        assert then.cpu_limit_m is None or then.cpu_request_m <= then.cpu_limit_m
+        assert then.memory_limit_bytes is None or then.memory_request_bytes <= then.memory_limit_bytes
+        lowered = (
+            now.memory_request_bytes is not None and then.memory_request_bytes < now.memory_request_bytes
+        )
+        if lowered:
+            assert then.memory_request_bytes >= used.memory_max_bytes
+            assert used.oom_kills == 0
+        if now.memory_limit_bytes is not None and then.memory_limit_bytes is not None:
+            smallest = min(now.memory_limit_bytes, used.memory_max_bytes)
+            assert then.memory_limit_bytes >= smallest
