@@ -33,8 +33,14 @@ def settings_table() -> str:
 
 
 def _in_order(fields: Mapping[str, FieldInfo]) -> dict[str, FieldInfo]:
-    """The product's own first, then system by system."""
-    return dict(sorted(fields.items(), key=lambda item: (not item[0].startswith("KUBEFINOPS_"), item[0])))
+    """The product's own by name, then system by system, each as its class defines it: `its database`."""
+
+    def place(item: tuple[str, FieldInfo]) -> tuple[bool, str]:
+        name = item[0]
+        own = name.startswith("KUBEFINOPS_")
+        return not own, name if own else name.split("_")[0]
+
+    return dict(sorted(fields.items(), key=place))
 
 
 def _who(stages: list[str]) -> str:
