@@ -25,7 +25,7 @@ class Inside:
 
 # A document's index, then keys and indices: (0, "spec", "containers", 0, "resources").
 Pointer = tuple[str | int | Inside, ...]
-# One more item at the end of a sequence.
+# Last in a pointer: at the end of a sequence there; what is written is the item, or a list of them.
 APPEND = -1
 
 

@@ -142,11 +142,13 @@ def _check(before: str, after: str, wanted: Mapping[Pointer, Value]) -> None:
         if inner is not None:
             inside[outer][inner] = value
             continue
-        where = _appended(outer, expected)
-        for place in [place for place in expected if _covers(where, place) or _covers(place, where)]:
+        if outer[-1] == APPEND:
+            expected |= _appended(outer[:-1], value, expected)
+            continue
+        for place in [place for place in expected if _covers(outer, place) or _covers(place, outer)]:
             del expected[place]
         if value is not None:
-            expected |= dict(content_of(value, where))
+            expected |= dict(content_of(value, outer))
     for outer, values in inside.items():
         expected[outer] = splice(expected[outer], values)
     try:
@@ -161,14 +163,16 @@ def _check(before: str, after: str, wanted: Mapping[Pointer, Value]) -> None:
         raise CannotEdit(f"more than the proposal would change, as by an alias: {shown}")
 
 
-def _appended(pointer: Pointer, there: Mapping[Pointer, str]) -> Pointer:
-    """The pointer with APPEND as the index that the new item gets."""
-    if APPEND not in pointer:
-        return pointer
-    place = pointer.index(APPEND)
-    parent = pointer[:place]
-    indices = {other[place] for other in there if other[:place] == parent and len(other) > place}
-    return (*parent, len(indices), *pointer[place + 1 :])
+def _appended(parent: Pointer, value: Value, there: Mapping[Pointer, str]) -> dict[Pointer, str]:
+    """What new items at the end of the sequence `parent` say."""
+    depth = len(parent)
+    first = len({other[depth] for other in there if other[:depth] == parent and len(other) > depth})
+    items = value if isinstance(value, list | tuple) else [value]
+    return {
+        place: said
+        for index, item in enumerate(items, first)
+        for place, said in content_of(item, (*parent, index))
+    }
 
 
 def _covers(outer: Pointer, inner: Pointer) -> bool:

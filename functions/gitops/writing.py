@@ -158,6 +158,7 @@ class Writer:
         self._insert_in_flow(node, last_key, end, written)
 
     def _append(self, node: SequenceNode, value: object, *, flow: bool) -> None:
+        items = value if isinstance(value, list | tuple) else [value]
         if not node.value:
             raise CannotEdit(f"{self._line(node)}: an empty list")
         last = node.value[-1]
@@ -166,9 +167,9 @@ class Writer:
         end = self._end(last, None)
         if flow:
             quoted = '"' in self._text[last.start_mark.index : last.end_mark.index]
-            self._insert_in_flow(node, last, end, [_flow(value, quoted=quoted)])
+            self._insert_in_flow(node, last, end, [_flow(item, quoted=quoted) for item in items])
         else:
-            self._insert_lines(end, _block([value], node.start_mark.column))
+            self._insert_lines(end, _block(items, node.start_mark.column))
 
     def _insert_in_flow(self, node: CollectionNode, last: Node, end: int, written: list[str]) -> None:
         tail = self._text[end : node.end_mark.index - 1]

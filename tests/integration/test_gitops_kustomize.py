@@ -1,0 +1,264 @@
+"""Kustomize overlays, rendered by the real kubectl before and after: the right layer is edited, or none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from textwrap import dedent
+
+import pytest
+
+from functions.gitops.layers import Target
+from functions.gitops.planning import Edits, WorkloadChange, plan_edits
+from functions.gitops.rendering import render
+from shared.contracts.events import ContainerProposal, FailureReason
+from tests.examples import container
+
+CHECKOUT = Target("Deployment", "shop", "checkout")
+CURRENT = "{requests: {cpu: 1, memory: 1Gi}, limits: {memory: 1Gi}}"
+
+
+def deployment(resources: str = CURRENT, name: str = "checkout", container_name: str = "app") -> str:
+    text = (
+        f"apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  template:\n    spec:\n"
+        f"      containers:\n      - name: {container_name}\n        image: x\n"
+    )
+    return text + (f"        resources: {resources}\n" if resources else "")
+
+
+def merge_patch(resources: str, name: str = "checkout", container_name: str = "app") -> str:
+    return deployment(resources, name, container_name).replace("        image: x\n", "")
+
+
+def plan(
+    files: Mapping[str, str],
+    path: str = "overlays/prod",
+    *containers: ContainerProposal,
+    target: Target = CHECKOUT,
+) -> Edits:
+    dedented = {name: dedent(text) for name, text in files.items()}
+    change = WorkloadChange("r1", target, containers or (container(),))
+    return plan_edits(dedented, path, [change], render)
+
+
+BASE = {
+    "base/kustomization.yaml": "resources: [app.yaml]\n",
+    "base/app.yaml": deployment(),
+}
+
+
+def test_the_base_is_edited_where_nobody_else_uses_it() -> None:
+    edits = plan({**BASE, "overlays/prod/kustomization.yaml": "namespace: shop\nresources: [../../base]\n"})
+    assert set(edits.files) == {"base/app.yaml"}, edits.rejected
+    assert "{requests: {cpu: 600m, memory: 640Mi}, limits: {memory: 768Mi}}" in edits.files["base/app.yaml"]
+
+
+def test_prefixes_suffixes_namespaces_and_generators_are_seen_through() -> None:
+    files = {
+        **BASE,
+        "base/kustomization.yaml": (
+            "resources: [app.yaml]\nnameSuffix: -v1\n"
+            "configMapGenerator: [{name: cfg, files: [settings=conf/app.properties], envs: [.env]}]\n"
+        ),
+        "base/conf/app.properties": "a=b\n",
+        "base/.env": "A=B\n",
+        "overlays/prod/kustomization.yaml": (
+            "namespace: shop\nnamePrefix: prod-\nresources: [../../base]\n"
+            "images: [{name: x, newTag: '2'}]\nreplicas: [{name: checkout, count: 4}]\n"
+        ),
+    }
+    edits = plan(files, target=Target("Deployment", "shop", "prod-checkout-v1"))
+    assert set(edits.files) == {"base/app.yaml"}, edits.rejected
+
+
+SHARED = {**BASE, "overlays/dev/kustomization.yaml": "resources: [../../base]\n"}
+
+
+def test_the_nearest_patch_that_sets_the_values_is_edited() -> None:
+    files = {
+        **SHARED,
+        "overlays/prod/kustomization.yaml": "resources: [../../base]\npatches: [{path: p.yaml}]\n",
+        "overlays/prod/p.yaml": merge_patch("\n          requests:\n            cpu: 1 # ours\n            memory: 1Gi\n          limits: {memory: 1Gi}"),
+    }  # fmt: skip
+    edits = plan(files)
+    assert set(edits.files) == {"overlays/prod/p.yaml"}, edits.rejected
+    assert "cpu: 600m # ours\n" in edits.files["overlays/prod/p.yaml"]
+
+
+def test_values_of_a_shared_base_are_overridden_in_the_patch_that_the_overlay_has() -> None:
+    files = {
+        **SHARED,
+        "overlays/prod/kustomization.yaml": "resources: [../../base]\npatchesStrategicMerge: [p.yaml]\n",
+        "overlays/prod/p.yaml": merge_patch("{limits: {memory: 1Gi}}"),
+    }
+    edits = plan(files)
+    assert set(edits.files) == {"overlays/prod/p.yaml"}, edits.rejected
+    assert (
+        "{limits: {memory: 768Mi}, requests: {cpu: 600m, memory: 640Mi}}"
+        in edits.files["overlays/prod/p.yaml"]
+    )
+
+
+def test_a_patch_of_something_else_of_the_workload_gets_the_containers() -> None:
+    replicas = "kind: Deployment\nmetadata: {name: checkout}\napiVersion: apps/v1\nspec:\n  replicas: 4\n"
+    files = {
+        **SHARED,
+        "overlays/prod/kustomization.yaml": "resources: [../../base]\npatches:\n- path: p.yaml\n",
+        "overlays/prod/p.yaml": replicas,
+    }
+    edits = plan(files)
+    assert edits.files == {
+        "overlays/prod/p.yaml": replicas
+        + dedent("""\
+          template:
+            spec:
+              containers:
+                - name: app
+                  resources:
+                    requests:
+                      cpu: 600m
+                      memory: 640Mi
+                    limits:
+                      memory: 768Mi
+        """)
+        .replace("\n", "\n  ")
+        .rstrip(" ")
+        .replace("template", "  template", 1)
+    }, edits.rejected
+
+
+def test_inline_patches_are_edited_in_place() -> None:
+    files = {
+        **SHARED,
+        "overlays/prod/kustomization.yaml": """\
+            resources:
+              - ../../base
+            patches:
+              - target:
+                  kind: Deployment
+                  name: check.*
+                patch: |-
+                  - op: replace
+                    path: /spec/template/spec/containers/0/resources/requests/cpu
+                    value: 1000m  # by hand
+                  - op: add
+                    path: /spec/replicas
+                    value: 3
+              - patch: |
+                  apiVersion: apps/v1
+                  kind: Deployment
+                  metadata:
+                    name: checkout
+                  spec:
+                    template:
+                      spec:
+                        containers:
+                          - name: app
+                            resources:
+                              requests:
+                                memory: "1Gi"
+                              limits:
+                                memory: 1Gi
+            """,
+    }
+    edits = plan(files)
+    before = dedent(files["overlays/prod/kustomization.yaml"])
+    assert edits.files == {
+        "overlays/prod/kustomization.yaml": before.replace("1000m", "600m")
+        .replace('"1Gi"', '"640Mi"')
+        .replace("memory: 1Gi", "memory: 768Mi")
+    }, edits.rejected
+
+
+def test_a_json_patch_that_brings_the_resources_gets_what_is_missing() -> None:
+    files = {
+        "base/kustomization.yaml": "resources: [app.yaml]\n",
+        "base/app.yaml": deployment(""),
+        "overlays/dev/kustomization.yaml": "resources: [../../base]\n",
+        "overlays/prod/kustomization.yaml": (
+            "resources: [../../base]\n"
+            "patchesJson6902: [{target: {group: apps, version: v1, kind: Deployment, name: checkout}, path: p.json}]\n"
+        ),
+        "overlays/prod/p.json": (
+            '[{"op": "add", "path": "/spec/template/spec/containers/0/resources",\n'
+            ' "value": {"limits": {"memory": "1Gi"}, "requests": {"cpu": "1"}}}]\n'
+        ),
+    }
+    edits = plan(files)
+    assert edits.files == {
+        "overlays/prod/p.json": files["overlays/prod/p.json"]
+        .replace('"limits": {"memory": "1Gi"}', '"limits": {"memory": "768Mi"}')
+        .replace('{"cpu": "1"}', '{"cpu": "600m", "memory": "640Mi"}')
+    }, edits.rejected
+
+
+def test_patches_of_components_lie_over_the_base() -> None:
+    files = {
+        **SHARED,
+        "overlays/prod/kustomization.yaml": "resources: [../../base]\ncomponents: [../../sized]\n",
+        "sized/kustomization.yaml": (
+            "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches: [{path: p.yaml}]\n"
+        ),
+        "sized/p.yaml": merge_patch(CURRENT),
+    }
+    edits = plan(files)
+    assert set(edits.files) == {"sized/p.yaml"}, edits.rejected
+
+
+def test_two_containers_that_are_new_to_a_patch_are_added_together() -> None:
+    base = deployment() + f"      - name: side\n        image: y\n        resources: {CURRENT}\n"
+    files = {
+        **SHARED,
+        "base/app.yaml": base,
+        "overlays/prod/kustomization.yaml": "resources: [../../base]\npatches: [{path: p.yaml}]\n",
+        "overlays/prod/p.yaml": merge_patch("", container_name="third").replace(
+            "name: third\n", "name: third\n        image: z\n"
+        ),
+    }
+    edits = plan(files, "overlays/prod", container("app"), container("side"))
+    text = edits.files["overlays/prod/p.yaml"]
+    assert re.findall(r"- name: (\w+)", text) == ["third", "app", "side"]
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({**SHARED, "overlays/prod/kustomization.yaml": "resources: [../../base]\n"}, "serves other kustomizations"),
+        (
+            {**BASE, "overlays/prod/kustomization.yaml": "resources: [../../base, 'https://example.com/x.yaml']\n"},
+            "refers to https://example.com/x.yaml, which is not in the repository",
+        ),
+        (
+            {**BASE, "overlays/prod/kustomization.yaml": "resources: [../../base]\nhelmCharts: [{name: x}]\n"},
+            "Helm",
+        ),
+        ({"overlays/prod/kustomization.yaml": "resources: [../../base]\n"}, "not in the repository"),
+        (
+            # A selector that patches two workloads: editing it would change the other one too.
+            {
+                **BASE,
+                "base/app.yaml": deployment("") + "---\n" + deployment("", "cart"),
+                "overlays/prod/kustomization.yaml": "resources: [../../base]\npatches:\n- {path: p.yaml, target: {kind: Deployment}}\n",
+                "overlays/prod/p.yaml": merge_patch(CURRENT, name="ignored"),
+            },
+            "something else to Deployment cart",
+        ),
+        (
+            # What is rendered counts, not what a manifest says before its patches.
+            {
+                **BASE,
+                "overlays/prod/kustomization.yaml": "resources: [../../base]\npatches: [{path: p.json, target: {kind: Deployment}}]\n",
+                "overlays/prod/p.json": '[{"op": "remove", "path": "/spec/template/spec/containers/0/resources/limits"}]',
+            },
+            "limits.memory 1Gi, Git says -",
+        ),
+        ({**BASE, "overlays/prod/kustomization.yaml": "resources: [../../base]\npatches: [{path: p.yaml}]\n", "overlays/prod/p.yaml": "a: b: c"}, "no YAML"),
+        ({**BASE, "overlays/prod/kustomization.yaml": "resources: [../../base]\nnope: {\n"}, "no YAML"),
+        ({**BASE, "overlays/prod/kustomization.yaml": "resources: [../../base]\npatches: [{path: p.yaml}]\n", "overlays/prod/p.yaml": merge_patch("", name="missing")}, "kustomize cannot build"),
+    ],
+)  # fmt: skip
+def test_says_why_an_overlay_cannot_be_changed(files: dict[str, str], why: str) -> None:
+    edits = plan(files)
+    assert edits.files == {}
+    assert edits.rejected["r1"].reason in (FailureReason.NOT_LOCATED, FailureReason.MANAGED_ELSEWHERE)
+    assert re.search(why, edits.rejected["r1"].message), edits.rejected["r1"].message
