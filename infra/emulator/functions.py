@@ -68,6 +68,11 @@ class Function:
         self._running().kill()
 
     @property
+    def exit_status(self) -> int | None:
+        """How the process ended, negative for a signal; None while it runs."""
+        return self._running().returncode
+
+    @property
     def pid(self) -> int:
         return self._running().pid
 

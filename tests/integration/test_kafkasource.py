@@ -29,8 +29,10 @@ from infra.emulator.manifests import (
     Reference,
     Service,
 )
-from infra.emulator.servers.kafka import EmbeddedKafka
+from infra.emulator.servers.apache_kafka import is_fetched
+from shared.adapters.kafka import client_configuration, create_topics
 from tests.fakes.event_receiver import Answer, EventReceiver, Request, event_receiver
+from tests.servers import apache_kafka_server, kafka_server
 
 PARTITIONS = 2
 NAMESPACE = "kubefinops"
@@ -104,26 +106,45 @@ class Kafka:
         return letters
 
 
-@pytest.fixture(scope="module")
-def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture(
+    scope="module",
+    params=[
+        "embedded",
+        pytest.param(
+            "apache",
+            marks=[
+                pytest.mark.kafka,
+                pytest.mark.skipif(
+                    not is_fetched(), reason="python -m infra.emulator.servers.apache_kafka fetches it"
+                ),
+            ],
+        ),
+    ],
+)
+def bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
     names = [f"topic-{number}" for number in range(20)]
-    topics = {**dict.fromkeys(names, PARTITIONS), **{f"{name}.dlq": 1 for name in names}}
-    broker = EmbeddedKafka(topics, tmp_path_factory.mktemp("logs"))
-    try:
-        yield broker.start()
-    finally:
-        broker.stop()
+    dead_letters = [f"{name}.dlq" for name in names]
+    if request.param == "embedded":
+        with kafka_server({**dict.fromkeys(names, PARTITIONS), **dict.fromkeys(dead_letters, 1)}) as embedded:
+            yield embedded.address
+    else:
+        with apache_kafka_server() as apache:
+            create_topics(client_configuration(apache.address), names, PARTITIONS)
+            create_topics(client_configuration(apache.address), dead_letters, 1)
+            yield apache.address
 
 
 @pytest.fixture(scope="module")
-def unused_topics() -> Iterator[str]:
+def unused_topics(bootstrap: str) -> Iterator[str]:
+    """As many as one broker has."""
     return iter([f"topic-{number}" for number in range(20)])
 
 
 @pytest.fixture(autouse=True)
-def short_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mock cluster lets who joins a group wait for the session of who left it."""
-    monkeypatch.setattr(kafkasource, "SESSION_TIMEOUT_MS", 1500)
+def short_sessions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mock cluster lets who joins a group wait for the session of who left it; Kafka refuses these."""
+    if "embedded" in request.node.name:
+        monkeypatch.setattr(kafkasource, "SESSION_TIMEOUT_MS", 1500)
 
 
 @pytest.fixture
@@ -197,7 +218,8 @@ def test_every_record_reaches_the_sink_and_is_committed_at_the_stop(kafka: Kafka
         assert sorted(map(int, ids(receiver.requests))) == list(range(40))
     assert request.headers["prefer"] == "reply"
     assert request.headers["kn-namespace"] == NAMESPACE
-    assert request.headers["ce-knativekafkaoffset"] == "0"
+    offsets = {int(each.headers["ce-knativekafkaoffset"]) for each in receiver.requests}
+    assert offsets == set(range(20))
     assert kafka.committed(f"group-{kafka.topic}") == {0: 20, 1: 20}
 
 

@@ -22,7 +22,7 @@ from infra.emulator.manifests import (
     Service,
 )
 from infra.emulator.servers.errors import StartError
-from infra.emulator.servers.kafka import EmbeddedKafka
+from tests.servers import kafka_server
 
 # Appends the id of each event to a file; an id that begins with "slow" takes its time.
 STAGE = """
@@ -151,12 +151,9 @@ def test_a_killed_function_is_started_again_on_its_port(functions: Functions) ->
 
 
 @pytest.fixture
-def bootstrap(tmp_path: Path) -> Iterator[str]:
-    broker = EmbeddedKafka({"topic": 2}, tmp_path / "logs")
-    try:
-        yield broker.start()
-    finally:
-        broker.stop()
+def bootstrap() -> Iterator[str]:
+    with kafka_server({"topic": 2}) as broker:
+        yield broker.address
 
 
 def test_events_survive_the_kill_of_their_function(functions: Functions, bootstrap: str, root: Path) -> None:
