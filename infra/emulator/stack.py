@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
@@ -28,12 +28,14 @@ from infra.emulator.servers.ports import LOOPBACK, take_port
 from infra.emulator.servers.process import Process
 from infra.emulator.servers.prometheus import ScrapeJob, prometheus_server
 from infra.emulator.servers.server import Server
+from shared.contracts.errors import BadSetting
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAY = ROOT / "knative" / "overlays" / "local"
 OWNER, REPOSITORY = "acme", "deploy"
 SCRAPE_SECONDS = 2.0
 STANDIN = "stand-in"
+BAD_SETTING = 2  # the exit status of a function that refuses its settings
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,13 @@ class Stack:
                 pool.submit(self._timed, mongo.name, mongo.start),
                 pool.submit(self._timed, store.name, store.start),
                 pool.submit(self._start_cluster, prometheus),
-                pool.submit(self._timed, "functions", self.functions.start),
+                pool.submit(self._timed, "functions", self._start_functions),
             ]
-            for one in started:
-                one.result()
+            done, _ = wait(started, return_when=FIRST_EXCEPTION)
+            failures = [failed for one in done if (failed := one.exception())]
+            if failures:
+                self.stop()  # the others need not become ready first
+                raise failures[0]
         printed = StringIO()
         with redirect_stdout(printed):
             migrate(self.demo / "policies.json", self.environment)
@@ -186,6 +191,17 @@ class Stack:
         )
         self.eventing.start()
         self._wait_for_first_scrape()
+
+    def _start_functions(self) -> None:
+        """Raises BadSetting with the line of a function that refused its settings, else StartError."""
+        assert self.functions is not None
+        try:
+            self.functions.start()
+        except StartError:
+            for function in self.functions:
+                if function.exit_status == BAD_SETTING:
+                    raise BadSetting(function.log.read_text().strip().splitlines()[-1]) from None
+            raise
 
     def stop(self) -> None:
         """Ends everything that was started; may be called at any time and more than once."""

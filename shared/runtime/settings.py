@@ -42,9 +42,9 @@ class Settings(BaseModel):
     # defer_build: of all these classes a stage builds only its own, when it reads its settings.
     model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True, defer_build=True)
 
-    cluster: str = Field(
-        "local", alias="KUBEFINOPS_CLUSTER", min_length=1, description="this cluster's name in every event"
-    )
+    cluster: Annotated[
+        str, _fits(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a name: letters, digits, . _ and -")
+    ] = Field("local", alias="KUBEFINOPS_CLUSTER", description="this cluster's name in every event")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", alias="KUBEFINOPS_LOG_LEVEL", description="the least severe level that is logged"
     )
