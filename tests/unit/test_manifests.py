@@ -22,6 +22,7 @@ from infra.emulator.manifests import (
 )
 from infra.emulator.servers.errors import SetupError
 from shared.contracts.topics import PRODUCT_TOPICS, Topic
+from shared.runtime import settings
 
 KNATIVE = Path(__file__).parents[2] / "knative"
 STAGES = ["argocd", "audit", "exporter", "gitops", "policy", "receiver", "recommender"]
@@ -85,6 +86,18 @@ def test_the_example_of_the_secret_has_every_key_that_a_stage_takes(manifests: M
     example = yaml.safe_load((KNATIVE / "overlays/production/secret.example.yaml").read_text())
     taken = {reference for service in manifests.services for reference in service.secrets.values()}
     assert taken == {(example["metadata"]["name"], key) for key in example["stringData"]}
+
+
+def test_every_setting_in_the_config_map_is_one_that_the_code_reads() -> None:
+    config_map = next(each for each in render(KNATIVE / "overlays/production") if each["kind"] == "ConfigMap")
+    classes = [each for each in vars(settings).values() if isinstance(each, type)]
+    read_by_code = {
+        field.alias
+        for each in classes
+        if issubclass(each, settings.Settings)
+        for field in each.model_fields.values()
+    }
+    assert set(config_map["data"]) <= read_by_code
 
 
 def test_no_secret_is_rendered() -> None:
