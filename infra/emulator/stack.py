@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -99,6 +100,7 @@ class Stack:
         }
         self._addresses: dict[str, str] = {}
         self._started = 0.0
+        self._stopping = threading.Event()
         self.reviewer_token = secrets.token_hex(16)
         self.servers: dict[str, Server] = {}
         self.standins: dict[str, Standin] = {}
@@ -205,6 +207,7 @@ class Stack:
 
     def stop(self) -> None:
         """Ends everything that was started; may be called at any time and more than once."""
+        self._stopping.set()
         if self.eventing is not None:
             self.eventing.stop(grace=2)
         if self.functions is not None:
@@ -268,7 +271,7 @@ class Stack:
         """The demo's repository and scenario, what reads them, and Prometheus with their history."""
         self._timed("demo", self._make_demo)
         for standin in self.standins.values():
-            standin.start()
+            self._timed(standin.name, standin.start)
         self._timed(prometheus.name, prometheus.start)
 
     def _make_demo(self) -> None:
@@ -277,8 +280,8 @@ class Stack:
         if self.options.traces is not None:
             command += ["--traces", str(self.options.traces.resolve())]
         process = Process.start(command, {}, self.logs / "demo.log", cwd=ROOT)
-        while process.alive:
-            time.sleep(0.02)
+        while process.alive and not self._stopping.wait(0.02):
+            pass
         if process.kill() != 0:
             last = process.output().strip().splitlines()[-1:] or ["no output"]
             raise StartError(f"the demo could not be made: {last[0]}")
@@ -299,6 +302,8 @@ class Stack:
         raise StartError(f"Prometheus has not scraped the cluster stand-in within {within:g} s")
 
     def _timed(self, name: str, start: Callable[[], object]) -> None:
+        if self._stopping.is_set():
+            return
         began = time.monotonic()
         start()
         server = self.servers.get(name)
