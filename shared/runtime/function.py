@@ -19,7 +19,8 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import unquote
 
 import flask
 from werkzeug.exceptions import HTTPException
@@ -88,8 +89,12 @@ class Stage(Generic[Wired]):
         """
         from shared.contracts.envelope import decode
 
+        attributes: dict[str, Any] = dict(received.get_attributes())
+        if not (flask.request.content_type or "").startswith("application/cloudevents"):
+            # In binary mode header values are percent-encoded, and cloudevents 1.12 leaves them so.
+            attributes = {name: unquote(str(value)) for name, value in attributes.items()}
         return decode(
-            received.get_attributes(),
+            attributes,
             received.get_data(),
             accepts=accepts,
             traceparent=flask.request.headers.get("traceparent"),

@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 from functions_framework import create_app
 
+from shared.contracts.envelope import Event
 from shared.contracts.errors import Moved, Permanent, Refused, Temporary, Throttled, Unreadable
 from tests.examples import scan_event
 
@@ -27,7 +28,7 @@ def stage(received):
 """
 
 
-def client(folder: Path, handle: Callable[[object], None]) -> FlaskClient:
+def client(folder: Path, handle: Callable[[Event], None]) -> FlaskClient:
     path = folder / "main.py"
     path.write_text(
         SOURCE.replace("HANDLE", "__import__('tests.unit.test_stage').unit.test_stage.CURRENT[0]")
@@ -37,7 +38,7 @@ def client(folder: Path, handle: Callable[[object], None]) -> FlaskClient:
     return app.test_client()
 
 
-CURRENT: list[Callable[[object], None]] = []
+CURRENT: list[Callable[[Event], None]] = []
 
 
 def headers(**changes: str) -> dict[str, str]:
@@ -49,8 +50,8 @@ def headers(**changes: str) -> dict[str, str]:
 BODY = scan_event().record().value
 
 
-def raising(error: Exception) -> Callable[[object], None]:
-    def handle(_event: object) -> None:
+def raising(error: Exception) -> Callable[[Event], None]:
+    def handle(_event: Event) -> None:
         raise error
 
     return handle
@@ -84,10 +85,17 @@ def test_the_reason_is_text_and_a_header_that_becomes_an_extension(tmp_path: Pat
 
 
 def test_a_handled_event_is_acknowledged_and_arrives_decoded(tmp_path: Path) -> None:
-    seen: list[object] = []
+    seen: list[Event] = []
     answer = client(tmp_path, seen.append).post("/", headers=headers(), data=BODY)
     assert answer.status_code == 200
     assert seen == [scan_event()]
+
+
+def test_percent_encoded_headers_are_decoded(tmp_path: Path) -> None:
+    seen: list[Event] = []
+    sent = headers(**{"ce-subject": "local/a%20b%C3%A9"})
+    client(tmp_path, seen.append).post("/", headers=sent, data=BODY)
+    assert seen[0].subject == "local/a bé"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +114,7 @@ def test_a_handled_event_is_acknowledged_and_arrives_decoded(tmp_path: Path) -> 
 def test_poison_is_refused_before_the_handler_sees_it(
     tmp_path: Path, changes: dict[str, str], body: str, status: int
 ) -> None:
-    seen: list[object] = []
+    seen: list[Event] = []
     answer = client(tmp_path, seen.append).post("/", headers=headers(**changes), data=body)
     assert answer.status_code == status
     assert seen == []
