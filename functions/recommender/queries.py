@@ -97,9 +97,9 @@ def window(history: timedelta, samples_in_hour: float | None, samples_in_ten_min
     None: there are none; scrapes of a minute are assumed. A range of n intervals holds n or n + 1
     samples; where that matters (few samples), the longer interval is taken.
     """
-    hourly = samples_in_hour or 60
-    interval = 3600 / hourly if hourly >= 48 else 3600 / max(1.0, hourly - 1)
-    recent_interval = 600 / max(1.0, samples_in_ten_minutes or 10)
+    hourly, recent = samples_in_hour or 60, samples_in_ten_minutes or 10
+    interval = 3600 / (hourly if hourly >= 48 else max(1.0, hourly - 1))
+    recent_interval = 600 / (recent if recent >= 10 else max(1.0, recent - 1))
     return Window(
         history=int(history.total_seconds()),
         cpu=max(_WINDOW, ceil(4 * interval / _WINDOW) * _WINDOW),

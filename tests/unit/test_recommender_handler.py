@@ -1,0 +1,410 @@
+"""The recommender as deliveries reach it: once, again, twice at once, cut short."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from functions.recommender.handler import RecommenderHandler
+from functions.recommender.report import Entry, Report
+from functions.recommender.settings import RecommenderSettings
+from shared.contracts.documents import PullRequest, Recommendation, ReportRow, Transition
+from shared.contracts.envelope import Event, Record
+from shared.contracts.errors import Permanent, Temporary
+from shared.contracts.events import FailureReason, RecommendationCreated, ScanRequested
+from shared.contracts.policy import DEFAULT_POLICY, Policy, Rules
+from shared.contracts.states import SLOT_OF, State
+from shared.contracts.topics import Topic
+from shared.runtime.ledger import Ledger
+from tests.fakes.kafka import FakePublisher
+from tests.fakes.mongo import FakePolicies, FakeRecommendations, FakeReports
+from tests.fakes.objectstore import FakeObjectStore
+from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=10)
+
+
+class Product:
+    """The recommender with everything around it in memory; it can be started again on what is stored."""
+
+    def __init__(self, *pods: FakePod) -> None:
+        self.prometheus = FakePrometheus(*pods)
+        self.recommendations = FakeRecommendations()
+        self.reports = FakeReports()
+        self.objects = FakeObjectStore()
+        self.policies = FakePolicies()
+        self.publisher = FakePublisher()
+
+    def handler(self, reports: FakeReports | None = None) -> RecommenderHandler:
+        return RecommenderHandler(
+            RecommenderSettings.read({}),
+            prometheus=self.prometheus,
+            ledger=Ledger("recommender", self.recommendations, self.publisher, lambda: LATER),
+            publisher=self.publisher,
+            recommendations=self.recommendations,
+            policies=self.policies,
+            reports=reports or self.reports,
+            objects=self.objects,
+            clock=lambda: LATER,
+        )
+
+    def scan(self, scan_id: str = "scan-1", at: datetime = NOW, cluster: str = "local") -> Event:
+        return Event(
+            id=f"tick-of-{scan_id}",
+            source="/kubefinops/local/receiver",
+            subject=f"{cluster}/{scan_id}",
+            time=at,
+            partitionkey=f"{cluster}/{scan_id}",
+            correlationid=scan_id,
+            traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            data=ScanRequested(cluster=cluster, scan_id=scan_id, scanned_at=at, requested_by="schedule"),
+        )
+
+    def shards(self, scan_id: str = "scan-1", at: datetime = NOW) -> list[Event]:
+        before = len(self.publisher.records)
+        self.handler().handle(self.scan(scan_id, at))
+        return self.publisher.events[before:]
+
+    def whole_scan(self, scan_id: str = "scan-1", at: datetime = NOW) -> None:
+        for shard in self.shards(scan_id, at):
+            self.handler().handle(shard)
+
+    @property
+    def created(self) -> list[Record]:
+        return [record for record in self.publisher.records if record.topic == Topic.RECOMMENDATION_CREATED]
+
+    def report(self, row: ReportRow) -> Report:
+        return Report.read(json.loads(self.objects.get(row.key, row.version_id)))
+
+    def last_entry(self, name: str) -> Entry:
+        """What the newest report says of a workload."""
+        row = max(self.reports.rows.values(), key=lambda row: row.created_at)
+        return next(entry for entry in self.report(row).workloads if entry.workload.name == name)
+
+    def become(self, state: State, **fields: object) -> Recommendation:
+        """Puts the only recommendation into a state, as the later stages do."""
+        (document,) = self.recommendations.documents.values()
+        moved = Transition(before=document.state, after=state, at=LATER, stage="test", cause="test")
+        document = document.model_copy(
+            update={
+                "state": state,
+                "slot": SLOT_OF.get(state),
+                "transitions": (*document.transitions, moved),
+                **fields,
+            }
+        )
+        self.recommendations.documents[document.id] = document
+        return document
+
+
+@pytest.fixture
+def product() -> Product:
+    return Product(deployment("shop", "checkout"))
+
+
+def test_a_scan_fans_out_into_shards_that_carry_its_time_and_cause(product: Product) -> None:
+    product.prometheus.pods.append(FakePod("data", ("StatefulSet", "db")))
+    (shard,) = product.shards()
+    assert isinstance(shard.data, ScanRequested)
+    assert shard.data.shard is not None
+    assert shard.data.shard.workloads == ("data/StatefulSet/db", "shop/Deployment/checkout")
+    assert shard.subject == shard.partitionkey == f"local/{shard.data.shard.name}"
+    assert (shard.correlationid, shard.causationid, shard.time) == ("scan-1", "tick-of-scan-1", NOW)
+    assert shard.traceparent == product.scan().traceparent
+
+
+def test_a_large_cluster_is_fanned_out_in_shards_of_at_most_200() -> None:
+    product = Product(*(deployment(f"ns-{n % 3}", f"workload-{n:04d}") for n in range(700)))
+    shards = [event.data.shard for event in product.shards() if isinstance(event.data, ScanRequested)]
+    names = [name for shard in shards if shard is not None for name in shard.workloads]
+    assert len(names) == len(set(names)) == 700
+    assert all(shard is not None and len(shard.workloads) <= 200 for shard in shards)
+    assert [shard.index for shard in shards if shard] == list(range(len(shards)))
+    assert all(len(record.value) < 48 * 1024 for record in product.publisher.records)
+
+
+def test_a_scan_that_is_delivered_again_makes_the_same_events(product: Product) -> None:
+    product.handler().handle(product.scan())
+    product.handler().handle(product.scan())
+    first, second = product.publisher.records
+    assert first == second
+
+
+def test_another_cluster_found_by_a_redelivery_makes_events_of_other_ids(product: Product) -> None:
+    (first,) = product.shards()
+    product.prometheus.pods.append(deployment("shop", "new"))
+    (second,) = product.shards()
+    assert first.data != second.data
+    assert first.id != second.id
+
+
+def test_a_scan_of_another_cluster_is_refused_for_good(product: Product) -> None:
+    with pytest.raises(Permanent, match="cluster 'other'; this recommender reads 'local'"):
+        product.handler().handle(product.scan(cluster="other"))
+
+
+def test_a_shard_ends_in_documents_events_and_a_report_that_they_point_into(product: Product) -> None:
+    product.prometheus.pods.append(deployment("shop", "young", history_days=0.5))
+    product.whole_scan()
+    (document,) = product.recommendations.documents.values()
+    (record,) = product.created
+    (row,) = product.reports.rows.values()
+    assert document.state is State.CREATED
+    proposal = document.proposal
+    assert RecommendationCreated.read(json.loads(record.value)) == proposal
+    assert record.event_id == document.id
+    assert proposal.replicas == 3
+    assert proposal.containers[0].proposed.cpu_request_m == 230
+    assert proposal.containers[0].proposed.memory_request_bytes == 253 * 2**20
+    # (1 core, 1 GiB) -> (0.23 cores, 253 MiB), three pods, 730 hours.
+    assert proposal.monthly_saving.amount == Decimal("60.29")
+    assert proposal.monthly_cost_before.amount - proposal.monthly_cost_after.amount == Decimal("60.29")
+    pointer = proposal.report
+    assert (pointer.bucket, pointer.key, pointer.version_id, pointer.sha256) == (
+        row.bucket,
+        row.key,
+        row.version_id,
+        row.sha256,
+    )
+    assert row.key.startswith("reports/local/2026/11/23/scan-1-shop-")
+    assert row.summary == {"workloads": 2, "proposed": 1, "skipped": 1}
+    report = json.loads(product.objects.get(row.key, row.version_id))
+    index = int(pointer.pointer.removeprefix("/workloads/"))
+    assert report["workloads"][index]["workload"]["name"] == "checkout"
+    assert product.last_entry("young").reason == "too little data: app: 12.0 h of history, 24 h wanted"
+    assert report["window"]["begin"] == "2026-11-09T12:00:00Z"
+    assert {query["name"] for query in report["queries"]} >= {"cpu_p95", "memory_max", "owners"}
+    assert all(query["promql"] in product.prometheus.asked for query in report["queries"])
+
+
+def test_a_shard_that_is_delivered_again_changes_nothing_and_asks_nothing(product: Product) -> None:
+    (shard,) = product.shards()
+    product.handler().handle(shard)
+    documents, records = dict(product.recommendations.documents), list(product.publisher.records)
+    asked = len(product.prometheus.asked)
+    # What is measured meanwhile is another scan's.
+    product.prometheus.pods[0].cpu_p95 = 0.7
+    product.handler().handle(shard)
+    assert (product.recommendations.documents, product.publisher.records) == (documents, records)
+    assert len(product.prometheus.asked) == asked
+    assert [len(versions) for versions in product.objects.objects.values()] == [1]
+
+
+class _KilledBefore(FakeReports):
+    """Stands for a process that ends after the object was put and before its row was written."""
+
+    def insert(self, row: ReportRow) -> ReportRow:
+        raise SystemExit
+
+
+def test_a_shard_cut_short_before_its_report_is_indexed_is_read_anew(product: Product) -> None:
+    (shard,) = product.shards()
+    with pytest.raises(SystemExit):
+        product.handler(_KilledBefore()).handle(shard)
+    assert not product.recommendations.documents
+    product.handler().handle(shard)
+    (row,) = product.reports.rows.values()
+    assert row.version_id == "v2"
+    assert [
+        document.proposal.report.version_id for document in product.recommendations.documents.values()
+    ] == ["v2"]
+    assert len(product.created) == 1
+
+
+def test_a_shard_cut_short_before_its_events_are_published_publishes_them_then(product: Product) -> None:
+    (shard,) = product.shards()
+    product.publisher.down = True
+    with pytest.raises(Temporary):
+        product.handler().handle(shard)
+    product.publisher.down = False
+    product.handler().handle(shard)
+    product.handler().handle(shard)
+    assert len(product.created) == 1
+    assert len(product.recommendations.documents) == 1
+
+
+@pytest.mark.parametrize("moment", ["__name__", "timestamp", "[1h]"])
+def test_of_two_deliveries_at_once_the_first_report_decides_for_both(product: Product, moment: str) -> None:
+    (shard,) = product.shards()
+
+    def other_delivery(promql: str) -> None:
+        if moment in promql:
+            product.prometheus.before = lambda promql: None
+            product.handler().handle(shard)
+            # The slower one goes on with other figures, and with a proposal that is in flight by now.
+            product.prometheus.pods[0].cpu_p95 = 0.7
+
+    product.prometheus.before = other_delivery
+    product.handler().handle(shard)
+    assert len(product.reports.rows) == 1
+    (document,) = product.recommendations.documents.values()
+    assert document.proposal.containers[0].proposed.cpu_request_m == 230
+    assert document.proposal.report.version_id == "v1"
+    assert len(product.created) == 1
+
+
+def test_an_unreachable_prometheus_leaves_nothing_behind(product: Product) -> None:
+    (shard,) = product.shards()
+    product.prometheus.down = True
+    with pytest.raises(Temporary):
+        product.handler().handle(shard)
+    assert not product.objects.objects
+    assert not product.reports.rows
+    product.prometheus.down = False
+    product.handler().handle(shard)
+    assert len(product.created) == 1
+
+
+@pytest.mark.parametrize("damage", [b"{}", None])
+def test_a_report_that_is_not_what_its_index_says_is_not_used(product: Product, damage: bytes | None) -> None:
+    (shard,) = product.shards()
+    product.handler().handle(shard)
+    (key,) = product.objects.objects
+    if damage is None:
+        del product.objects.objects[key]
+    else:
+        product.objects.objects[key] = [damage]
+    with pytest.raises(Temporary, match="index"):
+        product.handler().handle(shard)
+
+
+def test_a_shard_of_malformed_workloads_is_refused_for_good(product: Product) -> None:
+    (shard,) = product.shards()
+    assert isinstance(shard.data, ScanRequested)
+    assert shard.data.shard is not None
+    broken = shard.data.shard.model_copy(update={"workloads": ("nonsense",)})
+    with pytest.raises(Permanent, match="namespace"):
+        product.handler().handle(replace(shard, data=shard.data.model_copy(update={"shard": broken})))
+
+
+def test_with_nothing_to_do_there_is_a_report_and_no_event(product: Product) -> None:
+    product.prometheus.pods[0].requests = {"cpu": 0.23, "memory": 253.0 * 2**20}
+    product.whole_scan()
+    assert product.created == []
+    assert "not worth a change" in (product.last_entry("checkout").reason or "")
+
+
+def test_a_cluster_without_workloads_makes_no_shards() -> None:
+    product = Product()
+    assert product.shards() == []
+
+
+def test_a_workload_that_is_gone_when_its_shard_is_read_is_said_to_be(product: Product) -> None:
+    product.prometheus.pods.append(deployment("shop", "gone"))
+    (shard,) = product.shards()
+    product.prometheus.pods.pop()
+    product.handler().handle(shard)
+    assert "no longer" in (product.last_entry("gone").reason or "")
+    assert len(product.created) == 1
+
+
+def next_scan(product: Product) -> str | None:
+    """Scans again half an hour later; why the workload was not proposed, or None if it was."""
+    product.whole_scan("scan-2", NOW + timedelta(minutes=30))
+    return product.last_entry("checkout").reason
+
+
+@pytest.mark.parametrize("state", [State.CREATED, State.APPROVED])
+def test_what_is_in_flight_finishes_first(product: Product, state: State) -> None:
+    product.whole_scan()
+    product.become(state)
+    product.prometheus.pods[0].cpu_p95 = 0.6
+    assert next_scan(product) == f"a proposal of 2026-11-23 12:00 UTC is in flight ({state})"
+    assert len(product.created) == 1
+
+
+def _pull_request() -> PullRequest:
+    return PullRequest(
+        repository="acme/deploy",
+        number=7,
+        url="u",
+        base="main",
+        branch="b",
+        commit="c",
+        awaits_approval=False,
+    )
+
+
+@pytest.mark.parametrize("state", [State.PR_OPEN, State.MERGED])
+@pytest.mark.parametrize(("cpu", "again"), [(0.201, False), (0.5, True)])
+def test_an_open_change_is_followed_only_by_other_values(
+    product: Product, state: State, cpu: float, again: bool
+) -> None:
+    product.whole_scan()
+    product.become(state, pull_request=_pull_request())
+    product.prometheus.pods[0].cpu_p95 = cpu
+    reason = next_scan(product)
+    assert reason == (None if again else f"pull request #7 of acme/deploy holds these values ({state})")
+    assert len(product.created) == 1 + again
+
+
+def test_an_open_change_that_policy_clamped_to_these_values_is_not_followed(product: Product) -> None:
+    product.whole_scan()
+    (document,) = product.recommendations.documents.values()
+    clamped = document.containers[0].model_copy(
+        update={"proposed": document.containers[0].proposed.model_copy(update={"cpu_request_m": 500})}
+    )
+    product.become(State.PR_OPEN, pull_request=_pull_request(), containers=(clamped,))
+    assert "holds these values" in (next_scan(product) or "")
+
+
+@pytest.mark.parametrize(
+    ("policies", "again"),
+    [
+        ([DEFAULT_POLICY], False),
+        ([DEFAULT_POLICY, Policy(name="more", version=1, rules=Rules())], False),
+        ([DEFAULT_POLICY.model_copy(update={"version": 2})], True),
+        ([Policy(name="other", version=1, rules=Rules())], True),
+    ],
+)
+def test_what_was_denied_is_proposed_again_only_under_other_policies(
+    product: Product, policies: list[Policy], again: bool
+) -> None:
+    product.whole_scan()
+    product.become(State.VIOLATED, policies={"default": 1}, message="namespace shop is protected")
+    product.policies.policies = policies
+    reason = next_scan(product)
+    assert (reason is None) == again
+    assert again or "namespace shop is protected" in (reason or "")
+
+
+def test_what_was_denied_is_proposed_again_with_other_values(product: Product) -> None:
+    product.whole_scan()
+    product.become(State.VIOLATED, policies={"default": 1}, message="no")
+    product.prometheus.pods[0].cpu_p95 = 0.5
+    assert next_scan(product) is None
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.CLOSED, State.ADVISORY, State.REGRESSED])
+@pytest.mark.parametrize(("cpu", "again"), [(0.2, False), (0.203, False), (0.5, True)])
+def test_what_was_refused_is_not_asked_again_unless_it_is_something_else(
+    product: Product, state: State, cpu: float, again: bool
+) -> None:
+    product.whole_scan()
+    product.become(state, reason=FailureReason.REFUSED, message="branch main is protected")
+    product.prometheus.pods[0].cpu_p95 = cpu
+    reason = next_scan(product)
+    assert reason == (
+        None if again else f"the same was proposed before and is {state}: branch main is protected"
+    )
+
+
+def test_what_nobody_looked_at_in_time_is_proposed_again(product: Product) -> None:
+    product.whole_scan()
+    product.become(State.CLOSED, reason=FailureReason.EXPIRED)
+    assert next_scan(product) is None
+
+
+@pytest.mark.parametrize(("wait", "again"), [(timedelta(minutes=30), False), (timedelta(hours=3), True)])
+def test_what_was_just_applied_waits_for_the_metrics_to_show_it(
+    product: Product, wait: timedelta, again: bool
+) -> None:
+    product.whole_scan()
+    product.become(State.APPLIED)
+    product.whole_scan("scan-2", NOW + wait)
+    assert (product.last_entry("checkout").reason is None) == again

@@ -1,0 +1,225 @@
+"""The queries' ranges and matchers, who owns what, and the parts of a scan."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from functions.recommender.cluster import Cluster
+from functions.recommender.queries import Scope, duration, state, usage, window
+from functions.recommender.settings import RecommenderSettings
+from functions.recommender.sharding import shards
+from shared.adapters.prometheus import Series
+from shared.contracts.errors import BadSetting
+from shared.contracts.events import Resources
+from shared.contracts.identity import Workload
+
+FORTNIGHT = timedelta(days=14)
+MIB = 2**20
+
+
+@pytest.mark.parametrize("interval", [15, 30, 60, 75, 120, 300, 900])
+@pytest.mark.parametrize("more", [0, 1])
+def test_ranges_hold_four_scrapes_whether_or_not_a_range_has_both_its_ends(interval: int, more: int) -> None:
+    ranges = window(FORTNIGHT, 3600 // interval + more, max(1, 600 // interval) + more)
+    assert ranges.cpu >= 4 * interval
+    assert ranges.step >= interval
+    assert ranges.cpu % 300 == ranges.step % 300 == 0
+    if interval <= 75:
+        assert (ranges.cpu, ranges.step) == (300, 300)
+    if interval <= 120:
+        assert max(60, 4 * interval) <= ranges.recent_cpu <= 600
+        assert max(30, interval) <= ranges.recent_step <= 150
+    if interval == 15:
+        # As contracts.md has it: rate(...[1m])[5m:30s].
+        assert (ranges.recent_cpu, ranges.recent_step) == (60, 30)
+
+
+def test_without_any_sample_a_scrape_a_minute_is_assumed() -> None:
+    ranges = window(FORTNIGHT, None, None)
+    assert (ranges.cpu, ranges.step, ranges.recent_cpu, ranges.recent_step) == (300, 300, 240, 60)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1209600, "14d"), (3600, "1h"), (300, "5m"), (90, "90s"), (0, "0s")]
+)
+def test_a_duration_is_written_as_promql_has_it(seconds: int, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_names_match_as_they_are_written() -> None:
+    scope = Scope(("shop", "a.b"), ("check.out", "x" * 60))
+    assert scope.namespace_matcher == r'namespace=~"shop|a\\.b"'
+    assert scope.pod_matcher == r'pod=~"(?:check\\.out|' + "x" * 46 + ').*", '
+    hostile = Scope(('"} or up{a="',))
+    assert '\\"' in hostile.namespace_matcher
+    assert '"} or' not in hostile.namespace_matcher.replace('\\"', "").removesuffix('"')
+
+
+def test_every_query_of_usage_leaves_out_what_is_no_container() -> None:
+    for promql in usage(Scope(("shop",)), window(FORTNIGHT, 60, 10), 7).values():
+        for selector in promql.split("{")[1:]:
+            assert 'namespace=~"shop", container!="", container!="POD"' in selector
+
+
+def row(metric: str, value: float = 1.0, **labels: str) -> Series:
+    return Series({"__name__": metric, "namespace": "shop", **labels}, value)
+
+
+def owned(pod: str, kind: str, name: str, *, controller: str = "true") -> Series:
+    return row("kube_pod_owner", pod=pod, owner_kind=kind, owner_name=name, owner_is_controller=controller)
+
+
+def test_a_pod_belongs_to_what_owns_its_owner() -> None:
+    cluster = Cluster.of(
+        [
+            owned("web-1-a", "ReplicaSet", "web-1"),
+            owned("lone-1-a", "ReplicaSet", "lone-1"),
+            owned("night-7-a", "Job", "night-7"),
+            owned("once-a", "Job", "once"),
+            owned("db-0", "StatefulSet", "db"),
+            owned("kube-proxy-node-1", "Node", "node-1"),
+            owned("bare", "<none>", "<none>"),
+            # The exporter's own pod, as a scrape configuration without labeldrop leaves it.
+            row(
+                "kube_replicaset_owner",
+                replicaset="web-1",
+                owner_kind="Deployment",
+                owner_name="web",
+                pod="ksm",
+            ),
+            row("kube_replicaset_owner", replicaset="lone-1", owner_kind="<none>", owner_name="<none>"),
+            row("kube_job_owner", job_name="night-7", owner_kind="CronJob", owner_name="night"),
+            row("kube_job_owner", job_name="week-3", owner_kind="CronJob", owner_name="week"),
+            row("kube_deployment_spec_replicas", 0.0, deployment="asleep"),
+        ]
+    )
+    assert cluster.controllers() == {
+        ("shop", "Deployment", "asleep"): [],
+        ("shop", "Deployment", "web"): [("shop", "web-1-a")],
+        ("shop", "ReplicaSet", "lone-1"): [("shop", "lone-1-a")],
+        ("shop", "CronJob", "night"): [("shop", "night-7-a")],
+        ("shop", "CronJob", "week"): [],
+        ("shop", "Job", "once"): [("shop", "once-a")],
+        ("shop", "StatefulSet", "db"): [("shop", "db-0")],
+    }
+
+
+def test_an_owner_that_is_not_the_controller_owns_nothing() -> None:
+    cluster = Cluster.of(
+        [
+            owned("db-0", "StatefulSet", "db"),
+            owned("db-0", "ConfigMap", "note", controller="false"),
+        ]
+    )
+    assert list(cluster.controllers()) == [("shop", "StatefulSet", "db")]
+
+
+def requests(pod: str, cpu: float, memory: float) -> list[Series]:
+    def told(metric: str, resource: str, value: float) -> Series:
+        return row(
+            f"kube_pod_container_resource_{metric}", value, pod=pod, container="app", resource=resource
+        )
+
+    return [
+        told("requests", "cpu", cpu),
+        told("requests", "memory", memory),
+        told("limits", "memory", memory),
+    ]
+
+
+def test_in_a_rollout_the_values_of_most_pods_count() -> None:
+    rows = [*requests("a", 0.1, 1e8), *requests("b", 0.25, 2e8), *requests("c", 0.25, 2e8)]
+    pods = [("shop", pod) for pod in "abc"]
+    assert Cluster.of(rows).resources(pods, "app") == Resources(
+        cpu_request_m=250, memory_request_bytes=200_000_000, memory_limit_bytes=200_000_000
+    )
+    assert Cluster.of(rows).resources(pods, "sidecar") == Resources()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "scales_on"),
+    [
+        ([("cpu", "utilization"), ("queue_length", "average")], {"cpu"}),
+        ([("memory", "utilization")], {"memory"}),
+        # An absolute amount does not depend on the request.
+        ([("cpu", "average")], set()),
+        ([], {"unknown"}),
+    ],
+)
+def test_an_autoscaler_is_judged_by_what_it_scales_on(
+    metrics: list[tuple[str, str]], scales_on: set[str]
+) -> None:
+    rows = [
+        row(
+            "kube_horizontalpodautoscaler_info",
+            horizontalpodautoscaler="web",
+            scaletargetref_kind="Deployment",
+            scaletargetref_name="web",
+        ),
+        *(
+            row(
+                "kube_horizontalpodautoscaler_spec_target_metric",
+                horizontalpodautoscaler="web",
+                metric_name=name,
+                metric_target_type=kind,
+            )
+            for name, kind in metrics
+        ),
+    ]
+    assert Cluster.of(rows).scales_on(("shop", "Deployment", "web")) == scales_on
+    assert Cluster.of(rows).scales_on(("shop", "Deployment", "other")) == frozenset()
+
+
+def workload(namespace: str, name: str) -> Workload:
+    return Workload(cluster="local", namespace=namespace, kind="Deployment", name=name)
+
+
+def test_small_namespaces_share_a_shard_and_a_large_one_is_cut() -> None:
+    small = [workload(f"small-{number}", "web") for number in range(5)]
+    large = [workload("large", f"web-{number:03d}") for number in range(450)]
+    parts = shards([*small, *large])
+    assert [len(part.workloads) for part in parts] == [200, 200, 55]
+    assert [part.name.rpartition("-")[0] for part in parts] == ["large", "large", "large-to-small-4"]
+    assert {name for part in parts for name in part.workloads} == {each.subject for each in small + large}
+
+
+def test_a_shard_is_named_after_what_is_in_it() -> None:
+    web, api = workload("shop", "web"), workload("shop", "api")
+    assert shards([web, api]) == shards([api, web])
+    assert shards([web])[0].name != shards([api])[0].name
+
+
+def test_long_names_make_smaller_shards() -> None:
+    parts = shards([workload("n" * 63, f"{number:03d}" + "w" * 250) for number in range(200)])
+    assert len(parts) > 1
+    assert all(sum(len(name) for name in part.workloads) < 40 * 1024 for part in parts)
+
+
+def test_the_state_is_asked_for_in_one_query() -> None:
+    promql = state(Scope(("shop",)))
+    for metric in (
+        "kube_pod_owner",
+        "kube_pod_container_resource_limits",
+        "kube_horizontalpodautoscaler_info",
+    ):
+        assert metric in promql
+
+
+def test_settings_are_read_as_people_write_them() -> None:
+    settings = RecommenderSettings.read(
+        {
+            "KUBEFINOPS_CPU_FLOOR": "20m",
+            "KUBEFINOPS_MEMORY_FLOOR": "64Mi",
+            "KUBEFINOPS_CPU_HEADROOM_PERCENT": "25",
+            "KUBEFINOPS_CURRENCY": "EUR",
+            "KUBEFINOPS_KEEP_QOS": "false",
+        }
+    )
+    assert (settings.rules.cpu_floor_m, settings.rules.memory_floor_bytes) == (20, 64 * MIB)
+    assert settings.rules.cpu_headroom == pytest.approx(1.25)
+    assert not settings.rules.keep_qos
+    assert settings.prices.core_hour.currency == "EUR"
+    with pytest.raises(BadSetting, match=r"KUBEFINOPS_CPU_FLOOR.*quantity"):
+        RecommenderSettings.read({"KUBEFINOPS_CPU_FLOOR": "ten"})
