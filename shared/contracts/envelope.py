@@ -8,6 +8,7 @@ the Kafka protocol binding: https://github.com/cloudevents/spec/blob/v1.0.2/clou
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,10 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.errors import Permanent, Unreadable
 from shared.contracts.events import PAYLOADS, TOPIC_OF_PAYLOAD, Payload, rfc3339, schema_uri
+from shared.contracts.identity import digest
 from shared.contracts.topics import TOPIC_OF_TYPE, Topic
 
 CONTENT_TYPE = "application/json"
 STRUCTURED = "application/cloudevents"
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace>(?!0{32})[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
 REQUIRED = ("id", "source", "specversion", "type")
 
 
@@ -55,7 +58,8 @@ class Event:
     correlationid: str
     data: Payload
     causationid: str | None = None
-    traceparent: str | None = None
+    # The trace that it was caused in; which trace that is says nothing about the event.
+    traceparent: str | None = field(default=None, compare=False)
     extensions: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -84,12 +88,21 @@ class Event:
             attributes["causationid"] = self.causationid
         return attributes
 
+    def _hop(self) -> str:
+        """This hop's W3C trace context: the cause's trace, or the scan's, and a span named by the event.
+
+        Derived, not drawn by lot, so that publishing the event again is the same bytes.
+        https://www.w3.org/TR/trace-context/#traceparent-header
+        """
+        found = _TRACEPARENT.fullmatch(self.traceparent or "")
+        trace = found["trace"] if found else digest("trace", self.correlationid)[:32]
+        return f"00-{trace}-{digest('span', self.id)[:16]}-01"
+
     def record(self) -> Record:
         """This event in binary content mode."""
         headers = {f"ce_{name}": value for name, value in self.attributes().items()}
         headers["content-type"] = CONTENT_TYPE
-        if self.traceparent is not None:
-            headers["traceparent"] = self.traceparent
+        headers["traceparent"] = self._hop()
         # Sorted and compact: the same payload is the same bytes in every process.
         value = json.dumps(
             self.data.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -120,6 +122,21 @@ def test_a_record_is_in_binary_mode_with_key_and_partitionkey() -> None:
 
 def test_the_same_event_is_the_same_bytes() -> None:
     assert event(created()).record().model_dump_json() == event(created()).record().model_dump_json()
+
+
+def test_a_hop_continues_the_causes_trace_with_a_span_of_its_own() -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    caused = replace(scan_event(), traceparent=f"00-{trace}-b7ad6b7169203331-01")
+    hop = caused.record().headers["traceparent"]
+    assert hop.split("-")[1] == trace
+    assert hop.split("-")[2] != "b7ad6b7169203331"
+    assert hop == caused.record().headers["traceparent"]
+
+
+def test_a_hop_without_a_trace_or_with_a_broken_one_begins_the_scans() -> None:
+    begun = scan_event().record().headers["traceparent"]
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", begun)
+    assert replace(scan_event(), traceparent="junk").record().headers["traceparent"] == begun
 
 
 def test_an_event_stays_below_64_kib_with_many_containers() -> None:
