@@ -110,7 +110,7 @@ def _merge_key(field: str, items: list[Any]) -> str | None:
 
 
 def _same(one: Any, other: Any, field: str) -> bool:
-    if one == other and isinstance(one, bool) == isinstance(other, bool):
+    if one == other:
         return True
     if field not in _QUANTITIES:
         return False
