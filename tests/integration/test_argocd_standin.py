@@ -1,4 +1,4 @@
-"""The stand-in of Argo CD over a real bare repository and a Kubernetes API, asked through its HTTP API."""
+"""The stand-in of Argo CD syncs what is merged in a real bare repository."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from infra.standins.argocd.notifications import Notifier
 from tests.argocd_standin import TOKEN, Repository, Starter, application, cpu_of, deployment
 from tests.fakes.kubernetes import FakeKubernetes
 
@@ -40,9 +37,6 @@ def start(tmp_path: Path, kubernetes: FakeKubernetes) -> Iterator[Starter]:
     starter = Starter(tmp_path, kubernetes)
     yield starter
     starter.stop()
-
-
-# Syncing
 
 
 def test_a_merged_change_goes_live_and_is_reported(
@@ -418,312 +412,6 @@ def test_kinds_are_applied_in_argo_cds_order_and_waves_one_after_the_other(
 
     assert argocd.reconciled()["operationState"]["phase"] == "Succeeded"
     assert kubernetes.applied[-1] == "late"
-
-
-# Asked for by hand
-
-
-def test_a_manual_application_waits_for_someone_to_sync_it(
-    repository: Repository, kubernetes: FakeKubernetes, start: Starter
-) -> None:
-    revision = repository.commit({"apps/shop/web.yaml": deployment("web")})
-    argocd = start(application(syncPolicy={}))
-    status = argocd.reconciled()
-    assert (status["sync"]["status"], status["health"]["status"]) == ("OutOfSync", "Missing")
-
-    answer = argocd.ask("POST", "/api/v1/applications/shop/sync", json={"revision": "main", "prune": True})
-    assert answer.json()["operation"]["sync"] == {"revision": revision, "prune": True}
-    again = argocd.ask("POST", "/api/v1/applications/shop/sync", json={})
-    assert (again.status_code, again.json()["code"]) == (400, 9)
-    assert "another operation is already in progress" in again.json()["message"]
-
-    status = argocd.reconciled()
-    assert status["operationState"]["phase"] == "Succeeded"
-    assert status["operationState"]["operation"]["initiatedBy"] == {"username": "admin"}
-    assert cpu_of(kubernetes.live("web")) == "500m"
-
-
-def test_a_dry_run_changes_nothing(
-    repository: Repository, kubernetes: FakeKubernetes, start: Starter
-) -> None:
-    repository.commit({"apps/shop/web.yaml": deployment("web")})
-    argocd = start(application(syncPolicy={}))
-    argocd.ask("POST", "/api/v1/applications/shop/sync", json={"dryRun": True})
-
-    status = argocd.reconciled()
-
-    assert status["operationState"]["phase"] == "Succeeded"
-    assert "history" not in status
-    assert kubernetes.applied == []
-
-
-def test_an_automated_application_is_not_synced_to_another_revision(
-    repository: Repository, start: Starter
-) -> None:
-    first = repository.commit({"apps/shop/web.yaml": deployment("web")})
-    argocd = start()
-    argocd.reconciled()
-
-    answer = argocd.ask("POST", "/api/v1/applications/shop/sync", json={"revision": first})
-    assert (answer.status_code, answer.json()["code"]) == (400, 9)
-    assert "auto-sync currently set to main" in answer.json()["message"]
-    answer = argocd.ask("POST", "/api/v1/applications/shop/rollback", json={"id": 0})
-    assert answer.json()["message"] == "rollback cannot be initiated when auto-sync is enabled"
-
-
-def test_a_rollback_brings_an_earlier_deployment_back(
-    repository: Repository, kubernetes: FakeKubernetes, start: Starter
-) -> None:
-    repository.commit({"apps/shop/web.yaml": deployment("web", cpu="1")})
-    argocd = start(application(syncPolicy={}))
-    for cpu in ("2", "3"):
-        argocd.ask("POST", "/api/v1/applications/shop/sync", json={})
-        argocd.reconciled()
-        repository.commit({"apps/shop/web.yaml": deployment("web", cpu=cpu)})
-    assert cpu_of(kubernetes.live("web")) == "2"
-
-    answer = argocd.ask("POST", "/api/v1/applications/shop/rollback", json={"id": 0})
-
-    assert answer.status_code == 200
-    assert argocd.reconciled()["sync"]["status"] == "OutOfSync"
-    assert cpu_of(kubernetes.live("web")) == "1"
-    assert argocd.ask("POST", "/api/v1/applications/shop/rollback", json={"id": 77}).status_code == 400
-
-
-def test_a_refresh_compares_at_once(repository: Repository, start: Starter) -> None:
-    repository.commit({"apps/shop/web.yaml": deployment("web")})
-    argocd = start(application(syncPolicy={}))
-    argocd.reconciled()
-    latest = repository.commit({"apps/shop/web.yaml": deployment("web", cpu="2")})
-
-    assert argocd.get("/shop?refresh=normal")["status"]["sync"]["revision"] == latest
-    assert argocd.get("/shop?refresh=hard")["status"]["sync"]["revision"] == latest
-
-
-def test_a_sync_window_keeps_syncs_away(
-    repository: Repository, kubernetes: FakeKubernetes, start: Starter
-) -> None:
-    repository.commit({"apps/shop/web.yaml": deployment("web")})
-    window = {"kind": "deny", "schedule": "* * * * *", "duration": "1h", "applications": ["sh*"]}
-    project = {"kind": "AppProject", "metadata": {"name": "frozen"}, "spec": {"syncWindows": [window]}}
-    argocd = start(application(project="frozen"), project)
-
-    assert argocd.reconciled()["sync"]["status"] == "OutOfSync"
-    assert kubernetes.applied == []
-    told = argocd.get("/shop/syncwindows")
-    assert told["canSync"] is False
-    assert told["activeWindows"][0]["kind"] == "deny"
-    refused = argocd.ask("POST", "/api/v1/applications/shop/sync", json={})
-    assert (refused.status_code, refused.json()["message"]) == (403, "cannot sync: blocked by sync window")
-
-
-# The interface
-
-
-def test_without_the_token_nobody_learns_anything_but_the_version(
-    repository: Repository, start: Starter
-) -> None:
-    argocd = start()
-    for token in ("", "wrong"):
-        answer = argocd.ask("GET", "/api/v1/applications", token=token)
-        assert answer.status_code == 401
-        text = "no session information"
-        assert answer.json() == {"error": text, "code": 16, "message": text}
-    assert argocd.ask("GET", "/api/version", token="").json()["Version"].startswith("v3.")
-
-
-def test_a_missing_application_is_forbidden_unless_its_project_is_named(
-    repository: Repository, start: Starter
-) -> None:
-    argocd = start()
-    hidden = argocd.ask("GET", "/api/v1/applications/gone")
-    assert (hidden.status_code, hidden.json()["message"]) == (403, "permission denied")
-    for path in ("gone?project=default", "shop?project=other"):
-        missing = argocd.ask("GET", f"/api/v1/applications/{path}")
-        name = path.partition("?")[0]
-        assert (missing.status_code, missing.json()["code"]) == (404, 5)
-        assert missing.json()["message"] == f'applications.argoproj.io "{name}" not found'
-    assert argocd.ask("GET", "/api/v1/applications/shop?project=default").status_code == 200
-
-
-def test_the_list_is_filtered_by_project_label_and_namespace(repository: Repository, start: Starter) -> None:
-    repository.commit({"apps/shop/web.yaml": deployment("web")})
-    elsewhere = application("other", project="infra", syncPolicy={})
-    elsewhere["metadata"]["namespace"] = "teams"
-    argocd = start(application(), elsewhere)
-    argocd.controller.reconcile()
-
-    def names(query: str) -> list[str]:
-        return [item["metadata"]["name"] for item in argocd.get(query)["items"]]
-
-    assert names("") == ["shop", "other"]
-    assert names("?projects=infra") == ["other"]
-    assert names("?selector=team%3Dshop") == ["shop"]
-    assert names("?selector=team!%3Dshop,team") == ["other"]
-    assert names("?appNamespace=teams") == ["other"]
-    assert argocd.get("/other?appNamespace=teams")["spec"]["project"] == "infra"
-    resources = argocd.get("")["items"][0]["status"]["resources"]
-    assert "health" not in resources[0], "the list of Argo CD 3 leaves it to the resource tree"
-
-
-def test_live_and_wanted_objects_of_an_application_are_shown(repository: Repository, start: Starter) -> None:
-    revision = repository.commit({"apps/shop/web.yaml": deployment("web")}, "Begin")
-    argocd = start()
-    argocd.reconciled()
-
-    [item] = argocd.get("/shop/managed-resources")["items"]
-    assert cpu_of(json.loads(item["liveState"])) == "500m"
-    tracking = json.loads(item["targetState"])["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"]
-    assert tracking == "shop:apps/Deployment:shop/web"
-    assert argocd.get("/shop/managed-resources?kind=Service")["items"] == []
-    [node] = argocd.get("/shop/resource-tree")["nodes"]
-    assert (node["name"], node["health"]) == ("web", {"status": "Healthy"})
-    manifests = argocd.get("/shop/manifests")
-    assert (manifests["revision"], manifests["sourceType"]) == (revision, "Directory")
-    assert cpu_of(json.loads(manifests["manifests"][0])) == "500m"
-    metadata = argocd.get(f"/shop/revisions/{revision}/metadata")
-    assert (metadata["author"], metadata["message"]) == ("Ada <ada@example.org>", "Begin")
-    assert argocd.get("/shop/syncwindows") == {"canSync": True}
-
-
-def test_what_does_not_live_is_null_among_the_managed_resources(
-    repository: Repository, start: Starter
-) -> None:
-    repository.commit({"apps/shop/web.yaml": deployment("web")})
-    argocd = start(application(syncPolicy={}))
-    argocd.reconciled()
-    assert argocd.get("/shop/managed-resources")["items"][0]["liveState"] == "null"
-
-
-def test_a_fault_strikes_as_often_as_asked_for(repository: Repository, start: Starter) -> None:
-    argocd = start()
-    fault = {"status": 503, "path": "/applications$", "times": 2}
-    assert argocd.ask("POST", "/_standin/faults", json=fault).status_code == 200
-    codes = [argocd.ask("GET", "/api/v1/applications").status_code for _ in range(3)]
-    assert codes == [503, 503, 200]
-    argocd.ask("POST", "/_standin/faults", json=fault)
-    argocd.ask("DELETE", "/_standin/faults")
-    assert argocd.ask("GET", "/api/v1/applications").status_code == 200
-    assert argocd.ask("POST", "/_standin/faults", json={"path": "("}).status_code == 400
-
-
-# Notifications
-
-
-class Webhook:
-    """Receives notifications; answers with the next of `statuses`, then with 200."""
-
-    def __init__(self) -> None:
-        self.received: list[tuple[dict[str, str], Object]] = []
-        self.statuses: list[int] = []
-        self.arrived = threading.Condition()
-        webhook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with webhook.arrived:
-                    webhook.received.append((dict(self.headers), body))
-                    status = webhook.statuses.pop(0) if webhook.statuses else 200
-                    webhook.arrived.notify_all()
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *args: Any) -> None:
-                """Quiet."""
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
-        self.notifier = Notifier(
-            f"http://127.0.0.1:{self.server.server_port}/webhooks/argocd", "secret", 0.01
-        )
-
-    def wait_for(self, count: int) -> list[Object]:
-        with self.arrived:
-            assert self.arrived.wait_for(lambda: len(self.received) >= count, timeout=5), self.received
-            return [body for _, body in self.received]
-
-    def close(self) -> None:
-        self.notifier.close()
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-
-@pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    running = Webhook()
-    yield running
-    running.close()
-
-
-def test_each_finished_operation_is_notified_once(
-    repository: Repository, kubernetes: FakeKubernetes, start: Starter, webhook: Webhook
-) -> None:
-    revision = repository.commit({"apps/shop/web.yaml": deployment("web")})
-    argocd = start(notifier=webhook.notifier)
-    for _ in range(3):
-        argocd.reconciled()
-    argocd.later(seconds=2)
-    kubernetes.refusing["web"] = "no"
-    repository.commit({"apps/shop/web.yaml": deployment("web", cpu="2")})
-    argocd.reconciled()
-
-    succeeded, failed = webhook.wait_for(2)
-
-    headers = webhook.received[0][0]
-    assert headers["Content-Type"] == "application/cloudevents+json"
-    assert headers["Authorization"] == "Bearer secret"
-    assert succeeded["type"] == "io.argoproj.argocd.on-sync-succeeded"
-    assert succeeded["subject"] == "shop"
-    assert succeeded["data"] == {
-        "app": "shop",
-        "namespace": "argocd",
-        "project": "default",
-        "revision": revision,
-        "phase": "Succeeded",
-        "health": "Healthy",
-        "message": "successfully synced (all tasks run)",
-        "finishedAt": "2026-11-23T18:00:00Z",
-    }
-    assert failed["type"] == "io.argoproj.argocd.on-sync-failed"
-    assert failed["id"] != succeeded["id"]
-
-
-def test_success_is_notified_only_when_healthy_and_degradation_by_its_own_name(
-    repository: Repository, kubernetes: FakeKubernetes, start: Starter, webhook: Webhook
-) -> None:
-    repository.commit({"apps/shop/web.yaml": deployment("web")})
-    kubernetes.holding = True
-    argocd = start(notifier=webhook.notifier)
-    argocd.reconciled()
-    assert webhook.received == []
-    kubernetes.exceed_deadline("web")
-    argocd.reconciled()
-    kubernetes.settle("web")
-    argocd.reconciled()
-
-    kinds = [body["type"].rpartition(".")[2] for body in webhook.wait_for(2)]
-    assert kinds == ["on-health-degraded", "on-sync-succeeded"]
-
-
-def test_a_notification_is_given_up_after_three_retries_and_never_sent_again(
-    repository: Repository, start: Starter, webhook: Webhook
-) -> None:
-    webhook.statuses = [503, 500, 503, 503]
-    repository.commit({"apps/shop/web.yaml": deployment("web")})
-    argocd = start(notifier=webhook.notifier)
-    argocd.reconciled()
-    webhook.wait_for(4)
-    argocd.reconciled()
-    argocd.later(seconds=1)
-    repository.commit({"apps/shop/web.yaml": deployment("web", cpu="2")})
-    argocd.reconciled()
-
-    finished = [body["data"]["finishedAt"] for body in webhook.wait_for(5)]
-    assert finished == ["2026-11-23T18:00:00Z"] * 4 + ["2026-11-23T18:00:01Z"]
 
 
 # The processes
