@@ -61,7 +61,7 @@ def _serve(scenario: Scenario, port: int) -> int:
         # shutdown() waits for the loop that this handler interrupts: it must come from elsewhere.
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
     print(f"ready http://127.0.0.1:{server.server_port}", flush=True)
-    server.serve_forever()
+    server.serve_forever(poll_interval=0.05)  # so long does it take to notice that it shall end
     server.server_close()
     return 0
 

@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 from werkzeug.wrappers import Request, Response
 
-from infra.standins.cluster import metrics
+from infra.standins.cluster import cadvisor, kube_state
 from infra.standins.cluster.cluster import Cluster
 from infra.standins.cluster.kinds import BY_PLURAL, KINDS, ApiError, Kind, Object, bad_request, not_served
+from infra.standins.cluster.metrics import exposition
 
 _APPLY = ("application/apply-patch+yaml", "application/apply-patch+cbor", "application/json")
 _MERGE = ("application/merge-patch+json", "application/strategic-merge-patch+json")
@@ -40,10 +41,10 @@ class Application:
     def _answer(self, request: Request) -> Response:
         path = request.path.strip("/").split("/")
         if path == ["metrics", "cadvisor"]:
-            page = metrics.exposition(metrics.cadvisor(self._cluster), metrics.BY_CADVISOR)
+            page = exposition(cadvisor.rows(self._cluster), cadvisor.SOURCE)
             return Response(page, content_type=_TEXT)
         if path == ["metrics", "kube-state-metrics"]:
-            page = metrics.exposition(metrics.state(self._cluster), metrics.BY_STATE)
+            page = exposition(kube_state.rows(self._cluster), kube_state.SOURCE)
             return Response(page, content_type=_TEXT)
         if path[0] in ("healthz", "livez", "readyz"):
             return Response("ok", content_type="text/plain")

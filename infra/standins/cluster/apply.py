@@ -1,9 +1,9 @@
 """Server-side apply: what an object becomes when a field manager applies a configuration. Pure.
 
 Maps merge field by field, lists with a known key item by item, all else is one value. What the same manager
-applied before and now leaves out is removed; what others set stays. Conflicts are always forced: the stand-
-in has one client that applies, and it forces them. https://kubernetes.io/docs/reference/using-api/server-
-side-apply/
+applied before and now leaves out is removed, even if another manager applied it too (the one simplification);
+what only others set stays. Conflicts are always forced, as Argo CD, the one client that applies, forces them.
+https://kubernetes.io/docs/reference/using-api/server-side-apply/
 """
 
 from __future__ import annotations
@@ -68,6 +68,20 @@ def _key(item: Object, keys: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(item.get(key, "TCP" if key == "protocol" else None) for key in keys)
 
 
+def merge_patched(target: Object, patch: Object) -> Object:
+    """`target` after a JSON merge patch (RFC 7386)."""
+    result = dict(target)
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, dict):
+            inner = result.get(name)
+            result[name] = merge_patched(inner if isinstance(inner, dict) else {}, value)
+        else:
+            result[name] = copy.deepcopy(value)
+    return result
+
+
 def canonical(value: Any, kind: str, field: str = "") -> Any:
     """The object with every quantity as the API server gives it back (`1000m` is `1`, `1024Mi` is `1Gi`).
 
@@ -76,17 +90,14 @@ def canonical(value: Any, kind: str, field: str = "") -> Any:
     """
     if isinstance(value, dict):
         if field in _QUANTITY_MAPS:
-            return {
-                name: canonical_quantity(part, kind) if isinstance(part, str | int | float) else part
-                for name, part in value.items()
-            }
+            return {name: canonical_quantity(part, kind) for name, part in value.items() if part is not None}
         return {name: canonical(part, kind, name) for name, part in value.items() if part is not None}
     if isinstance(value, list):
         return [canonical(part, kind) for part in value]
     return value
 
 
-def canonical_quantity(text: str | float, kind: str = "Object") -> str:
+def canonical_quantity(text: Any, kind: str = "Object") -> str:
     """https://pkg.go.dev/k8s.io/apimachinery/pkg/api/resource#Quantity, "canonical form"."""
     try:
         value = parse_quantity(text)

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from infra.standins.cluster import admission, controllers, validation
-from infra.standins.cluster.apply import merged
+from infra.standins.cluster import admission, controllers
 from infra.standins.cluster.container import Container, relive
 from infra.standins.cluster.jobs import JOB_SECONDS
-from infra.standins.cluster.kinds import KINDS, ApiError, Kind, Object, not_found
-from infra.standins.cluster.names import rfc3339, suffix, uid, unix
+from infra.standins.cluster.kinds import BY_NAME, ApiError, Kind, Object, not_found
+from infra.standins.cluster.names import suffix, uid, unix
+from infra.standins.cluster.objects import Change, Objects
 from infra.standins.cluster.pods import Owner, Pod
 from infra.standins.cluster.population import Life, Population, populations
 from infra.standins.scenario import Node, Scenario
@@ -28,8 +28,6 @@ from shared.contracts.quantities import parse_quantity
 ARGO_CD = "argocd-controller"  # the field manager under which the scenario's objects were applied
 SCRAPE_SECONDS = 60.0
 _STEP_SECONDS, _STEPS = 0.25, 400
-
-Key = tuple[str, str, str]  # kind, namespace, name
 
 
 @dataclass(frozen=True)
@@ -67,21 +65,19 @@ class Cluster:
         self.pods: dict[tuple[str, str], Pod] = {}
         self.populations = populations(scenario)
         self.replica_sets: dict[tuple[str, str], controllers.ReplicaSet] = {}
-        self._objects: dict[Key, Object] = {}
-        self._applied: dict[tuple[Key, str], Object] = {}
-        self._version = 0
-        self._made = 0
+        self._stored = Objects()
+        self._pods_made = 0
         self._beginning = True
         self._controllers = controllers.Controllers(self)
         self._begin(scenario, lived=lived)
 
     def _begin(self, scenario: Scenario, *, lived: bool) -> None:
-        by_name = {(kind.api_version, kind.name): kind for kind in KINDS}
+        namespaces = BY_NAME["v1", "Namespace"]
         for namespace in ("default", "kube-system"):
-            self.apply(_kind("Namespace"), "", namespace, _namespace(namespace), ARGO_CD)
+            self.apply(namespaces, "", namespace, _namespace(namespace), ARGO_CD, created=self.now)
         ordered = sorted(scenario.objects, key=lambda each: each.get("kind") != "Namespace")
         for body in ordered:
-            kind = by_name.get((body.get("apiVersion", ""), body.get("kind", "")))
+            kind = BY_NAME.get((body.get("apiVersion", ""), body.get("kind", "")))
             if kind is None or not kind.writable:
                 raise ApiError(
                     404, "NotFound", f"scenario: no kind {body.get('apiVersion')} {body.get('kind')}"
@@ -116,15 +112,11 @@ class Cluster:
     # --- objects
 
     def find(self, kind: str, namespace: str, name: str) -> Object | None:
-        return self._objects.get((kind, namespace, name))
+        return self._stored.find((kind, namespace, name))
 
     def objects(self, kind: str, namespace: str | None = None) -> list[Object]:
         """Stored objects of a kind, by namespace and name; the very objects, not copies."""
-        return [
-            self._objects[key]
-            for key in sorted(self._objects)
-            if key[0] == kind and namespace in (None, key[1])
-        ]
+        return self._stored.listed(kind, namespace)
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object:
         """Raises ApiError 404."""
@@ -136,7 +128,7 @@ class Cluster:
     def shown(self, kind: Kind, namespace: str | None) -> list[Object]:
         """Objects of a kind as clients see them; `namespace` None means all of them."""
         if kind.name == "Pod":
-            found = [pod.manifest(self.now) for key, pod in sorted(self.pods.items())]
+            found = [pod.manifest(self.now) for _, pod in sorted(self.pods.items())]
         elif kind.name == "ReplicaSet":
             found = [self._controllers.show(each) for _, each in sorted(self.replica_sets.items())]
         elif kind.name == "Node":
@@ -162,22 +154,17 @@ class Cluster:
         Raises:
             ApiError: 400, 404 (namespace) or 422; nothing was changed.
         """
-        key = (kind.name, namespace, name)
-        wanted = validation.addressed(body, kind, namespace, name)
-        wanted = {part: value for part, value in wanted.items() if part != "status"}
-        old = self._objects.get(key)
-        base = old or {"apiVersion": kind.api_version, "kind": kind.name, "metadata": {}}
-        before = self._applied.get((key, manager), {})
-        whole = merged(base, before, wanted)
-        return self._store(kind, key, whole, dry_run=dry_run, created=created, applied=(manager, wanted))
+        change = Change(kind, namespace, name, self.now if created is None else created, dry_run=dry_run)
+        applied = self._stored.apply(change, body, manager)
+        if not dry_run and created is None:
+            self._controllers.reconcile()
+        return applied
 
     def patch(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
         """JSON merge patch (RFC 7386) of an existing object. Raises ApiError as `apply` does."""
-        key = (kind.name, namespace, name)
-        old = self._objects.get(key)
-        if old is None:
-            raise not_found(kind, name)
-        return self._store(kind, key, _merge_patch(old, patch))[0]
+        patched = self._stored.patch(Change(kind, namespace, name, self.now), patch)
+        self._controllers.reconcile()
+        return patched
 
     def delete(self, kind: Kind, namespace: str, name: str) -> Object:
         """Deletes an object and what it owns. Raises ApiError 404."""
@@ -186,75 +173,18 @@ class Cluster:
             if pod is None:
                 raise not_found(kind, name)
             self.remove_pod(pod)
-            self._controllers.reconcile()
-            return pod.manifest(self.now)
-        removed = self._objects.pop((kind.name, namespace, name), None)
-        if removed is None:
-            raise not_found(kind, name)
-        self._forget((kind.name, namespace, name))
-        if kind.name == "Namespace":
-            for key in [key for key in self._objects if key[1] == name]:
-                del self._objects[key]
-                self._forget(key)
+            removed = pod.manifest(self.now)
+        else:
+            removed = self._stored.remove(kind, namespace, name)
         self._controllers.reconcile()
         return removed
 
-    def _forget(self, key: Key) -> None:
-        for applied in [each for each in self._applied if each[0] == key]:
-            del self._applied[applied]
-
-    def _store(
-        self,
-        kind: Kind,
-        key: Key,
-        whole: Object,
-        *,
-        dry_run: bool = False,
-        created: float | None = None,
-        applied: tuple[str, Object] | None = None,
-    ) -> tuple[Object, bool]:
-        old = self._objects.get(key)
-        new = validation.defaulted(whole, kind)
-        metadata = new["metadata"]
-        metadata["name"] = key[2]
-        if kind.namespaced:
-            metadata["namespace"] = key[1]
-            if ("Namespace", "", key[1]) not in self._objects:
-                raise not_found(_kind("Namespace"), key[1])
-        validation.check(kind, new, old)
-        if old is None:
-            metadata["uid"] = uid(*key, self._made)
-            metadata["creationTimestamp"] = rfc3339(self.now if created is None else created)
-            metadata["generation"] = 1
-            if kind.name == "Namespace":
-                new.setdefault("spec", {})["finalizers"] = ["kubernetes"]
-                new["status"] = {"phase": "Active"}
-        elif new.get("spec") != old.get("spec"):
-            metadata["generation"] = old["metadata"]["generation"] + 1
-        if dry_run:
-            return new, old is None
-        if applied:
-            self._applied[key, applied[0]] = copy.deepcopy(applied[1])
-        if new != old:
-            self._made += old is None
-            self._version += 1
-            metadata["resourceVersion"] = str(self._version)
-            self._objects[key] = new
-            if created is None:
-                self._controllers.reconcile()
-        return copy.deepcopy(self._objects[key]), old is None
-
-    def drop(self, kind: str, body: Object) -> None:
+    def drop(self, kind: Kind, body: Object) -> None:
         """Removes an object that nobody owns any more."""
-        key = (kind, body["metadata"]["namespace"], body["metadata"]["name"])
-        self._objects.pop(key, None)
-        self._forget(key)
+        self._stored.remove(kind, body["metadata"]["namespace"], body["metadata"]["name"])
 
     def set_status(self, body: Object, status: Object) -> None:
-        if body.get("status") != status:
-            body["status"] = status
-            self._version += 1
-            body["metadata"]["resourceVersion"] = str(self._version)
+        self._stored.set_status(body, status)
 
     # --- pods
 
@@ -325,14 +255,14 @@ class Cluster:
         ]
         quotas = self.objects("ResourceQuota", wanted.namespace)
         admission.within_quotas(wanted.name, spec, quotas, running)
-        self._made += 1
+        self._pods_made += 1
         population = self.populations.get(wanted.home)
         life = Life(self.now)
         if self._beginning and wanted.born is not None:
             life = Life(wanted.born)
         elif self._beginning and population:
             life = population.lives(wanted.ordinal)[-1]
-        pod = self.build_pod(wanted, spec, life, uid(wanted.namespace, wanted.name, self._made))
+        pod = self.build_pod(wanted, spec, life, uid(wanted.namespace, wanted.name, self._pods_made))
         pod.node = self._node_for(pod)
         self.pods[pod.namespace, pod.name] = pod
         return pod
@@ -417,10 +347,6 @@ def scrapes(start: float, now: float, end: float | None = None) -> Iterator[floa
     return (now - k * SCRAPE_SECONDS for k in range(first, last - 1, -1))
 
 
-def _kind(name: str) -> Kind:
-    return next(kind for kind in KINDS if kind.name == name)
-
-
 def _namespace(name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
@@ -441,16 +367,3 @@ def _shown_node(node: Node) -> Object:
             "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
         },
     }
-
-
-def _merge_patch(target: Object, patch: Object) -> Object:
-    result = dict(target)
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        elif isinstance(value, dict):
-            inner = result.get(name)
-            result[name] = _merge_patch(inner if isinstance(inner, dict) else {}, value)
-        else:
-            result[name] = copy.deepcopy(value)
-    return result

@@ -9,7 +9,7 @@ from infra.standins.cluster import admission
 from infra.standins.cluster.conditions import Conditions
 from infra.standins.cluster.deployments import Deployments, ReplicaSet
 from infra.standins.cluster.jobs import Jobs
-from infra.standins.cluster.kinds import Object
+from infra.standins.cluster.kinds import BY_NAME, Object
 from infra.standins.cluster.sets import DaemonSets, StatefulSets
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Controllers:
             owners = job["metadata"].get("ownerReferences", [])
             if owners and not any(owner["uid"] in alive for owner in owners):
                 alive.discard(job["metadata"]["uid"])
-                cluster.drop("Job", job)
+                cluster.drop(BY_NAME["batch/v1", "Job"], job)
         for key, replica_set in list(cluster.replica_sets.items()):
             if replica_set.owner.uid in alive:
                 alive.add(replica_set.uid)

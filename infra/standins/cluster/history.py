@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.standins.cluster import metrics
+from infra.standins.cluster import cadvisor, kube_state
 from infra.standins.cluster.cluster import SCRAPE_SECONDS, Cluster, scrapes
 from infra.standins.cluster.container import Container, relive
-from infra.standins.cluster.metrics import Row
+from infra.standins.cluster.metrics import Row, labels
 from infra.standins.cluster.past import Past, pods
 from infra.standins.cluster.pods import Pod
 from infra.standins.scenario import Scenario
@@ -27,7 +27,7 @@ _RECENT_SCRAPES = 120  # two hours of everything
 _LAST_DAY = 1440
 _JOINED, _RARE = 4, 20  # before that, one scrape in so many
 _SHORT_LIFE = 3600.0  # seconds; a pod that lived no longer has every scrape
-_BY_RUN = (metrics.RESTARTS, metrics.LAST_REASON)
+_BY_RUN = (kube_state.RESTARTS, kube_state.LAST_REASON)
 
 
 def write(scenario: Scenario, out: Path) -> int:
@@ -44,11 +44,11 @@ def write(scenario: Scenario, out: Path) -> int:
         if past.owned:
             controllers.setdefault(past.owned, []).append(past)
         if past.until is None:
-            page.recently(metrics.pod_rows(past.pod, cluster.now), past.pod.created, but=_BY_RUN)
+            page.recently(kube_state.pod_rows(past.pod, cluster.now), past.pod.created, but=_BY_RUN)
     for row, pasts in controllers.items():
         ends = [cluster.now if each.until is None else each.until for each in pasts]
         page.sparsely([row], min(each.pod.created for each in pasts), max(ends), _JOINED)
-    others = (row for row in metrics.object_rows(cluster) if row not in controllers)
+    others = (row for row in kube_state.object_rows(cluster) if row not in controllers)
     page.recently(others, 0.0)
     with out.open("w", encoding="utf-8") as file:
         for name, lines in page.families.items():
@@ -68,10 +68,10 @@ class _Page:
     samples: int = 0
     _stamps: dict[float, str] = field(default_factory=dict)
 
-    def series(self, name: str, labels: str, times: list[float], values: Iterable[str]) -> None:
+    def series(self, name: str, text: str, times: list[float], values: Iterable[str]) -> None:
         """One series; nothing where there are no samples."""
         if times:
-            prefix = f"{name}{{{labels}}} "
+            prefix = f"{name}{{{text}}} "
             stamps = self._stamps
             lines = [
                 f"{prefix}{v} {stamps.get(t) or self._stamp(t)}\n" for t, v in zip(times, values, strict=True)
@@ -85,7 +85,7 @@ class _Page:
         for row in rows:
             if row.name not in but:
                 self.series(
-                    row.name, f"{row.labels},{metrics.BY_STATE}", times, [repr(row.value)] * len(times)
+                    row.name, f"{row.labels},{kube_state.SOURCE}", times, [repr(row.value)] * len(times)
                 )
 
     def sparsely(self, rows: Iterable[Row], since: float, end: float, one_in: int) -> None:
@@ -94,7 +94,7 @@ class _Page:
             one_in = 1
         times = self.thinned(scrapes(since, self.now, end), one_in)
         for row in rows:
-            self.series(row.name, f"{row.labels},{metrics.BY_STATE}", times, [repr(row.value)] * len(times))
+            self.series(row.name, f"{row.labels},{kube_state.SOURCE}", times, [repr(row.value)] * len(times))
 
     def thinned(self, times: Iterable[float], one_in: int, whole: int = _RECENT_SCRAPES) -> list[float]:
         """Of scrape times, the last `whole` and one in `one_in` of those before."""
@@ -116,8 +116,8 @@ def _write_pod(page: _Page, past: Past) -> None:
     times = list(scrapes(pod.created, page.now, used_until))
     for container in pod.containers if times else ():
         _write_container(page, pod, container, times)
-    page.sparsely(metrics.owner_rows(pod), pod.created, until, _JOINED)
-    page.sparsely(metrics.resource_rows(pod), pod.created, until, _RARE)
+    page.sparsely(kube_state.owner_rows(pod), pod.created, until, _JOINED)
+    page.sparsely(kube_state.resource_rows(pod), pod.created, until, _RARE)
 
 
 @dataclass
@@ -148,22 +148,27 @@ def _write_container(page: _Page, pod: Pod, container: Container, times: list[fl
         run.periods.append(container.periods)
         run.throttled.append(container.throttled_periods)
     for number, samples in runs.items():
-        text = f"{metrics.container_labels(pod, container, number)},{metrics.BY_CADVISOR}"
-        page.series(metrics.CPU, metrics.total_cpu(text), samples.times, map("{:.4f}".format, samples.cpu))
-        page.series(metrics.MEMORY, text, samples.times, map("{:.0f}".format, samples.memory))
+        labelled = cadvisor.container_labels(pod, container, number)
+        text = f"{labelled},{cadvisor.SOURCE}"
+        total = f"{cadvisor.total_cpu(labelled)},{cadvisor.SOURCE}"
+        page.series(cadvisor.CPU, total, samples.times, map("{:.4f}".format, samples.cpu))
+        page.series(cadvisor.MEMORY, text, samples.times, map("{:.0f}".format, samples.memory))
         if container.cpu_limit is not None:
             kept = page.thinned(samples.times, _JOINED, _LAST_DAY)
-            for name, counts in ((metrics.PERIODS, samples.periods), (metrics.THROTTLED, samples.throttled)):
+            for name, counts in (
+                (cadvisor.PERIODS, samples.periods),
+                (cadvisor.THROTTLED, samples.throttled),
+            ):
                 at = dict(zip(samples.times, counts, strict=True))
                 page.series(name, text, kept, (f"{at[t]:.0f}" for t in kept))
-    here = metrics.container_text(pod, container.name)
+    here = kube_state.container_text(pod, container.name)
     told = page.thinned(times, _RARE)
     page.series(
-        metrics.RESTARTS,
-        f"{metrics.labels(**here)},{metrics.BY_STATE}",
+        kube_state.RESTARTS,
+        f"{labels(**here)},{kube_state.SOURCE}",
         told,
         [str(restarts[t]) for t in told],
     )
     killed = [t for t in told if restarts[t]]
-    text = f"{metrics.labels(**here, reason='OOMKilled')},{metrics.BY_STATE}"
-    page.series(metrics.LAST_REASON, text, killed, ["1"] * len(killed))
+    text = f"{labels(**here, reason='OOMKilled')},{kube_state.SOURCE}"
+    page.series(kube_state.LAST_REASON, text, killed, ["1"] * len(killed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from infra.standins.cluster import metrics
+from infra.standins.cluster import kube_state
 from infra.standins.cluster.cluster import Cluster, Template
 from infra.standins.cluster.jobs import JOB_SECONDS, job_name
 from infra.standins.cluster.kinds import Object
@@ -45,10 +45,10 @@ def pods(cluster: Cluster) -> Iterator[Past]:
 def _owned(pod: Pod) -> Row | None:
     namespace, kind, name = pod.home
     if pod.owner.kind == "ReplicaSet":
-        return metrics.replica_set_owner(namespace, pod.owner.name, name)
+        return kube_state.replica_set_owner(namespace, pod.owner.name, name)
     if pod.owner.kind == "Job":
         owner = (kind, name) if kind == "CronJob" else ("", "")
-        return metrics.job_owner(namespace, pod.owner.name, *owner)
+        return kube_state.job_owner(namespace, pod.owner.name, *owner)
     return None
 
 

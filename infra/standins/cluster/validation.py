@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from infra.standins.cluster.apply import canonical
+from infra.standins.cluster.jobs import parse_schedule
 from infra.standins.cluster.kinds import WITH_PODS, Cause, Kind, Object, bad_request, invalid
 from shared.contracts.quantities import parse_quantity
 
@@ -57,18 +58,82 @@ def addressed(body: Any, kind: Kind, namespace: str, name: str) -> Object:
     return body
 
 
+# The type of every field that a controller reads, by its path below `spec`; `[]` goes into a list.
+_SHAPES: dict[str, type] = {
+    "replicas": int,
+    "minReplicas": int,
+    "maxReplicas": int,
+    "minReadySeconds": int,
+    "progressDeadlineSeconds": int,
+    "revisionHistoryLimit": int,
+    "successfulJobsHistoryLimit": int,
+    "schedule": str,
+    "selector": dict,
+    "selector.matchLabels": dict,
+    "strategy": dict,
+    "strategy.rollingUpdate": dict,
+    "updateStrategy": dict,
+    "updateStrategy.rollingUpdate": dict,
+    "scaleTargetRef": dict,
+    "scaleTargetRef.kind": str,
+    "scaleTargetRef.name": str,
+    "metrics": list,
+    "metrics[]": dict,
+    "hard": dict,
+    "limits": list,
+    "limits[]": dict,
+    "jobTemplate": dict,
+    "jobTemplate.spec": dict,
+    **{
+        f"{root}template{path}": kind
+        for root in ("", "jobTemplate.spec.")
+        for path, kind in (
+            ("", dict),
+            (".metadata", dict),
+            (".metadata.labels", dict),
+            (".metadata.annotations", dict),
+            (".spec", dict),
+            (".spec.containers", list),
+            (".spec.containers[]", dict),
+            (".spec.containers[].name", str),
+            (".spec.containers[].image", str),
+            (".spec.containers[].resources", dict),
+            (".spec.containers[].resources.requests", dict),
+            (".spec.containers[].resources.limits", dict),
+        )
+    },
+}
+_GO = {int: "int32", str: "string", dict: "object", list: "array"}
+
+
+def _shaped(value: Any, path: str, kind: Kind) -> None:
+    """Raises ApiError 400 where a field is of another type than the API's."""
+    wanted = _SHAPES.get(path)
+    if wanted is not None and (not isinstance(value, wanted) or isinstance(value, bool)):
+        found = {str: "string", bool: "bool", list: "array", dict: "object"}.get(type(value), "number")
+        raise bad_request(
+            f'{kind.name} in version "{kind.version}" cannot be handled as a {kind.name}: json: cannot'
+            f" unmarshal {found} into Go struct field spec.{path} of type {_GO[wanted]}"
+        )
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _shaped(part, f"{path}.{name}" if path else name, kind)
+    elif isinstance(value, list):
+        for part in value:
+            _shaped(part, f"{path}[]", kind)
+
+
 def defaulted(body: Object, kind: Kind) -> Object:
     """The object with canonical quantities and the defaults that its controllers rely on.
 
     Raises:
-        ApiError: 400, a quantity is malformed or a part has the wrong type.
+        ApiError: 400, a quantity is malformed or a field has the wrong type.
     """
     whole: Object = canonical(body, kind.name)
-    spec = whole.get("spec")
-    if spec is None:
-        return whole
+    spec = whole.get("spec", {})
     if not isinstance(spec, dict):
         raise bad_request(f"{kind.name} in version {kind.version} cannot be handled: spec is no map")
+    _shaped(spec, "", kind)
     _default_rollout(kind.name, spec)
     if kind.name == "HorizontalPodAutoscaler":
         spec.setdefault("minReplicas", 1)
@@ -79,6 +144,8 @@ def defaulted(body: Object, kind: Kind) -> Object:
         spec.setdefault("suspend", False)
         spec.setdefault("concurrencyPolicy", "Allow")
         spec.setdefault("successfulJobsHistoryLimit", 3)
+    if kind.name in (*WITH_PODS, "HorizontalPodAutoscaler", "LimitRange", "ResourceQuota", "CronJob"):
+        whole["spec"] = spec
     return whole
 
 
@@ -125,13 +192,14 @@ def check(kind: Kind, new: Object, old: Object | None) -> None:
     if kind.name == "CronJob":
         template = ((spec.get("jobTemplate") or {}).get("spec") or {}).get("template")
         causes += _template(template, "spec.jobTemplate.spec.template")
-        if not spec.get("schedule"):
-            causes.append(Cause("spec.schedule", "FieldValueRequired", "Required value"))
+        causes += _schedule(spec.get("schedule"))
     if kind.name in ("Deployment", "StatefulSet", "DaemonSet"):
         causes += _selector(spec)
-    if kind.name == "HorizontalPodAutoscaler" and spec.get("maxReplicas", 0) < spec.get("minReplicas", 1):
-        told = f"Invalid value: {spec.get('maxReplicas', 0)}: must be greater than or equal to `minReplicas`"
-        causes.append(Cause("spec.maxReplicas", "FieldValueInvalid", told))
+    if kind.name == "HorizontalPodAutoscaler":
+        causes += _autoscaler(spec)
+    if spec.get("replicas", 0) < 0:
+        told = f"Invalid value: {spec['replicas']}: must be greater than or equal to 0"
+        causes.append(Cause("spec.replicas", "FieldValueInvalid", told))
     if old is not None:
         causes += _immutable(kind, spec, old.get("spec") or {})
     if causes:
@@ -154,6 +222,29 @@ def _immutable(kind: Kind, new: Object, old: Object) -> list[Cause]:
     if kind.name == "Job" and new.get("template") != old.get("template"):
         return [Cause("spec.template", "FieldValueInvalid", "Invalid value: field is immutable")]
     return []
+
+
+def _schedule(schedule: str | None) -> list[Cause]:
+    if not schedule:
+        return [Cause("spec.schedule", "FieldValueRequired", "Required value")]
+    try:
+        parse_schedule(schedule)
+    except ValueError as error:
+        return [Cause("spec.schedule", "FieldValueInvalid", f'Invalid value: "{schedule}": {error}')]
+    return []
+
+
+def _autoscaler(spec: Object) -> list[Cause]:
+    target = spec.get("scaleTargetRef") or {}
+    causes = [
+        Cause(f"spec.scaleTargetRef.{field}", "FieldValueRequired", "Required value")
+        for field in ("kind", "name")
+        if not target.get(field)
+    ]
+    if spec.get("maxReplicas", 0) < spec["minReplicas"]:
+        told = f"Invalid value: {spec.get('maxReplicas', 0)}: must be greater than or equal to `minReplicas`"
+        causes.append(Cause("spec.maxReplicas", "FieldValueInvalid", told))
+    return causes
 
 
 def _selector(spec: Object) -> list[Cause]:
