@@ -132,19 +132,12 @@ def _totals(found: list[Entry], settings: SizingSettings) -> tuple[Money, Money]
 def _print_table(found: list[Entry], settings: SizingSettings) -> None:
     # Names and reasons are data: nothing in them is markup.
     console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-    table = Table("workload", "container", title=None)
-    for name in ("CPU p95", "CPU request", "memory p95", "memory request", "memory limit"):
-        table.add_column(name, justify="right")
-    table.add_column("saves a month", justify="right")
-    table.add_column("why not", overflow="fold")
     proposed = [each for each in found if each.decision == "proposed"]
     skipped = [each for each in found if each.decision == "skipped"]
-    for each in sorted(proposed, key=lambda each: -each.monthly_saving.amount):
-        _add_rows(table, each)
-    table.add_section()
-    for each in skipped:
-        _add_rows(table, each)
-    console.print(table)
+    if proposed:
+        console.print(_worth(sorted(proposed, key=lambda each: -each.monthly_saving.amount)))
+    if skipped:
+        console.print(_not_worth(skipped))
     saving, before = _totals(found, settings)
     console.print(
         f"{len(found)} workloads, {len(proposed)} worth a change: {saving} of {before} a month."
@@ -152,26 +145,60 @@ def _print_table(found: list[Entry], settings: SizingSettings) -> None:
     )
 
 
-def _add_rows(table: Table, each: Entry) -> None:
-    saving = str(each.monthly_saving) if each.decision == "proposed" else ""
-    first = (each.workload.subject, saving, each.reason or "")
-    if not each.containers:
-        table.add_row(first[0], "", "", "", "", "", "", *first[1:])
-    for container in each.containers:
-        workload, saves, why = first
-        first = ("", "", "")
-        usage = container.usage
-        table.add_row(
-            workload,
-            container.name,
-            f"{usage.cpu_p95_m:.0f}m / {_or_dash(usage.cpu_p95_recent_m, lambda cpu: f'{cpu:.0f}m')}",
-            _change(container, "cpu_request_m", format_cpu),
-            f"{_mebibytes(usage.memory_p95_bytes)} / {_or_dash(usage.memory_p95_recent_bytes, _mebibytes)}",
-            _change(container, "memory_request_bytes", format_memory),
-            _change(container, "memory_limit_bytes", format_memory),
-            saves,
-            why,
-        )
+def _worth(entries: list[Entry]) -> Table:
+    table = _table("CPU p95", "CPU request", "memory p95", "memory request", "memory limit", "saves a month")
+    for each in entries:
+        for index, container in enumerate(each.containers):
+            table.add_row(
+                each.workload.subject if index == 0 else "",
+                container.name,
+                _cpu(container),
+                _change(container, "cpu_request_m", format_cpu),
+                _memory(container),
+                _change(container, "memory_request_bytes", format_memory),
+                _change(container, "memory_limit_bytes", format_memory),
+                str(each.monthly_saving) if index == 0 else "",
+            )
+    return table
+
+
+def _not_worth(entries: list[Entry]) -> Table:
+    table = _table("CPU p95", "CPU request", "memory p95", "memory request")
+    table.add_column("why not", overflow="fold")
+    for each in entries:
+        if not each.containers:
+            table.add_row(each.workload.subject, "", "", "", "", "", each.reason)
+        for index, container in enumerate(each.containers):
+            now = container.current
+            table.add_row(
+                each.workload.subject if index == 0 else "",
+                container.name,
+                _cpu(container),
+                _or_dash(now.cpu_request_m, format_cpu),
+                _memory(container),
+                _or_dash(now.memory_request_bytes, format_memory),
+                each.reason if index == 0 else "",
+            )
+    return table
+
+
+def _table(*figures: str) -> Table:
+    table = Table()
+    for name in ("workload", "container"):
+        table.add_column(name, overflow="fold")
+    for name in figures:
+        table.add_column(name, justify="right", overflow="fold")
+    return table
+
+
+def _cpu(container: ContainerProposal) -> str:
+    usage = container.usage
+    return f"{usage.cpu_p95_m:.0f}m / {_or_dash(usage.cpu_p95_recent_m, lambda cpu: f'{cpu:.0f}m')}"
+
+
+def _memory(container: ContainerProposal) -> str:
+    usage = container.usage
+    return f"{_mebibytes(usage.memory_p95_bytes)} / {_or_dash(usage.memory_p95_recent_bytes, _mebibytes)}"
 
 
 def _change(container: ContainerProposal, field: str, form: Callable[[int], str]) -> str:
