@@ -118,7 +118,8 @@ def test_a_field_that_the_manifest_drops_is_a_difference(
 def test_a_refused_object_fails_the_sync_once_per_revision(
     repository: Repository, kubernetes: FakeKubernetes, start: Starter
 ) -> None:
-    repository.commit({"apps/shop/web.yaml": deployment("web"), "apps/shop/cart.yaml": deployment("cart")})
+    files = {"apps/shop/web.yaml": deployment("web"), "apps/shop/cart.yaml": deployment("cart")}
+    commit = repository.commit({**files})
     kubernetes.refusing["web"] = "spec.template.spec.containers[0].resources.requests: Invalid value"
     argocd = start()
 
@@ -136,7 +137,7 @@ def test_a_refused_object_fails_the_sync_once_per_revision(
     assert "history" not in status
     conditions = argocd.reconciled()["conditions"]
     assert [condition["type"] for condition in conditions] == ["SyncError"]
-    assert conditions[0]["message"].startswith("Failed last sync attempt to [")
+    assert conditions[0]["message"].startswith(f"Failed last sync attempt to [{commit}]: one or")
     assert kubernetes.applied == ["cart", "web"]
 
     kubernetes.refusing.clear()

@@ -49,12 +49,15 @@ def is_due(application: Application, now: datetime) -> tuple[bool, str | None]:
     state = application.status.get("operationState")
     if state and _attempted(application, state, revisions):
         if state["phase"] != SUCCEEDED:
-            return False, f"Failed last sync attempt to {revisions}: {state.get('message', '')}"
+            return False, f"Failed last sync attempt to [{' '.join(revisions)}]: {state.get('message', '')}"
         ended = datetime.fromisoformat(state["finishedAt"])
         if not policy.get("selfHeal") or now < ended + _SELF_HEAL_AFTER:
             return False, None
     if policy.get("prune") and not policy.get("allowEmpty") and all(pair.requires_pruning for pair in pairs):
-        return False, f"Skipping sync attempt to {revisions}: auto-sync will wipe out all resources"
+        return (
+            False,
+            f"Skipping sync attempt to [{' '.join(revisions)}]: auto-sync will wipe out all resources",
+        )
     return True, None
 
 
