@@ -22,6 +22,8 @@ from shared.contracts.topics import PRODUCT_TOPICS
 from tests.e2e.loops import Ran, check_invariants, finish, started
 from tests.waiting import until
 
+Headers = list[tuple[str, str | bytes | None]]
+
 ROOT = Path(__file__).resolve().parents[2]
 TRACES = ROOT.parent / "shared" / "data" / "traces"
 DASHBOARD = ROOT / "infra" / "grafana" / "provisioning" / "dashboards"
@@ -158,9 +160,9 @@ def test_a_forged_webhook_is_refused_and_emits_nothing(ran: Ran, path: str) -> N
 def test_poison_becomes_a_dead_letter_with_a_readable_reason_and_the_loop_goes_on(ran: Ran) -> None:
     producer = Producer({"bootstrap.servers": ran.stack.environment["KAFKA_BOOTSTRAP_SERVERS"]})
     good = next(seen for seen in ran.loop.watcher.records if seen.topic == "recommendation.created")
-    no_event = [("content-type", b"application/json")]
-    wrong_type = [(n, b"x.y.z" if n == "ce_type" else v.encode()) for n, v in good.headers.items()]
-    right_type = [(n, v.encode()) for n, v in good.headers.items()]
+    no_event: Headers = [("content-type", b"application/json")]
+    wrong_type: Headers = [(n, b"x.y.z" if n == "ce_type" else v.encode()) for n, v in good.headers.items()]
+    right_type: Headers = [(n, v.encode()) for n, v in good.headers.items()]
     producer.produce("recommendation.created", value=b"{}", headers=no_event)
     producer.produce("recommendation.created", value=good.value.encode(), headers=wrong_type)
     producer.produce("recommendation.created", value=b'{"cluster": 1}', headers=right_type)

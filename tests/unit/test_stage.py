@@ -34,7 +34,7 @@ def client(folder: Path, handle: Callable[[Event], None]) -> FlaskClient:
         SOURCE.replace("HANDLE", "__import__('tests.unit.test_stage').unit.test_stage.CURRENT[0]")
     )
     CURRENT[:] = [handle]
-    app: flask.Flask = create_app("stage", str(path), "cloudevent")
+    app: flask.Flask = create_app("stage", str(path), "cloudevent")  # type: ignore[no-untyped-call]
     return app.test_client()
 
 
