@@ -89,6 +89,17 @@ def test_pods_that_followed_one_another_took_turns_as_one(tmp_path: Path) -> Non
     assert present.start == _NOW - 11 * 60
 
 
+def test_a_pod_that_overlaps_its_successor_for_a_moment_is_no_replica(tmp_path: Path) -> None:
+    rows = [f"{60 * i},w,w-1-a,,0.5,1000" for i in range(1, 52)]
+    rows += [f"{60 * i},w,w-1-b,,0.25,1000" for i in range(50, 101)]
+    population = _population(tmp_path, rows)
+    old, present = population.lives(0)
+    assert (old.pod, old.end) == ("w-1-a", present.start)
+    assert population.lives(1) == population.lives(0)
+    found = [population.demand("app", 0).at(_NOW - 60 * ago) for ago in (51, 50)]
+    assert [wanted.cores for wanted in found if wanted] == [0.5, 0.25]
+
+
 def test_pods_at_the_same_time_are_replicas(tmp_path: Path) -> None:
     rows = [f"{60 * i},w,w-{pod},,{pod},1000" for i in range(1, 5) for pod in (1, 2)]
     population = _population(tmp_path, rows)

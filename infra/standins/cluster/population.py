@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,6 +16,10 @@ from infra.standins.scenario import Profile, Recorded, Scenario, Usage
 
 # A container that nobody described idles: what a sleeping process of a small image takes.
 _IDLE = Profile(cpu_cores=0.001, memory_bytes=16 * 1024 * 1024, days=0.05, noise=0.0, memory_swing=0.0)
+
+
+# Pods that overlap by less than this share of the shorter one's life took turns.
+_MOST_OVERLAP = 0.1
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def _read(path: Path) -> list[Trace]:
 def _recordings(recorded: Recorded, now: float, created: float | None) -> list[_Recording]:
     """The workload's recorded pods, shifted in time so that its last sample is at `now`.
 
-    Pods whose times overlap are different ordinals; pods that follow one another took turns as the same one.
+    Pods that ran side by side are different ordinals; those that followed one another took turns as one.
     """
     path = Path(recorded.file)
     of_workload = [trace for trace in _read(path) if trace.workload == recorded.workload]
@@ -122,7 +127,7 @@ def _recordings(recorded: Recorded, now: float, created: float | None) -> list[_
     shift = now - max(trace.times[-1] for trace in of_workload)
     turns: list[list[Trace]] = []
     for trace in sorted(chosen, key=lambda trace: trace.times[0]):
-        turn = next((turn for turn in turns if turn[-1].times[-1] < trace.times[0]), None)
+        turn = next((turn for turn in turns if _follows(trace, turn[-1])), None)
         if turn is None:
             turns.append([trace])
         else:
@@ -130,11 +135,20 @@ def _recordings(recorded: Recorded, now: float, created: float | None) -> list[_
     return [_joined(turn, shift, recorded.memory_bytes, created) for turn in turns]
 
 
+def _follows(later: Trace, earlier: Trace) -> bool:
+    """Whether one pod replaced the other: a rollout lets both run for a moment, replicas run side by side."""
+    overlap = earlier.times[-1] - later.times[0]
+    return overlap <= _MOST_OVERLAP * min(each.times[-1] - each.times[0] for each in (earlier, later))
+
+
 def _joined(turn: list[Trace], shift: float, memory: int | None, created: float | None) -> _Recording:
     times, cpu, used = array("d"), array("d"), array("d")
     begun: list[tuple[float, str]] = []
-    for trace in turn:
-        kept = [i for i, t in enumerate(trace.times) if created is None or t + shift >= created]
+    for trace, successor in zip(turn, [*turn[1:], None], strict=True):
+        until = successor.times[0] if successor else math.inf
+        kept = [
+            i for i, t in enumerate(trace.times) if t < until and (created is None or t + shift >= created)
+        ]
         if not kept:
             continue
         begun.append((trace.times[kept[0]] + shift, trace.pod))
