@@ -165,10 +165,15 @@ def _observed(
         for name in names
     )
     replicas = now.deployments.get(controller, len(live))
+    mean = float(replicas)
+    if workload.kind in RUN_TO_COMPLETION:
+        # The pods that are told of have mostly ended; as many run as the windows saw.
+        mean = _mean_pods(containers, window)
+        replicas = max(1, round(mean))
     return Observed(
         workload=workload,
         replicas=replicas,
-        pods=_mean_pods(workload, containers, replicas, window),
+        pods=mean,
         containers=containers,
         scales_on=now.scales_on(controller),
         windows_per_day=window.samples_per_day,
@@ -207,12 +212,7 @@ def _history(pods: set[Pod], container: str, figures: _Figures, at: datetime) ->
     return 0 if first is None else max(0, int(at.timestamp() - first))
 
 
-def _mean_pods(
-    workload: Workload, containers: tuple[ObservedContainer, ...], replicas: int, window: Window
-) -> float:
-    """How many of its pods run on average; of what runs to completion, as many as the windows saw."""
-    if workload.kind not in RUN_TO_COMPLETION:
-        return float(replicas)
+def _mean_pods(containers: tuple[ObservedContainer, ...], window: Window) -> float:
     shares = [
         each.usage.samples * window.step / each.history_seconds
         for each in containers

@@ -305,6 +305,7 @@ def test_jobs_of_a_cronjob_are_its_own(seen: dict[str, Observed], written: Writt
     check_usage(nightly, written, "nightly-1-zzzzz", "nightly-2-zzzzz")
     # An hour of pods in the day since the first one.
     assert nightly.pods == pytest.approx(1 / 24, rel=0.05)
+    assert nightly.replicas == 1
     assert not any(name.startswith(("Job/", "ReplicaSet/")) for name in seen)
 
 

@@ -185,6 +185,19 @@ def test_a_shard_ends_in_documents_events_and_a_report_that_they_point_into(prod
     assert all(query["promql"] in product.prometheus.asked for query in report["queries"])
 
 
+def test_an_event_that_would_be_too_large_leaves_its_sentences_to_the_report(product: Product) -> None:
+    product.prometheus.pods = [
+        deployment("shop", "many", container=f"container-{number:03d}") for number in range(60)
+    ]
+    product.whole_scan()
+    (record,) = product.created
+    assert len(record.value) < 64 * 1024
+    containers = json.loads(record.value)["containers"]
+    assert len(containers) == 60
+    assert containers[0]["reasons"] == ["see the report"]
+    assert len(product.last_entry("many").containers[0].reasons) == 4
+
+
 def test_a_shard_that_is_delivered_again_changes_nothing_and_asks_nothing(product: Product) -> None:
     (shard,) = product.shards()
     product.handler().handle(shard)
