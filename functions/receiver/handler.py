@@ -110,7 +110,10 @@ class ReceiverHandler:
         finished = _moment(data["finishedAt"], "finishedAt")
         if self._clock() - finished > STALE:
             raise Permanent(f"stale: this operation finished at {data['finishedAt']}")
-        occasion = f"{data['app']} {finished.astimezone(UTC).isoformat()}"
+        # An operation may end degraded and be healthy a minute later: two facts, told with one finishedAt.
+        occasion = (
+            f"{data['app']} {finished.astimezone(UTC).isoformat()} {data.get('phase')} {data.get('health')}"
+        )
         self._emit(reconcile(self._cluster, "argocd", occasion, self._clock(), application=str(data["app"])))
         return "will look"
 

@@ -153,12 +153,13 @@ def test_a_signed_webhook_that_is_no_json_is_permanent() -> None:
         Receiver().github(signed(b"{"), b"{")
 
 
-def test_an_argocd_notification_becomes_a_reconcile_once_for_each_finish() -> None:
+def test_an_argocd_notification_becomes_a_reconcile_once_for_each_fact() -> None:
     receiver = Receiver()
-    receiver.argocd({"Authorization": f"Bearer {TOKEN}"}, notification())
-    receiver.argocd({"Authorization": f"Bearer {TOKEN}"}, notification(phase="Succeeded"))
-    first, again = receiver.publisher.events
+    for health in ("Degraded", "Degraded", "Healthy"):
+        receiver.argocd({"Authorization": f"Bearer {TOKEN}"}, notification(health=health))
+    first, again, recovered = receiver.publisher.events
     assert first == again
+    assert recovered.id != first.id
     assert isinstance(first.data, ReconcileRequested)
     assert first.data.application == "shop"
 
