@@ -20,6 +20,8 @@ LOG = ROOT / "build" / "up.log"
 READY = "the loop is running"
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
+TICK_SECONDS = 1.0
+SCAN_SECONDS = 10.0  # a scan takes Prometheus about a second: one every second would be all that it does
 
 
 def up(traces: Path | None, seed: int) -> int:
@@ -52,7 +54,7 @@ def up(traces: Path | None, seed: int) -> int:
 
 
 def keep(traces: Path | None, seed: int) -> int:
-    """Runs until it is told to end: scans and reconciliations every second. Raises ServerError."""
+    """Runs until it is told to end: a tick every second, a scan every tenth. Raises ServerError."""
     stack = Stack(
         Options(work=WORK, traces=traces, seed=seed), os.environ, say=lambda line: print(line, flush=True)
     )
@@ -62,7 +64,8 @@ def keep(traces: Path | None, seed: int) -> int:
         loop = Loop(stack)
         assert stack.eventing is not None
         assert stack.functions is not None
-        stack.eventing.every(1)
+        for name, ping in stack.eventing.ping_sources.items():
+            ping.every(SCAN_SECONDS if name == "scan" else TICK_SECONDS)
         for name, service in stack.services().items():
             print(f"{name}: {service['address']} ({service['kind']})")
         print(f"metrics: {stack.functions['exporter'].url}/metrics")

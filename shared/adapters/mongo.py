@@ -32,6 +32,9 @@ from shared.contracts.identity import Workload
 from shared.contracts.policy import Policy
 from shared.contracts.states import SLOT_OF, State
 
+# How far back a workload's story is told: what is in flight, and what was refused, is among so many.
+LATEST = 20
+
 
 class Insert(StrEnum):
     """How an insertion of a recommendation ended."""
@@ -73,7 +76,7 @@ class Recommendations(Protocol):
         ...
 
     def latest_of(self, workloads: Sequence[Workload]) -> dict[Workload, list[Recommendation]]:
-        """For each workload its recommendations, newest scan first."""
+        """For each workload its last LATEST recommendations, newest scan first."""
         ...
 
 
@@ -303,15 +306,18 @@ class MongoRecommendations:
             return [_recommendation(document) for document in found]
 
     def latest_of(self, workloads: Sequence[Workload]) -> dict[Workload, list[Recommendation]]:
-        by_key: dict[str, Workload] = {workload.key: workload for workload in workloads}
-        stories: dict[Workload, list[Recommendation]] = {workload: [] for workload in workloads}
+        by_key = {workload.key: workload for workload in workloads}
+        newest = [
+            {"$match": {"workload_key": {"$in": sorted(by_key)}}},
+            {"$sort": {"workload_key": 1, "scanned_at": -1}},
+            {"$group": {"_id": "$workload_key", "found": {"$firstN": {"input": "$$ROOT", "n": LATEST}}}},
+        ]
         with _translated():
-            found = (
-                self._collection().find({"workload_key": {"$in": sorted(by_key)}}).sort([("scanned_at", -1)])
-            )
-            for document in found:
-                stories[by_key[document["workload_key"]]].append(_recommendation(document))
-        return stories
+            found = {one["_id"]: one["found"] for one in self._collection().aggregate(newest)}
+        return {
+            workload: [_recommendation(document) for document in found.get(key, [])]
+            for key, workload in by_key.items()
+        }
 
 
 class MongoChanges:
