@@ -307,7 +307,7 @@ class MongoRecommendations:
 
     def latest_of(self, workloads: Sequence[Workload]) -> dict[Workload, list[Recommendation]]:
         by_key = {workload.key: workload for workload in workloads}
-        newest = [
+        newest: list[dict[str, Any]] = [
             {"$match": {"workload_key": {"$in": sorted(by_key)}}},
             {"$sort": {"workload_key": 1, "scanned_at": -1}},
             {"$group": {"_id": "$workload_key", "found": {"$firstN": {"input": "$$ROOT", "n": LATEST}}}},
