@@ -254,7 +254,7 @@ class Stack:
         }
         for name, (address, arguments) in wanted.items():
             if f"{name.upper()}_URL" not in self._environ:
-                self.standins[name] = Standin(name, address, arguments, self.logs / f"{name}.log")
+                self.standins[name] = Standin(name, address, arguments, self.logs / f"standin-{name}.log")
 
     def _scrape_jobs(self, exporter: str) -> list[ScrapeJob]:
         where = {
