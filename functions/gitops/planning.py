@@ -83,12 +83,12 @@ def plan_edits(
     for change in changes:
         try:
             located[change.id] = locator.locate(change.target)
-        except (NotLocated, CannotEdit) as error:
+        except (NotLocated, CannotEdit, UnicodeError) as error:
             edits.rejected[change.id] = Rejected(FailureReason.NOT_LOCATED, str(error))
     manifests = {location.manifest.path for location in located.values()}
     try:
         before = render(files, locator.folder, manifests) if located else []
-    except (NotLocated, CannotEdit) as error:
+    except (NotLocated, CannotEdit, UnicodeError) as error:
         for change_id in located:
             edits.rejected[change_id] = Rejected(FailureReason.NOT_LOCATED, str(error))
         return edits
@@ -121,12 +121,12 @@ def _accept(
         try:
             edits.files = apply(planned)
             accepted = list(planned)
-        except (NotLocated, CannotEdit):
+        except (NotLocated, CannotEdit, UnicodeError):
             for one in planned:
                 try:
                     edits.files = apply([*accepted, one])
                     accepted.append(one)
-                except (NotLocated, CannotEdit) as error:
+                except (NotLocated, CannotEdit, UnicodeError) as error:
                     edits.rejected[one.change.id] = Rejected(FailureReason.NOT_LOCATED, str(error))
     else:
         accepted = list(planned)

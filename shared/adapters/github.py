@@ -9,6 +9,7 @@ reference that is moved is made with its own (`/git/refs/`).
 from __future__ import annotations
 
 import base64
+import re
 import threading
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -60,6 +61,7 @@ __all__ = [
 
 TIMEOUT_SECONDS = 10
 COMPARED_COMMITS = 250  # GitHub's first page; a branch of ours has a few
+FULL_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 REGULAR_FILES = frozenset({"100644", "100755"})
 
 
@@ -122,6 +124,8 @@ class GitHubHost:
 
     def compare(self, repository: str, base: str, head: str) -> Comparison:
         """See GitHost."""
+        if not all(map(FULL_HASH.fullmatch, (base, head))):
+            return self._read_comparison(repository, base, head)  # a name may point elsewhere tomorrow
         return self._comparisons(repository, base, head)
 
     def text(self, repository: str, blob: str) -> str:

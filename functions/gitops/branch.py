@@ -1,0 +1,162 @@
+"""The group's branch: what it holds, whose commits are on it, and how it comes to hold what it should.
+
+The content is always the base as it is now plus the members' values; so the commit that is made has the tree
+of the base with the edited files, whatever the branch said before. Its parents are the branch's head, and the
+base where the base is not in the head yet. So the branch only ever moves forward, never conflicts with its
+base, and one that was merged (by a merge commit, by squashing or by rebasing) and not deleted serves again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from functions.gitops.grouping import Group
+from functions.gitops.layers import NotLocated
+from functions.gitops.message import commit_message, members_in
+from shared.adapters.git_host import Commit, Comparison, GitHost, Pull, PullState, Relation
+from shared.contracts.errors import Refused
+
+log = logging.getLogger(__name__)
+
+DEEPEST = 50  # commits of people on top of ours that are looked through
+
+
+@dataclass(frozen=True)
+class View:
+    """The branch and its pull requests at one moment; `head` was read before everything else."""
+
+    group: Group
+    base: str
+    base_head: str
+    head: str | None
+    comparison: Comparison | None
+    pulls: tuple[Pull, ...]
+
+    @property
+    def open_pull(self) -> Pull | None:
+        return open_pull(self.pulls, self.base)
+
+    @property
+    def last_ended(self) -> Pull | None:
+        """The newest pull request, if it is no longer open."""
+        newest = next(iter(self.pulls), None)
+        return newest if newest is not None and newest.state is not PullState.OPEN else None
+
+    @property
+    def members(self) -> dict[str, tuple[str, ...]]:
+        """The recommendations that the branch holds beyond the base, each with its files."""
+        commits = () if self.comparison is None else self.comparison.commits
+        return next((members_in(one.message) for one in reversed(commits) if one.is_ours), {})
+
+
+def open_pull(pulls: tuple[Pull, ...] | list[Pull], base: str) -> Pull | None:
+    return next((pull for pull in pulls if pull.state is PullState.OPEN and pull.base == base), None)
+
+
+def look(host: GitHost, group: Group) -> View:
+    """Raises NotLocated if the Application follows no branch, and what GitHost raises."""
+    repository = group.repository
+    base = group.base or host.default_branch(repository)
+    # First: whoever moved the branch before this had read the documents before this as well, so what is
+    # read after it cannot miss a member that the branch holds.
+    head = host.head(repository, group.branch)
+    base_head = host.head(repository, base)
+    if base_head is None:
+        raise NotLocated(
+            f"Application {group.application} follows {base!r} of {repository}, which is no branch: "
+            "there is nothing that a pull request could change"
+        )
+    comparison = None if head is None else host.compare(repository, base_head, head)
+    return View(group, base, base_head, head, comparison, tuple(host.pull_requests(repository, group.branch)))
+
+
+def members_of(host: GitHost, pull: Pull) -> dict[str, tuple[str, ...]]:
+    """The recommendations in the head of a pull request, whatever became of its branch."""
+    sha = pull.head
+    try:
+        for _ in range(DEEPEST):
+            commit = host.commit(pull.repository, sha)
+            if commit.is_ours:
+                return members_in(commit.message)
+            if not commit.parents:
+                break
+            # A person's commit, or merge of the base, on top of ours.
+            sha = commit.parents[0]
+    except Refused:
+        log.warning("%s: its head %s is gone", pull.url, pull.head)
+    return {}
+
+
+def person_on(host: GitHost, view: View) -> Commit | None:
+    """A person's commit that no ended pull request had yet; merges of the base are none."""
+    if view.comparison is None or view.head is None:
+        return None
+    theirs = [one for one in view.comparison.commits if not one.is_ours and len(one.parents) < 2]
+    for pull in view.pulls:
+        if theirs and pull.state is not PullState.OPEN:
+            since = host.compare(view.group.repository, pull.head, view.head)
+            theirs = [one for one in theirs if one in since.commits]
+    return theirs[-1] if theirs else None
+
+
+def push(
+    host: GitHost,
+    view: View,
+    *,
+    files: Mapping[str, str],
+    members: Mapping[str, tuple[str, ...]],
+    title: str,
+    at: datetime,
+) -> str:
+    """Has the branch hold `files` over the base; returns its head, which may be what it was.
+
+    Raises:
+        Moved: somebody else moved it meanwhile.
+    """
+    group = view.group
+    if view.head is not None and _holds(host, view, files, members):
+        return view.head
+    commit = host.write_commit(
+        group.repository,
+        onto=view.base_head,
+        parents=_parents(view),
+        files=files,
+        message=commit_message(title, members),
+        at=at,
+    )
+    if view.head is None:
+        host.create_branch(group.repository, group.branch, commit)
+    else:
+        host.move_branch(group.repository, group.branch, commit)
+    return commit
+
+
+def _parents(view: View) -> tuple[str, ...]:
+    if view.head is None or view.comparison is None:
+        return (view.base_head,)
+    match view.comparison.relation:
+        case Relation.IDENTICAL | Relation.BEHIND:
+            return (view.base_head,)
+        case Relation.AHEAD:
+            return (view.head,)
+        case Relation.DIVERGED:
+            return (view.head, view.base_head)
+
+
+def _holds(
+    host: GitHost, view: View, files: Mapping[str, str], members: Mapping[str, tuple[str, ...]]
+) -> bool:
+    """Whether nothing needs to be committed. A base that moved elsewhere is the merge's business."""
+    assert view.head is not None
+    assert view.comparison is not None
+    if view.members.keys() != members.keys():
+        return False
+    if view.comparison.relation in (Relation.IDENTICAL, Relation.BEHIND):
+        return not files
+    base = host.files(view.group.repository, view.base_head)
+    branch = host.files(view.group.repository, view.head)
+    touched = {path for paths in view.members.values() for path in paths} | files.keys()
+    return all(branch.get(path) == files.get(path, base.get(path)) for path in touched)

@@ -1,0 +1,250 @@
+"""Turns approved recommendations into pull requests, one for each Argo CD Application, and keeps them so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from functions.gitops.grouping import group_of, ignored_by, is_paused, owners, target_of
+from functions.gitops.layers import NotLocated, Target
+from functions.gitops.planning import Rejected, Render
+from functions.gitops.reconciling import Members, Reconciler, Task, ended
+from shared.adapters.git_host import Pull, PullState
+from shared.contracts.documents import Change, Recommendation
+from shared.contracts.errors import Refused, Temporary
+from shared.contracts.events import FailureReason, RecommendationApproved, ReconcileRequested
+from shared.contracts.policy import Policy
+from shared.contracts.states import State
+from shared.runtime.ledger import Ledger
+
+if TYPE_CHECKING:
+    from shared.adapters.argocd import Application, ArgoCD
+    from shared.adapters.git_host import GitHost
+    from shared.adapters.mongo import Changes, Policies, Recommendations
+    from shared.contracts.envelope import Event
+
+log = logging.getLogger(__name__)
+
+GROUPED = (State.APPROVED, State.PR_OPEN, State.MERGED)
+# One group that cannot be handled shall not hold up the others, but a host that is down is down for all.
+MOST_FAILURES = 3
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What holds while one event is handled."""
+
+    cluster: str
+    owners: dict[Target, Application]
+    policies: list[Policy]
+
+
+class GitOpsHandler:
+    """`pause` stops new pull requests and merges everywhere; a policy's does where the policy applies."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        recommendations: Recommendations,
+        changes: Changes,
+        policies: Policies,
+        *,
+        git_host: GitHost,
+        argocd: ArgoCD,
+        render: Render,
+        auto_merge: bool,
+        pause: bool,
+    ) -> None:
+        self._ledger = ledger
+        self._recommendations = recommendations
+        self._changes = changes
+        self._policies = policies
+        self._host = git_host
+        self._argocd = argocd
+        self._pause = pause
+        self._reconciler = Reconciler(ledger, changes, git_host, render, auto_merge=auto_merge)
+
+    def handle(self, event: Event) -> None:
+        """Raises Temporary."""
+        if isinstance(event.data, RecommendationApproved):
+            self._approved(event.data.recommendation_id, event)
+        else:
+            assert isinstance(event.data, ReconcileRequested)
+            self._reconcile(event.data, event)
+
+    def _approved(self, recommendation_id: str, event: Event) -> None:
+        recommendation = self._recommendations.find(recommendation_id)
+        if recommendation is None or recommendation.state is not State.APPROVED:
+            self._ledger.settle(recommendation_id, event, {State.APPROVED}, lambda _: None)
+        else:
+            self._of_groups([recommendation], event, recommendation.workload.cluster)
+
+    def _reconcile(self, wish: ReconcileRequested, event: Event) -> None:
+        approved = self._recommendations.in_states(wish.cluster, {State.APPROVED})
+        looked_at = self._of_groups(approved, event, wish.cluster, meant=partial(_is_meant, wish=wish))
+        if wish.reason == "argocd":
+            return
+        opened = self._recommendations.in_states(wish.cluster, {State.PR_OPEN})
+        by_pull: dict[tuple[str, int], list[Recommendation]] = {}
+        changes = self._changes.in_state(wish.cluster, "open")
+        for change in changes:
+            by_pull[change.repository, change.number] = []
+        for one in opened:
+            if one.pull_request is not None:
+                place = one.pull_request.repository, one.pull_request.number
+                by_pull.setdefault(place, []).append(one)
+        of_pull = {(change.repository, change.number): change for change in changes}
+        for (repository, number), members in by_pull.items():
+            found = of_pull.get((repository, number))
+            asked = wish.repository in (None, repository) and wish.pull_request in (None, number)
+            if asked and (found is None or found.application not in looked_at):
+                self._tend(repository, number, found, members, event)
+
+    def _of_groups(
+        self,
+        approved: Iterable[Recommendation],
+        event: Event,
+        cluster: str,
+        meant: Callable[[str, str], bool] = lambda _application, _repository: True,
+    ) -> set[str]:
+        """Reconciles the groups of approved recommendations; returns the Applications looked at.
+
+        Args:
+            approved: what the event asks for; it may end them.
+            event: the cause of whatever follows.
+            cluster: theirs.
+            meant: whether a group is, by its Application's name and its repository.
+        """
+        approved = list(approved)
+        if not approved or self._pause:
+            return set()
+        around = Surroundings(cluster, owners(self._argocd.applications()), self._policies.active())
+        own: dict[str, set[str]] = {}
+        for one in approved:
+            application = around.owners.get(target_of(one.workload))
+            if is_paused(around.policies, one.workload):
+                log.info("paused", extra={"recommendation": one.id})
+            elif application is None:
+                said = "no single Argo CD Application manages it: there is no manifest to change"
+                self._advise(one, event, FailureReason.NOT_LOCATED, said)
+            elif ignored := ignored_by(application, one.workload):
+                self._advise(one, event, FailureReason.MANAGED_ELSEWHERE, f"managed-elsewhere: {ignored}")
+            else:
+                own.setdefault(application.name, set()).add(one.id)
+        applications = {application.name: application for application in around.owners.values()}
+        failures: list[Temporary] = []
+        for name, ids in own.items():
+            try:
+                self._of_group(applications[name], ids, event, around, meant)
+            except Temporary as error:
+                failures.append(error)
+                if len(failures) == MOST_FAILURES:
+                    break
+        if failures:
+            raise failures[0]
+        return set(own)
+
+    def _of_group(
+        self,
+        application: Application,
+        own: set[str],
+        event: Event,
+        around: Surroundings,
+        meant: Callable[[str, str], bool],
+    ) -> None:
+        try:
+            group = group_of(around.cluster, application)
+        except NotLocated as error:
+            for one in self._members(application, around).approved:
+                if one.id in own:
+                    self._advise(one, event, FailureReason.NOT_LOCATED, str(error))
+            return
+        if meant(application.name, group.repository):
+            self._reconciler.reconcile(
+                Task(
+                    group,
+                    event,
+                    own,
+                    partial(self._members, application, around),
+                    lambda one: is_paused(around.policies, one.workload),
+                )
+            )
+
+    def _members(self, application: Application, around: Surroundings) -> Members:
+        by_state: dict[State, list[Recommendation]] = {state: [] for state in GROUPED}
+        for one in self._recommendations.in_states(around.cluster, GROUPED):
+            if one.state is State.APPROVED:
+                belongs = (
+                    around.owners.get(target_of(one.workload)) is application
+                    and not is_paused(around.policies, one.workload)
+                    and ignored_by(application, one.workload) is None
+                )
+            else:
+                belongs = one.application == application.name
+            if belongs:
+                by_state[one.state].append(one)
+        return Members(*(tuple(by_state[state]) for state in GROUPED))
+
+    def _tend(
+        self,
+        repository: str,
+        number: int,
+        change: Change | None,
+        members: list[Recommendation],
+        event: Event,
+    ) -> None:
+        """Looks after a pull request whose group has nothing new: merge, heal, close or give up."""
+        try:
+            pull = self._host.pull_request(repository, number)
+            if pull.state is PullState.MERGED:
+                self._give_up_what_came_late(pull, members, event)
+            elif pull.state is PullState.OPEN and change is not None and not self._pause:
+                self._tend_open(pull, change, members, event)
+        except Refused as refused:
+            log.warning("%s#%d: %s", repository, number, refused)
+
+    def _tend_open(self, pull: Pull, change: Change, members: list[Recommendation], event: Event) -> None:
+        if not members and not any(map(self._is_alive, change.members)):
+            log.info("nothing is left in it", extra={"pull_request": pull.url})
+            self._host.close_pull_request(change.repository, change.number)
+            return
+        policies = self._policies.active()
+        if any(is_paused(policies, one.workload) for one in members):
+            return
+        if pull.mergeable is False:
+            applications = owners(self._argocd.applications())
+            around = Surroundings(change.cluster, applications, policies)
+            application = next((one for one in applications.values() if one.name == change.application), None)
+            if application is not None:
+                self._of_group(application, set(), event, around, lambda _application, _repository: True)
+        elif members:
+            self._reconciler.merge(change, pull)
+
+    def _is_alive(self, recommendation_id: str) -> bool:
+        found = self._recommendations.find(recommendation_id)
+        return found is not None and found.state in (State.APPROVED, State.PR_OPEN)
+
+    def _give_up_what_came_late(self, pull: Pull, members: list[Recommendation], event: Event) -> None:
+        """What was pushed in the moment of the merge is in no pull request; the next scan proposes it."""
+        for one in members:
+            where = one.pull_request
+            if where is None or self._contains(pull, where.commit):
+                continue
+            said = "the pull request was merged before these values reached it; the next scan proposes them"
+            decide = partial(ended, state=State.CLOSED, why=Rejected(FailureReason.EXPIRED, said))
+            self._ledger.settle(one.id, event, {State.PR_OPEN}, decide)
+
+    def _contains(self, pull: Pull, commit: str) -> bool:
+        return commit == pull.head or self._host.compare(pull.repository, commit, pull.head).contains_base
+
+    def _advise(self, one: Recommendation, event: Event, reason: FailureReason, said: str) -> None:
+        decide = partial(ended, state=State.ADVISORY, why=Rejected(reason, said))
+        self._ledger.settle(one.id, event, {State.APPROVED}, decide)
+
+
+def _is_meant(application: str, repository: str, *, wish: ReconcileRequested) -> bool:
+    """Whether the wish's hint, if it has one, names the Application or its repository."""
+    return wish.application in (None, application) and wish.repository in (None, repository)
