@@ -59,7 +59,9 @@ class Progress:
         if not self._console.is_terminal:
             line = _line(seen)
             if line:
-                self._console.print(f"{time.monotonic() - self._began:6.1f} s  {line}", highlight=False)
+                # What comes from outside is text: no [brackets] in it are markup.
+                text = f"{time.monotonic() - self._began:6.1f} s  {line}"
+                self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _table(self) -> RenderableType:
         with self._lock:
