@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from functions.exporter.metrics import METRICS
-from infra.grafana.queries import OVERVIEW, panel_queries
+from infra.grafana.queries import BUILT_IN, OVERVIEW, panel_queries
 
 PROVISIONING = OVERVIEW.parents[1]
 DASHBOARD: dict[str, Any] = json.loads(OVERVIEW.read_text())
@@ -34,6 +34,12 @@ def test_the_datasource_is_the_one_that_the_dashboard_names() -> None:
     assert {"type": source["type"], "uid": source["uid"]} == DATASOURCE
     assert source["isDefault"] is True
     assert source["url"] == "$PROMETHEUS_URL"
+
+
+def test_the_rate_interval_is_four_of_the_datasources_scrapes() -> None:
+    [source] = yaml.safe_load((PROVISIONING / "datasources" / "prometheus.yml").read_text())["datasources"]
+    scrape = int(source["jsonData"]["timeInterval"].removesuffix("s"))
+    assert f"{4 * scrape // 60}m" == BUILT_IN["__rate_interval"]
 
 
 def test_the_folder_of_dashboards_is_read_by_itself() -> None:
