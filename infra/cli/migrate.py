@@ -81,6 +81,7 @@ def migrate(policies: Path | None, environment: Mapping[str, str] | None = None)
             mongo.policies.put(policy)
         except ValueError as error:
             raise BadSetting(f"{policies}: {error}") from None
+    mongo.close()
     if wanted:
         print(f"policies: {', '.join(f'{policy.name} version {policy.version}' for policy in wanted)}")
     return 0

@@ -99,6 +99,7 @@ class Loop:
 
     def stop(self) -> None:
         self.watcher.stop()
+        self.mongo.close()
 
     def _fire(self, name: str) -> None:
         assert self.stack.eventing is not None

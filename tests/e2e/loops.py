@@ -65,7 +65,6 @@ def started(
     finally:
         if loop is not None:
             loop.stop()
-            loop.mongo.close()
         stack.stop()
 
 
