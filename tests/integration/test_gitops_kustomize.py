@@ -15,6 +15,9 @@ from shared.contracts.events import ContainerProposal, FailureReason
 from tests.examples import container
 
 CHECKOUT = Target("Deployment", "shop", "checkout")
+PROD, PATCH = "overlays/prod/kustomization.yaml", "overlays/prod/p.yaml"
+ON_BASE = "resources: [../../base]\n"
+PATCHED = ON_BASE + "patches: [{path: p.yaml}]\n"
 CURRENT = "{requests: {cpu: 1, memory: 1Gi}, limits: {memory: 1Gi}}"
 
 
@@ -48,7 +51,7 @@ BASE = {
 
 
 def test_the_base_is_edited_where_nobody_else_uses_it() -> None:
-    edits = plan({**BASE, "overlays/prod/kustomization.yaml": "namespace: shop\nresources: [../../base]\n"})
+    edits = plan({**BASE, PROD: "namespace: shop\nresources: [../../base]\n"})
     assert set(edits.files) == {"base/app.yaml"}, edits.rejected
     assert "{requests: {cpu: 600m, memory: 640Mi}, limits: {memory: 768Mi}}" in edits.files["base/app.yaml"]
 
@@ -62,7 +65,7 @@ def test_prefixes_suffixes_namespaces_and_generators_are_seen_through() -> None:
         ),
         "base/conf/app.properties": "a=b\n",
         "base/.env": "A=B\n",
-        "overlays/prod/kustomization.yaml": (
+        PROD: (
             "namespace: shop\nnamePrefix: prod-\nresources: [../../base]\n"
             "images: [{name: x, newTag: '2'}]\nreplicas: [{name: checkout, count: 4}]\n"
         ),
@@ -77,38 +80,38 @@ SHARED = {**BASE, "overlays/dev/kustomization.yaml": "resources: [../../base]\n"
 def test_the_nearest_patch_that_sets_the_values_is_edited() -> None:
     files = {
         **SHARED,
-        "overlays/prod/kustomization.yaml": "resources: [../../base]\npatches: [{path: p.yaml}]\n",
-        "overlays/prod/p.yaml": merge_patch("\n          requests:\n            cpu: 1 # ours\n            memory: 1Gi\n          limits: {memory: 1Gi}"),
-    }  # fmt: skip
+        PROD: PATCHED,
+        PATCH: merge_patch(
+            "\n          requests:\n            cpu: 1 # ours\n            memory: 1Gi"
+            "\n          limits: {memory: 1Gi}"
+        ),
+    }
     edits = plan(files)
-    assert set(edits.files) == {"overlays/prod/p.yaml"}, edits.rejected
-    assert "cpu: 600m # ours\n" in edits.files["overlays/prod/p.yaml"]
+    assert set(edits.files) == {PATCH}, edits.rejected
+    assert "cpu: 600m # ours\n" in edits.files[PATCH]
 
 
 def test_values_of_a_shared_base_are_overridden_in_the_patch_that_the_overlay_has() -> None:
     files = {
         **SHARED,
-        "overlays/prod/kustomization.yaml": "resources: [../../base]\npatchesStrategicMerge: [p.yaml]\n",
-        "overlays/prod/p.yaml": merge_patch("{limits: {memory: 1Gi}}"),
+        PROD: "resources: [../../base]\npatchesStrategicMerge: [p.yaml]\n",
+        PATCH: merge_patch("{limits: {memory: 1Gi}}"),
     }
     edits = plan(files)
-    assert set(edits.files) == {"overlays/prod/p.yaml"}, edits.rejected
-    assert (
-        "{limits: {memory: 768Mi}, requests: {cpu: 600m, memory: 640Mi}}"
-        in edits.files["overlays/prod/p.yaml"]
-    )
+    assert set(edits.files) == {PATCH}, edits.rejected
+    assert "{limits: {memory: 768Mi}, requests: {cpu: 600m, memory: 640Mi}}" in edits.files[PATCH]
 
 
 def test_a_patch_of_something_else_of_the_workload_gets_the_containers() -> None:
     replicas = "kind: Deployment\nmetadata: {name: checkout}\napiVersion: apps/v1\nspec:\n  replicas: 4\n"
     files = {
         **SHARED,
-        "overlays/prod/kustomization.yaml": "resources: [../../base]\npatches:\n- path: p.yaml\n",
-        "overlays/prod/p.yaml": replicas,
+        PROD: "resources: [../../base]\npatches:\n- path: p.yaml\n",
+        PATCH: replicas,
     }
     edits = plan(files)
     assert edits.files == {
-        "overlays/prod/p.yaml": replicas
+        PATCH: replicas
         + dedent("""\
           template:
             spec:
@@ -130,7 +133,7 @@ def test_a_patch_of_something_else_of_the_workload_gets_the_containers() -> None
 def test_inline_patches_are_edited_in_place() -> None:
     files = {
         **SHARED,
-        "overlays/prod/kustomization.yaml": """\
+        PROD: """\
             resources:
               - ../../base
             patches:
@@ -162,9 +165,9 @@ def test_inline_patches_are_edited_in_place() -> None:
             """,
     }
     edits = plan(files)
-    before = dedent(files["overlays/prod/kustomization.yaml"])
+    before = dedent(files[PROD])
     assert edits.files == {
-        "overlays/prod/kustomization.yaml": before.replace("1000m", "600m")
+        PROD: before.replace("1000m", "600m")
         .replace('"1Gi"', '"640Mi"')
         .replace("memory: 1Gi", "memory: 768Mi")
     }, edits.rejected
@@ -175,9 +178,10 @@ def test_a_json_patch_that_brings_the_resources_gets_what_is_missing() -> None:
         "base/kustomization.yaml": "resources: [app.yaml]\n",
         "base/app.yaml": deployment(""),
         "overlays/dev/kustomization.yaml": "resources: [../../base]\n",
-        "overlays/prod/kustomization.yaml": (
+        PROD: (
             "resources: [../../base]\n"
-            "patchesJson6902: [{target: {group: apps, version: v1, kind: Deployment, name: checkout}, path: p.json}]\n"
+            "patchesJson6902:\n- path: p.json\n"
+            "  target: {group: apps, version: v1, kind: Deployment, name: checkout}\n"
         ),
         "overlays/prod/p.json": (
             '[{"op": "add", "path": "/spec/template/spec/containers/0/resources",\n'
@@ -195,7 +199,7 @@ def test_a_json_patch_that_brings_the_resources_gets_what_is_missing() -> None:
 def test_patches_of_components_lie_over_the_base() -> None:
     files = {
         **SHARED,
-        "overlays/prod/kustomization.yaml": "resources: [../../base]\ncomponents: [../../sized]\n",
+        PROD: "resources: [../../base]\ncomponents: [../../sized]\n",
         "sized/kustomization.yaml": (
             "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches: [{path: p.yaml}]\n"
         ),
@@ -210,36 +214,33 @@ def test_two_containers_that_are_new_to_a_patch_are_added_together() -> None:
     files = {
         **SHARED,
         "base/app.yaml": base,
-        "overlays/prod/kustomization.yaml": "resources: [../../base]\npatches: [{path: p.yaml}]\n",
-        "overlays/prod/p.yaml": merge_patch("", container_name="third").replace(
+        PROD: PATCHED,
+        PATCH: merge_patch("", container_name="third").replace(
             "name: third\n", "name: third\n        image: z\n"
         ),
     }
     edits = plan(files, "overlays/prod", container("app"), container("side"))
-    text = edits.files["overlays/prod/p.yaml"]
+    text = edits.files[PATCH]
     assert re.findall(r"- name: (\w+)", text) == ["third", "app", "side"]
 
 
 @pytest.mark.parametrize(
     ("files", "why"),
     [
-        ({**SHARED, "overlays/prod/kustomization.yaml": "resources: [../../base]\n"}, "serves other kustomizations"),
+        ({**SHARED, PROD: ON_BASE}, "serves other kustomizations"),
         (
-            {**BASE, "overlays/prod/kustomization.yaml": "resources: [../../base, 'https://example.com/x.yaml']\n"},
+            {**BASE, PROD: "resources: [../../base, 'https://example.com/x.yaml']\n"},
             "refers to https://example.com/x.yaml, which is not in the repository",
         ),
-        (
-            {**BASE, "overlays/prod/kustomization.yaml": "resources: [../../base]\nhelmCharts: [{name: x}]\n"},
-            "Helm",
-        ),
-        ({"overlays/prod/kustomization.yaml": "resources: [../../base]\n"}, "not in the repository"),
+        ({**BASE, PROD: ON_BASE + "helmCharts: [{name: x}]\n"}, "Helm"),
+        ({PROD: ON_BASE}, "not in the repository"),
         (
             # A selector that patches two workloads: editing it would change the other one too.
             {
                 **BASE,
                 "base/app.yaml": deployment("") + "---\n" + deployment("", "cart"),
-                "overlays/prod/kustomization.yaml": "resources: [../../base]\npatches:\n- {path: p.yaml, target: {kind: Deployment}}\n",
-                "overlays/prod/p.yaml": merge_patch(CURRENT, name="ignored"),
+                PROD: ON_BASE + "patches:\n- {path: p.yaml, target: {kind: Deployment}}\n",
+                PATCH: merge_patch(CURRENT, name="ignored"),
             },
             "something else to Deployment cart",
         ),
@@ -247,16 +248,18 @@ def test_two_containers_that_are_new_to_a_patch_are_added_together() -> None:
             # What is rendered counts, not what a manifest says before its patches.
             {
                 **BASE,
-                "overlays/prod/kustomization.yaml": "resources: [../../base]\npatches: [{path: p.json, target: {kind: Deployment}}]\n",
-                "overlays/prod/p.json": '[{"op": "remove", "path": "/spec/template/spec/containers/0/resources/limits"}]',
+                PROD: ON_BASE + "patches: [{path: p.json, target: {kind: Deployment}}]\n",
+                "overlays/prod/p.json": (
+                    '[{"op": "remove", "path": "/spec/template/spec/containers/0/resources/limits"}]'
+                ),
             },
             "limits.memory 1Gi, Git says -",
         ),
-        ({**BASE, "overlays/prod/kustomization.yaml": "resources: [../../base]\npatches: [{path: p.yaml}]\n", "overlays/prod/p.yaml": "a: b: c"}, "no YAML"),
-        ({**BASE, "overlays/prod/kustomization.yaml": "resources: [../../base]\nnope: {\n"}, "no YAML"),
-        ({**BASE, "overlays/prod/kustomization.yaml": "resources: [../../base]\npatches: [{path: p.yaml}]\n", "overlays/prod/p.yaml": merge_patch("", name="missing")}, "kustomize cannot build"),
+        ({**BASE, PROD: PATCHED, PATCH: "a: b: c"}, "no YAML"),
+        ({**BASE, PROD: ON_BASE + "nope: {\n"}, "no YAML"),
+        ({**BASE, PROD: PATCHED, PATCH: merge_patch("", name="missing")}, "kustomize cannot build"),
     ],
-)  # fmt: skip
+)
 def test_says_why_an_overlay_cannot_be_changed(files: dict[str, str], why: str) -> None:
     edits = plan(files)
     assert edits.files == {}

@@ -89,16 +89,31 @@ def test_changes_several_containers_and_workloads_of_one_file_at_once() -> None:
     assert "resources: {requests: {cpu: 600m, memory: 640Mi}, limits: {memory: 768Mi}}" in text
 
 
+VALUES = '{"requests": {"cpu": "1000m", "memory": 1073741824}, "limits": {"memory": "1Gi"}}'
+CONTAINERS = f'{{"containers": [{{"name": "app", "resources": {VALUES}}}]}}'
+CRON_JOB = (
+    "kind: CronJob\nmetadata: {name: nightly}\n"
+    f"spec: {{jobTemplate: {{spec: {{template: {{spec: {CONTAINERS}}}}}}}}}\n"
+)
+JSON = (
+    '{"kind": "Deployment", "metadata": {"name": "checkout"}, '
+    f'"spec": {{"template": {{"spec": {CONTAINERS}}}}}}}'
+)
+LISTED = "kind: List\nitems:\n- kind: Service\n  metadata: {name: checkout}\n- " + simple("checkout").replace(
+    "\n", "\n  "
+)
+
+
 @pytest.mark.parametrize(
     ("file", "target"),
     [
-        ("kind: List\nitems:\n- kind: Service\n  metadata: {name: checkout}\n- " + simple("checkout").replace("\n", "\n  ").rstrip() + "\n", CHECKOUT),
+        (LISTED.rstrip(" "), CHECKOUT),
         (simple("checkout", namespace=""), CHECKOUT),
         (simple("checkout", kind="StatefulSet"), Target("StatefulSet", "shop", "checkout")),
-        ("kind: CronJob\nmetadata: {name: nightly}\nspec: {jobTemplate: {spec: {template: {spec: {containers: [{name: app, resources: {requests: {cpu: 1000m, memory: 1073741824}, limits: {memory: 1Gi}}}]}}}}}\n", Target("CronJob", "shop", "nightly")),
-        ('{"kind": "Deployment", "metadata": {"name": "checkout"}, "spec": {"template": {"spec": {"containers": [{"name": "app", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "1Gi"}}}]}}}}', CHECKOUT),
+        (CRON_JOB, Target("CronJob", "shop", "nightly")),
+        (JSON, CHECKOUT),
     ],
-)  # fmt: skip
+)
 def test_finds_lists_other_kinds_json_and_manifests_without_namespace(file: str, target: Target) -> None:
     path = "apps/shop/one.json" if file.startswith("{") else "apps/shop/one.yaml"
     edits = plan({path: file}, change(target=target))
@@ -128,6 +143,10 @@ def test_finds_manifests_below_the_folder_and_at_the_root_of_the_repository() ->
     assert set(plan({"a.yaml": simple("checkout")}, path=".").files) == {"a.yaml"}
 
 
+TEMPLATED = '{requests: {cpu: "{{ cpu }}"}}'
+ANCHOR = "x: &r {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 1Gi}}\n"
+
+
 @pytest.mark.parametrize(
     ("files", "why"),
     [
@@ -136,13 +155,10 @@ def test_finds_manifests_below_the_folder_and_at_the_root_of_the_repository() ->
         ({"apps/shop/Chart.yaml": "name: x", "apps/shop/templates/a.yaml": "{{ x }}"}, "Helm chart"),
         ({"apps/shop/a.yaml": "{{ if .x }}\n" + simple("checkout")}, r"a\.yaml: no YAML.*template"),
         ({"apps/shop/a.yaml": simple("checkout").replace("name: app", "name: web")}, "no container 'app'"),
-        ({"apps/shop/a.yaml": simple("checkout", resources='{requests: {cpu: "{{ cpu }}"}}')}, "no Kubernetes quantity"),
-        (
-            {"apps/shop/a.yaml": "x: &r {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 1Gi}}\n" + simple("checkout", resources="*r")},
-            "alias",
-        ),
+        ({"apps/shop/a.yaml": simple("checkout", resources=TEMPLATED)}, "no Kubernetes quantity"),
+        ({"apps/shop/a.yaml": ANCHOR + simple("checkout", resources="*r")}, "alias"),
     ],
-)  # fmt: skip
+)
 def test_says_why_a_manifest_cannot_be_changed(files: dict[str, str], why: str) -> None:
     edits = plan(files)
     assert edits.files == {}
@@ -154,8 +170,7 @@ def test_says_why_a_manifest_cannot_be_changed(files: dict[str, str], why: str) 
 def test_one_that_cannot_be_changed_does_not_hold_up_the_others() -> None:
     files = {
         "apps/shop/a.yaml": simple("checkout"),
-        "apps/shop/b.yaml": "x: &r {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 1Gi}}\n"
-        + simple("cart", resources="*r"),
+        "apps/shop/b.yaml": ANCHOR + simple("cart", resources="*r"),
     }
     cart = change(target=Target("Deployment", "shop", "cart"), name="r2")
     edits = plan(files, cart, change())
@@ -208,7 +223,8 @@ def test_a_limit_that_is_proposed_away_is_removed() -> None:
     proposed = Resources(cpu_request_m=500, memory_request_bytes=1024 * MIB)
     file = simple(
         "checkout",
-        resources="\n          requests:\n            cpu: 1\n            memory: 1Gi\n          limits:\n            cpu: 2",
+        resources="\n          requests:\n            cpu: 1\n            memory: 1Gi"
+        "\n          limits:\n            cpu: 2",
     )
     edits = plan({"apps/shop/a.yaml": file}, change(container("app", current, proposed)))
     assert edits.files["apps/shop/a.yaml"].endswith(

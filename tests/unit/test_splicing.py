@@ -118,7 +118,10 @@ def test_writes_at_the_end_of_a_file_without_a_last_newline_and_with_windows_lin
         ),
         (
             '{\n  "resources": {\n    "requests": {\n      "cpu": "1"\n    }\n  }\n}\n',
-            '{\n  "resources": {\n    "requests": {\n      "cpu": "1",\n      "memory": "1Gi"\n    }\n  }\n}\n',
+            (
+                '{\n  "resources": {\n    "requests": {\n      "cpu": "1",\n'
+                '      "memory": "1Gi"\n    }\n  }\n}\n'
+            ),
         ),
     ],
 )
@@ -237,18 +240,15 @@ NEWLINE = st.sampled_from(["\n", "\r\n"])
     values=st.lists(st.tuples(QUANTITY, QUOTE, COMMENT), min_size=1, max_size=6),
     chosen=st.data(),
     new=QUANTITY,
-    indent=st.integers(1, 6),
-    newline=NEWLINE,
-    blank=st.booleans(),
+    layout=st.tuples(st.integers(1, 6), NEWLINE, st.booleans()),
 )
 def test_only_the_span_changes(
     values: list[tuple[str, str, str]],
     chosen: st.DataObject,
     new: str,
-    indent: int,
-    newline: str,
-    blank: bool,
+    layout: tuple[int, str, bool],
 ) -> None:
+    indent, newline, blank = layout
     lines = ["# head", "items:"]
     for index, (value, quote, comment) in enumerate(values):
         lines += [f"{' ' * indent}- name: c{index}", f"{' ' * indent}  cpu: {quote}{value}{quote}{comment}"]
