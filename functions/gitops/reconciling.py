@@ -292,7 +292,9 @@ class Reconciler:
         ]
         for one in sorted(mine, key=lambda one: one.id in task.own):
             decide = partial(_opened, group=task.group, pull=pull, files=files[one.id])
-            self._ledger.settle(one.id, task.event, {State.APPROVED}, decide)
+            moved = self._ledger.settle(one.id, task.event, {State.APPROVED}, decide)
+            if moved is None or moved.pull_request is None:
+                raise Moved(f"recommendation {one.id} ended while its values were pushed")
 
     def _end_own(self, task: Task, state: State, why: Rejected) -> None:
         for one in task.members().approved:

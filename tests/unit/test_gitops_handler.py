@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from functions.gitops.message import members_in
-from shared.adapters.git_host import PullState
+from shared.adapters.git_host import Pull, PullState
 from shared.contracts.envelope import Event
 from shared.contracts.errors import Temporary
 from shared.contracts.events import FailureReason, Outcome, PullRequestCreated, Resources
 from shared.contracts.policy import Policy, Rules
 from shared.contracts.states import State
-from tests.examples import MIB, container, resources
+from tests.examples import MIB, NOW, container, resources
 from tests.fakes.git_host import FakeGitHost
 from tests.fakes.gitops import (
     BRANCH,
@@ -493,6 +494,41 @@ def test_a_group_with_nothing_left_closes_its_pull_request() -> None:
     made.move(cart, State.CLOSED, "argocd")
     made.handler().handle(made.tick())
     assert made.host.pull_request(REPOSITORY, 1).state is PullState.CLOSED
+
+
+def test_one_that_expires_while_its_values_are_pushed_is_taken_out_again() -> None:
+    made = stage("cart", "web")
+    cart, web = made.approve("cart"), made.approve("web")
+    opened = fake(made).open_pull_request
+
+    def expiring(*args: Any, **kwargs: Any) -> Pull:
+        if made.of(web).state is State.APPROVED:
+            made.move(web, State.CLOSED, "argocd")
+        return opened(*args, **kwargs)
+
+    fake(made).open_pull_request = expiring  # type: ignore[method-assign]
+    made.handler().handle(cart)
+    assert (made.of(cart).state, made.of(web).state) == (State.PR_OPEN, State.CLOSED)
+    assert made.manifest("cart") == manifest("cart", PROPOSED)
+    assert made.manifest("web") == manifest("web")
+    (change,) = made.changes.documents.values()
+    assert change.members == (made.of(cart).id,)
+
+
+def test_what_was_pushed_in_the_moment_of_the_merge_is_given_up() -> None:
+    made = stage("cart", "web")
+    cart = made.approve("cart")
+    made.handler().handle(cart)
+    document = made.of(cart)
+    assert document.pull_request is not None
+    base = made.host.head(REPOSITORY, "main")
+    assert base is not None
+    late = made.host.write_commit(REPOSITORY, onto=base, parents=(base,), files={}, message="late", at=NOW)
+    fake(made).merge_by_hand(REPOSITORY, 1)
+    where = document.pull_request.model_copy(update={"commit": late})
+    made.recommendations.documents[document.id] = document.model_copy(update={"pull_request": where})
+    made.handler().handle(made.tick())
+    assert (made.of(cart).state, made.of(cart).reason) == (State.CLOSED, FailureReason.EXPIRED)
 
 
 def test_a_hint_looks_only_at_what_it_names() -> None:
