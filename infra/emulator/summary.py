@@ -25,6 +25,7 @@ class Standing:
 
     shards_wanted: int | None
     shards_read: int
+    missing: int
     unsettled: tuple[Recommendation, ...]
     unsent: int
     events: int
@@ -35,6 +36,7 @@ class Standing:
         return (
             self.shards_wanted is not None
             and self.shards_read >= self.shards_wanted
+            and self.missing <= 0
             and not self.unsettled
             and self.unsent == 0
             and self.audited >= self.events
@@ -42,6 +44,8 @@ class Standing:
 
     def __str__(self) -> str:
         parts = [f"shards {self.shards_read} of {self.shards_wanted or '?'}"]
+        if self.missing > 0:
+            parts.append(f"{self.missing} proposals not stored yet")
         parts += [f"{item.workload.subject} is {item.state}" for item in self.unsettled]
         if self.unsent:
             parts.append(f"{self.unsent} events not sent")
@@ -65,11 +69,14 @@ def standing(mongo: Mongo, cluster: str, watcher: Watcher) -> Standing:
         for seen in watcher.records
         if seen.topic == Topic.SCAN_REQUESTED and (shard := seen.data().get("shard"))
     ]
+    # The reports first: what they propose is stored after them, so what is counted later is never too few.
+    reports = mongo.reports.summaries("report")
     every = mongo.recommendations.in_states(cluster, State)
     counts = watcher.counts()
     return Standing(
         shards_wanted=max((shard["of"] for shard in shards), default=None),
-        shards_read=mongo.reports.count("report"),
+        shards_read=len(reports),
+        missing=sum(int(report["proposed"]) for report in reports) - len(every),
         unsettled=tuple(item for item in every if not is_settled(item)),
         unsent=sum(not entry.sent for item in every for entry in item.ledger),
         events=sum(counts[topic] for topic in PRODUCT_TOPICS),

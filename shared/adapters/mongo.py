@@ -424,6 +424,11 @@ class MongoReports:
             return there
         return row
 
+    def summaries(self, kind: str) -> list[dict[str, float | int | str]]:
+        """What each row of the kind sums up. Raises Temporary."""
+        with _translated():
+            return [row.get("summary", {}) for row in self._collection().find({"kind": kind}, {"summary": 1})]
+
     def count(self, kind: str) -> int:
         with _translated():
             return self._collection().count_documents({"kind": kind})
