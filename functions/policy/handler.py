@@ -13,7 +13,7 @@ from shared.contracts.events import (
     RecommendationApproved,
     RecommendationCreated,
 )
-from shared.contracts.policy import DEFAULT_POLICY, Policy
+from shared.contracts.policy import Policy
 from shared.contracts.states import State
 from shared.runtime.ledger import Decision, Ledger
 
@@ -30,7 +30,7 @@ class PolicyHandler:
     def handle(self, event: Event) -> None:
         """Has every active policy judge the recommendation. Raises Temporary."""
         assert isinstance(event.data, RecommendationCreated)
-        policies = self._policies.active() or [DEFAULT_POLICY]
+        policies = self._policies.active()
         self._ledger.settle(
             event.data.recommendation_id, event, {State.CREATED}, partial(decide, policies=policies)
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from fnmatch import fnmatchcase
 from math import ceil, floor
 
 from shared.contracts.events import (
@@ -20,7 +19,7 @@ from shared.contracts.events import (
     Verdict,
 )
 from shared.contracts.money import Money
-from shared.contracts.policy import Policy
+from shared.contracts.policy import Policy, applying, matches
 from shared.contracts.quantities import GIB, format_cpu, format_memory
 
 SEVERITY = list(Outcome)
@@ -65,12 +64,12 @@ class Interval:
 
 
 def judge(proposal: RecommendationCreated, policies: list[Policy]) -> Judged:
-    """What the policies that apply to the proposal's namespace and cluster make of it."""
-    applying = [policy for policy in policies if _applies(policy, proposal)]
-    verdicts = [verdict for policy in applying for verdict in _whole(policy, proposal)]
+    """What the policies that apply to the proposal's workload make of it."""
+    judges = applying(policies, proposal.workload.cluster, proposal.workload.namespace)
+    verdicts = [verdict for policy in judges for verdict in _whole(policy, proposal)]
     containers = []
     for container in proposal.containers:
-        clamped, said = _clamped(container, applying)
+        clamped, said = _clamped(container, judges)
         containers.append(clamped)
         verdicts.extend(said)
     outcome = max((verdict.outcome for verdict in verdicts), key=SEVERITY.index, default=Outcome.ALLOW)
@@ -78,20 +77,11 @@ def judge(proposal: RecommendationCreated, policies: list[Policy]) -> Judged:
     return Judged(
         outcome=outcome,
         verdicts=tuple(verdicts),
-        policies={policy.name: policy.version for policy in applying},
+        policies={policy.name: policy.version for policy in judges},
         containers=tuple(containers),
         monthly_saving=_saving_after(proposal, tuple(containers)),
         reason="; ".join(denied),
     )
-
-
-def _applies(policy: Policy, proposal: RecommendationCreated) -> bool:
-    workload = proposal.workload
-    return _matches(policy.clusters, workload.cluster) and _matches(policy.namespaces, workload.namespace)
-
-
-def _matches(globs: tuple[str, ...], name: str) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
 
 
 def _whole(policy: Policy, proposal: RecommendationCreated) -> Iterator[Verdict]:
@@ -112,7 +102,7 @@ def _whole(policy: Policy, proposal: RecommendationCreated) -> Iterator[Verdict]
         yield verdict("pause", Outcome.DENY, "changes are paused")
     if rules.protected_namespaces:
         namespace = proposal.workload.namespace
-        protected = _matches(rules.protected_namespaces, namespace)
+        protected = matches(rules.protected_namespaces, namespace)
         yield verdict(
             "protected_namespaces",
             Outcome.DENY if protected else None,
@@ -206,7 +196,7 @@ def _clamped(container: ContainerProposal, policies: list[Policy]) -> tuple[Cont
         show = format_cpu if is_cpu else format_memory
         allowed = Interval()
         for policy in policies:
-            for rule, interval in _intervals(policy, name, current):
+            for rule, interval in _intervals(policy, name, container.current):
                 allowed = allowed & interval
                 clamped = interval.clamp(value)
                 if clamped != value:
@@ -250,26 +240,27 @@ def _keep_request_below_limit(fields: dict[str, int | None]) -> None:
             fields[limit] = wanted
 
 
-def _intervals(policy: Policy, field: str, current: int | None) -> Iterator[tuple[str, Interval]]:
+def _intervals(policy: Policy, field: str, current: Resources) -> Iterator[tuple[str, Interval]]:
     rules = policy.rules
-    if current is not None and rules.max_step_down_percent is not None:
-        yield (
-            "max_step_down_percent",
-            Interval(low=ceil(current * (1 - rules.max_step_down_percent / 100))),
-        )
-    if current is not None and rules.max_step_up_percent is not None:
-        yield (
-            "max_step_up_percent",
-            Interval(high=floor(current * (1 + rules.max_step_up_percent / 100))),
-        )
     is_cpu = field.startswith("cpu")
+    now = getattr(current, field)
+    if now is not None and rules.max_step_down_percent is not None:
+        yield "max_step_down_percent", Interval(low=ceil(now * (1 - rules.max_step_down_percent / 100)))
+    if now is not None and rules.max_step_up_percent is not None:
+        yield "max_step_up_percent", Interval(high=floor(now * (1 + rules.max_step_up_percent / 100)))
     low = rules.cpu_floor if is_cpu else rules.memory_floor
     high = rules.cpu_ceiling if is_cpu else rules.memory_ceiling
     if low is not None:
-        yield ("cpu_floor" if is_cpu else "memory_floor", Interval(low=low))
-    # A ceiling binds what is requested; a limit above it is the workload's own burst.
-    if high is not None and "request" in field:
-        yield ("cpu_ceiling" if is_cpu else "memory_ceiling", Interval(high=high))
+        yield "cpu_floor" if is_cpu else "memory_floor", Interval(low=low)
+    # A ceiling binds what is requested; a limit above it is the workload's own burst, unless the two are
+    # one value, as in a Guaranteed pod: there a ceiling of one alone would change the QoS class.
+    request, limit = (
+        (current.cpu_request_m, current.cpu_limit_m)
+        if is_cpu
+        else (current.memory_request_bytes, current.memory_limit_bytes)
+    )
+    if high is not None and ("request" in field or request == limit):
+        yield "cpu_ceiling" if is_cpu else "memory_ceiling", Interval(high=high)
 
 
 def _saving_after(proposal: RecommendationCreated, containers: tuple[ContainerProposal, ...]) -> Money:

@@ -21,7 +21,7 @@ from shared.contracts.envelope import Event
 from shared.contracts.errors import Permanent, Temporary
 from shared.contracts.events import ReportPointer, ScanRequested, Shard
 from shared.contracts.identity import Workload, event_id
-from shared.contracts.policy import DEFAULT_POLICY
+from shared.contracts.policy import applying
 from shared.contracts.topics import Topic
 from shared.runtime.ledger import utc_now
 
@@ -169,10 +169,11 @@ class RecommenderHandler:
         }
         proposed = [workload for workload, entry in entries.items() if entry.decision == "proposed"]
         stories = self._recommendations.latest_of(proposed) if proposed else {}
-        active = self._policies.active() or [DEFAULT_POLICY]
-        policies = {policy.name: policy.version for policy in active}
+        active = self._policies.active()
         for workload, story in stories.items():
             entry = entries[workload]
+            judges = applying(active, workload.cluster, workload.namespace)
+            policies = {policy.name: policy.version for policy in judges}
             reason = why_not_again(
                 entry.containers, entry.content_hash, story, policies=policies, at=at, rules=rules
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -74,3 +76,19 @@ DEFAULT_POLICY = Policy(
         approval_above_monthly_saving=Money.model_validate({"amount": "500"}),
     ),
 )
+
+
+def applying(policies: Sequence[Policy], cluster: str, namespace: str) -> list[Policy]:
+    """The policies that judge a workload of the namespace.
+
+    Where none applies, the default does: a policy for one namespace takes nothing from the others.
+    """
+    return [
+        policy
+        for policy in policies
+        if matches(policy.clusters, cluster) and matches(policy.namespaces, namespace)
+    ] or [DEFAULT_POLICY]
+
+
+def matches(globs: Sequence[str], name: str) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)

@@ -114,11 +114,29 @@ def test_the_most_restrictive_verdict_wins_and_all_are_kept() -> None:
     assert judged.policies == {"a": 3, "b": 3}
 
 
+ELSEWHERE = Policy.model_validate(
+    {"name": "x", "version": 1, "namespaces": ["batch-*"], "rules": {"pause": True}}
+)
+
+
 def test_a_policy_judges_only_where_it_applies() -> None:
-    elsewhere = Policy.model_validate(
-        {"name": "x", "version": 1, "namespaces": ["batch-*"], "rules": {"pause": True}}
-    )
-    assert judge(created(), [elsewhere]).outcome is Outcome.ALLOW
+    assert judge(created(), [ELSEWHERE, policy()]).outcome is Outcome.ALLOW
+
+
+def test_where_no_stored_policy_applies_the_default_does() -> None:
+    dns = Workload(cluster="local", namespace="kube-system", kind="Deployment", name="coredns")
+    judged = judge(created(dns), [ELSEWHERE])
+    assert judged.outcome is Outcome.DENY
+    assert judged.policies == {"default": 1}
+
+
+def test_a_ceiling_does_not_change_the_qos_class() -> None:
+    guaranteed = container(current=resources(100, 8192, 8192), proposed=resources(100, 6144, 6144))
+    judged = judge(created(containers=(guaranteed,)), [policy(memory_ceiling="5Gi")])
+    assert judged.containers[0].proposed == resources(100, 5120, 5120)
+    burstable = container(current=resources(100, 4096, 8192), proposed=resources(100, 6144, 8000))
+    judged = judge(created(containers=(burstable,)), [policy(memory_ceiling="5Gi")])
+    assert judged.containers[0].proposed == resources(100, 5120, 8000)
 
 
 def test_the_default_protects_the_control_plane() -> None:
