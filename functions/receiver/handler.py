@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PING = "dev.knative.sources.ping"
 # A notification is tried three times within seconds; one that is so old is a replay.
 STALE = timedelta(minutes=15)
+BEFORE_ALL = datetime.fromtimestamp(0, UTC)  # of a fact that does not tell its time
 # What can move a pull request; everything else that GitHub tells is acknowledged and left alone.
 GITHUB_EVENTS = ("pull_request", "pull_request_review", "push")
 
@@ -86,7 +87,7 @@ class ReceiverHandler:
                 self._cluster,
                 "git_host",
                 delivery,
-                self._clock(),
+                _moved_at(payload),
                 repository=str(repository.get("full_name")),
                 pull_request=number,
             )
@@ -114,11 +115,24 @@ class ReceiverHandler:
         occasion = (
             f"{data['app']} {finished.astimezone(UTC).isoformat()} {data.get('phase')} {data.get('health')}"
         )
-        self._emit(reconcile(self._cluster, "argocd", occasion, self._clock(), application=str(data["app"])))
+        self._emit(reconcile(self._cluster, "argocd", occasion, finished, application=str(data["app"])))
         return "will look"
 
     def _emit(self, event: Event) -> None:
         self._publisher.publish([event.record()])
+
+
+def _moved_at(payload: Mapping[str, Any]) -> datetime:
+    """When what the webhook tells of happened, so that GitHub's "Redeliver" makes the same event."""
+    for part, field in (
+        ("review", "submitted_at"),
+        ("pull_request", "updated_at"),
+        ("head_commit", "timestamp"),
+    ):
+        found = payload.get(part)
+        if isinstance(found, dict) and found.get(field):
+            return _moment(found[field], f"{part}.{field}")
+    return BEFORE_ALL
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import redirect_stderr
+from io import StringIO
 
 import flask
 from rich.console import Console
@@ -24,11 +26,12 @@ def settings_of(stage: str) -> type[Settings]:
     if stage not in STAGES:
         raise BadSetting(f"stage: {stage!r} is none of {', '.join(STAGES)}")
     # A function's module mounts its routes on the application that loads it.
-    with flask.Flask(stage).app_context():
+    said = StringIO()
+    with flask.Flask(stage).app_context(), redirect_stderr(said):
         try:
             module = importlib.import_module(f"functions.{stage}.main")
-        except SystemExit as stop:
-            raise BadSetting(f"stage {stage}: a variable above is wrong") from stop
+        except SystemExit:
+            raise BadSetting(said.getvalue().strip()) from None
     return type(module.STAGE.settings)
 
 

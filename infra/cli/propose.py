@@ -20,7 +20,7 @@ from shared.contracts.errors import BadSetting
 from shared.contracts.events import Outcome, RecommendationCreated, ReportPointer
 from shared.contracts.policy import DEFAULT_POLICY
 
-SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+LARGEST = 1 << 20  # bytes; a manifest, or what a generator reads, is smaller
 NO_REPORT = ReportPointer(bucket="", key="", version_id=None, pointer="", sha256="")
 
 
@@ -77,6 +77,7 @@ def _judged(entry: Entry, settings: SizingSettings, at: datetime) -> Judged:
         scan_id="",
         scanned_at=at,
         replicas=entry.replicas,
+        pods=entry.pods,
         containers=entry.containers,
         confidence=entry.confidence,
         history_seconds=entry.history_seconds,
@@ -91,14 +92,14 @@ def _judged(entry: Entry, settings: SizingSettings, at: datetime) -> Judged:
 
 
 def _read(repo: Path) -> dict[str, str]:
-    """Every manifest of the working tree by its path; what is no text is none."""
+    """Every text file of the working tree by its path: manifests, and what kustomize's generators read."""
     files = {}
     for folder, folders, names in os.walk(repo):
         folders[:] = [name for name in folders if name != ".git"]
         for name in names:
-            if Path(name).suffix not in SUFFIXES:
-                continue
             file = Path(folder) / name
+            if not file.is_file() or file.stat().st_size > LARGEST:
+                continue
             try:
                 with file.open(encoding="utf-8", newline="") as opened:
                     files[file.relative_to(repo).as_posix()] = opened.read()

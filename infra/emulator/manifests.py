@@ -126,7 +126,10 @@ class KafkaTopic:
 
 @dataclass(frozen=True)
 class Service:
-    """A Knative Service. `secrets` maps the variables that come from a Secret to (secret, key)."""
+    """A Knative Service. `secrets` maps the variables that come from a Secret to (secret, key).
+
+    `optional` are those of a Secret that may lack them: unset then.
+    """
 
     namespace: str
     name: str
@@ -135,11 +138,12 @@ class Service:
     readiness_path: str
     container_concurrency: int
     timeout: float
+    optional: frozenset[str] = frozenset()
 
     @property
     def variables(self) -> frozenset[str]:
         """The names of all variables that the container is given."""
-        return frozenset(self.env) | frozenset(self.secrets)
+        return frozenset(self.env) | frozenset(self.secrets) | self.optional
 
 
 @dataclass(frozen=True)
@@ -312,6 +316,7 @@ def _service(document: Document, config_maps: Mapping[tuple[str, str], Document]
     container = revision["containers"][0]
     env: dict[str, str] = {}
     secrets: dict[str, tuple[str, str]] = {}
+    optional: set[str] = set()
 
     def config_map(name: str) -> Document:
         try:
@@ -325,7 +330,10 @@ def _service(document: Document, config_maps: Mapping[tuple[str, str], Document]
         origin = variable.get("valueFrom", {})
         if "secretKeyRef" in origin:
             secret = origin["secretKeyRef"]
-            secrets[variable["name"]] = (secret["name"], secret["key"])
+            if secret.get("optional"):
+                optional.add(variable["name"])
+            else:
+                secrets[variable["name"]] = (secret["name"], secret["key"])
         elif "configMapKeyRef" in origin:
             reference = origin["configMapKeyRef"]
             env[variable["name"]] = config_map(reference["name"])[reference["key"]]
@@ -336,6 +344,7 @@ def _service(document: Document, config_maps: Mapping[tuple[str, str], Document]
         name=document["metadata"]["name"],
         env=env,
         secrets=secrets,
+        optional=frozenset(optional),
         readiness_path=container["readinessProbe"]["httpGet"]["path"],
         container_concurrency=int(revision.get("containerConcurrency", 0)),
         timeout=float(revision.get("timeoutSeconds", 300)),

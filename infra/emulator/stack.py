@@ -36,6 +36,8 @@ OVERLAY = ROOT / "knative" / "overlays" / "local"
 OWNER, REPOSITORY = "acme", "deploy"
 SCRAPE_SECONDS = 2.0
 STANDIN = "stand-in"
+# The variable that replaces a stand-in, and how the variables of its secrets begin.
+STANDIN_OF = {"GITHUB_URL": "GITHUB_", "ARGOCD_URL": "ARGOCD_"}
 BAD_SETTING = 2  # the exit status of a function that refuses its settings
 
 
@@ -123,6 +125,10 @@ class Stack:
             # A server that was given may hold former runs: this one keeps to a database of its own.
             variables["MONGODB_DATABASE"] = f"kubefinops_{self.options.work.name}_{int(self._started)}"
         named = {name: value for name, value in self._environ.items() if name in self._known_settings}
+        for variable, name in STANDIN_OF.items():
+            if variable not in self._environ:
+                # The shell's tokens are for the real thing: a stand-in neither knows nor gets them.
+                named = {key: value for key, value in named.items() if not key.startswith(name)}
         return {**variables, **named, **self.options.settings}
 
     @property
@@ -155,8 +161,8 @@ class Stack:
         if notice and "PROMETHEUS_URL" not in environ:
             self._say(notice)
         self._addresses["PROMETHEUS_URL"] = f"http://{LOOPBACK}:{port}"
-        for variable, name in (("GITHUB_URL", "github"), ("ARGOCD_URL", "argocd")):
-            self._addresses[variable] = f"http://{LOOPBACK}:{take_port(0, name)[0]}"
+        for variable in STANDIN_OF:
+            self._addresses[variable] = f"http://{LOOPBACK}:{take_port(0, variable)[0]}"
         self.functions = Functions(self.manifests, root=ROOT, overrides=self.environment, logs=self.logs)
         self._make_standins(self.functions["receiver"].url)
         prometheus = self.servers["prometheus"] = prometheus_server(
@@ -253,7 +259,7 @@ class Stack:
             ),
         }
         for name, (address, arguments) in wanted.items():
-            if f"{name.upper()}_URL" not in self._environ:
+            if name == "cluster" or f"{name.upper()}_URL" not in self._environ:
                 self.standins[name] = Standin(name, address, arguments, self.logs / f"standin-{name}.log")
 
     def _scrape_jobs(self, exporter: str) -> list[ScrapeJob]:

@@ -38,6 +38,15 @@ def up(traces: Path | None, seed: int) -> int:
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=ROOT
         )
     PID_FILE.write_text(str(child.pid))
+    try:
+        return _shown_until_ready(child)
+    except BaseException:
+        # Interrupted, or too late: what was begun is ended, not left behind; its log stays to be read.
+        _end()
+        raise
+
+
+def _shown_until_ready(child: subprocess.Popen[bytes]) -> int:
     deadline = time.monotonic() + START_SECONDS
     shown = 0
     while time.monotonic() < deadline:
@@ -82,6 +91,14 @@ def keep(traces: Path | None, seed: int) -> int:
 
 def down() -> int:
     """Ends what `up` started, and removes its files."""
+    if _end():
+        print("it has ended")
+    LOG.unlink(missing_ok=True)
+    return 0
+
+
+def _end() -> bool:
+    """Whether there was something to end."""
     pid = _running()
     if pid is not None:
         os.kill(pid, signal.SIGTERM)
@@ -91,11 +108,9 @@ def down() -> int:
                 os.kill(pid, signal.SIGKILL)  # its children have its death as their signal to end
                 break
             time.sleep(0.1)
-        print("it has ended")
     PID_FILE.unlink(missing_ok=True)
-    LOG.unlink(missing_ok=True)
     shutil.rmtree(WORK, ignore_errors=True)
-    return 0
+    return pid is not None
 
 
 def _running() -> int | None:

@@ -12,7 +12,7 @@ from infra.cli.config import STAGES, settings_of
 
 
 def settings_table() -> str:
-    """A Markdown table: variable, default, who uses it, what it is. Defaults that are secret are masked.
+    """A Markdown table: variable, default, who uses it, what it is.
 
     Raises:
         BadSetting: a stage's settings cannot be read here.
@@ -51,8 +51,8 @@ def _default(field: FieldInfo) -> str:
     default: Any = field.default
     if isinstance(default, bool):
         default = str(default).lower()
-    # A secret shows itself as asterisks.
-    text = str(default)
+    # What stands in the code is no secret.
+    text = default.get_secret_value() if isinstance(default, SecretStr) else str(default)
     return f"`{_cell(text)}`" if text else ("none (a secret)" if isinstance(default, SecretStr) else "none")
 
 

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its stubs forget it
 
 from shared.contracts.envelope import Record
-from shared.contracts.errors import Temporary
+from shared.contracts.errors import Permanent, Temporary
 
 MESSAGE_TIMEOUT_SECONDS = 20
 # Longer than the message timeout, so that librdkafka has told the fate of every record by then.
@@ -24,6 +24,7 @@ class Publisher(Protocol):
 
         Raises:
             Temporary: at least one was not; publishing all of them again does no harm.
+            Permanent: one of them can never be, such as one that is too large.
         """
         ...
 
@@ -61,6 +62,8 @@ class KafkaPublisher:
                 )
             except BufferError as error:
                 raise Temporary(f"Kafka: the send buffer is full ({error})") from error
+            except KafkaException as error:  # too large, or a topic's name that cannot be
+                raise Permanent(f"Kafka: {record.topic} refuses {record.event_id}: {error}") from error
             producer.poll(0)
         late = producer.flush(FLUSH_SECONDS)
         for _ in records:

@@ -395,12 +395,15 @@ class MongoPolicies:
                     )
                 if stored.active == policy.active:
                     return
-            if policy.active:
-                collection.update_many({"name": policy.name, "active": True}, {"$set": {"active": False}})
             if there is None:
-                collection.insert_one(_plain(policy.model_dump(mode="python")))
-            else:
-                collection.update_one({"_id": there["_id"]}, {"$set": {"active": policy.active}})
+                collection.insert_one(_plain(policy.model_dump(mode="python")) | {"active": False})
+            if policy.active:
+                # Two updates, for one document cannot hold both versions: the new one is stored by then, so
+                # the time between them, in which the name has no active version, is that of one round trip.
+                collection.update_many({"name": policy.name, "active": True}, {"$set": {"active": False}})
+            collection.update_one(
+                {"name": policy.name, "version": policy.version}, {"$set": {"active": policy.active}}
+            )
 
 
 class MongoReports:

@@ -85,6 +85,7 @@ def test_ticks_ask_the_receiver_for_a_scan_and_a_reconciliation(manifests: Manif
 def test_the_example_of_the_secret_has_every_key_that_a_stage_takes(manifests: Manifests) -> None:
     example = yaml.safe_load((KNATIVE / "overlays/production/secret.example.yaml").read_text())
     taken = {reference for service in manifests.services for reference in service.secrets.values()}
+    taken |= {("kubefinops-secrets", name) for service in manifests.services for name in service.optional}
     assert taken == {(example["metadata"]["name"], key) for key in example["stringData"]}
 
 

@@ -27,14 +27,20 @@ class Receiver(ReceiverHandler):
         self, github_secret: str = SECRET, argocd_token: str = TOKEN, tick_seconds: int = 60
     ) -> None:
         self.publisher = FakePublisher()
+        self._now = NOW
         super().__init__(
             self.publisher,
             cluster="local",
             tick_seconds=tick_seconds,
             github_secret=github_secret,
             argocd_token=argocd_token,
-            clock=lambda: NOW,
+            clock=self._later,
         )
+
+    def _later(self) -> datetime:
+        """No two readings are the same: what a repetition makes must not depend on it."""
+        self._now += timedelta(seconds=1)
+        return self._now
 
     def ping(self, action: object, at: datetime = NOW, source: str = SOURCE) -> None:
         self.tick(
@@ -58,7 +64,12 @@ def signed(body: bytes, secret: str = SECRET, event: str = "pull_request") -> di
     }
 
 
-BODY = json.dumps({"repository": {"full_name": "acme/deploy"}, "pull_request": {"number": 7}}).encode()
+BODY = json.dumps(
+    {
+        "repository": {"full_name": "acme/deploy"},
+        "pull_request": {"number": 7, "updated_at": "2026-11-23T11:59:00Z"},
+    }
+).encode()
 
 
 def notification(finished: datetime = NOW, **data: Any) -> bytes:
@@ -140,6 +151,18 @@ def test_without_a_secret_every_webhook_is_refused() -> None:
         receiver.github(signed(BODY, ""), BODY)
     with pytest.raises(Unauthorized):
         receiver.argocd({"Authorization": "Bearer "}, notification())
+
+
+def test_a_push_has_the_time_of_its_commit_and_one_without_a_time_is_still_the_same_event() -> None:
+    receiver = Receiver()
+    for payload in ({"head_commit": {"timestamp": "2026-11-23T12:00:00+01:00"}}, {"head_commit": None}):
+        body = json.dumps({"repository": {"full_name": "acme/deploy"}, **payload}).encode()
+        for _ in range(2):
+            receiver.github(signed(body, event="push"), body)
+    first, again, timeless, timeless_again = receiver.publisher.events
+    assert first == again
+    assert first.time == datetime(2026, 11, 23, 11, tzinfo=UTC)
+    assert timeless == timeless_again
 
 
 def test_a_github_event_that_moves_no_pull_request_is_left_alone() -> None:
