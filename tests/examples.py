@@ -70,6 +70,7 @@ def created(
         scan_id=scan_id,
         scanned_at=NOW,
         replicas=3,
+        pods=3.0,
         containers=containers or (container(),),
         confidence=confidence,
         history_seconds=int(history_hours * 3600),

@@ -12,7 +12,6 @@ from urllib.parse import quote
 from pydantic import Field
 
 from functions.recommender import queries
-from functions.recommender.pricing import monthly
 from functions.recommender.sizing import ENGINE, Observed, Sized
 from shared.contracts.documents import Recommendation
 from shared.contracts.events import (
@@ -27,6 +26,7 @@ from shared.contracts.events import (
 )
 from shared.contracts.identity import Workload, digest, recommendation_id
 from shared.contracts.money import Money
+from shared.contracts.pricing import monthly
 from shared.contracts.states import State
 
 # An event is to stay under 64 KiB; of this much, its sentences are left to the report.
@@ -201,6 +201,7 @@ def _draft(report: Report, each: Entry, pointer: ReportPointer) -> Recommendatio
         scan_id=report.scan_id,
         scanned_at=report.scanned_at,
         replicas=each.replicas,
+        pods=each.pods,
         containers=_small(each.containers),
         confidence=each.confidence,
         history_seconds=each.history_seconds,

@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from functions.recommender.container import Rules
-from functions.recommender.pricing import rates
 from shared.contracts.events import Rates
+from shared.contracts.pricing import rates
 from shared.contracts.quantities import parse_cpu, parse_memory
 from shared.runtime.settings import KafkaSettings, MongoSettings, ObjectStoreSettings, PrometheusSettings
 

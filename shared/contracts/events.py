@@ -139,6 +139,7 @@ class RecommendationCreated(Payload):
     scan_id: str
     scanned_at: Moment
     replicas: int = Field(ge=0)
+    pods: float = Field(ge=0, description="how many run on average; the costs are for these")
     containers: tuple[ContainerProposal, ...] = Field(min_length=1)
     confidence: float = Field(ge=0, le=1)
     history_seconds: int = Field(ge=0)

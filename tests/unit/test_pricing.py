@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from functions.recommender.pricing import hourly, monthly, rates
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.money import Money
+from shared.contracts.pricing import hourly, monthly, rates
 
 GIB = 2**30
 PRICES = rates(Decimal("0.031611"), Decimal("0.004237"), "USD")

@@ -17,6 +17,7 @@ from shared.contracts.envelope import Event, Record
 from shared.contracts.errors import Permanent, Temporary
 from shared.contracts.events import FailureReason, RecommendationCreated, ScanRequested
 from shared.contracts.policy import DEFAULT_POLICY, Policy, Rules
+from shared.contracts.pricing import monthly
 from shared.contracts.states import SLOT_OF, State
 from shared.contracts.topics import Topic
 from shared.runtime.ledger import Ledger
@@ -162,8 +163,13 @@ def test_a_shard_ends_in_documents_events_and_a_report_that_they_point_into(prod
     assert RecommendationCreated.read(json.loads(record.value)) == proposal
     assert record.event_id == document.id
     assert proposal.replicas == 3
+    assert proposal.pods == 3.0
     assert proposal.containers[0].proposed.cpu_request_m == 230
     assert proposal.containers[0].proposed.memory_request_bytes == 253 * 2**20
+    assert monthly(proposal.containers, Decimal(repr(proposal.pods)), proposal.rates) == (
+        proposal.monthly_cost_before,
+        proposal.monthly_cost_after,
+    )
     # (1 core, 1 GiB) -> (0.23 cores, 253 MiB), three pods, 730 hours.
     assert proposal.monthly_saving.amount == Decimal("60.29")
     assert proposal.monthly_cost_before.amount - proposal.monthly_cost_after.amount == Decimal("60.29")

@@ -1,8 +1,8 @@
-"""What requests cost: max(request, usage) x hours x rate, in decimals."""
+"""What requests cost: max(request, usage) x pods x hours x rate, in decimals. The one formula for all stages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from decimal import Decimal
 
 from shared.contracts.events import ContainerProposal, Rates, Resources, Usage
@@ -35,8 +35,12 @@ def hourly(resources: Resources, usage: Usage, prices: Rates) -> Decimal:
     return cores * prices.core_hour.amount + gib * prices.gib_hour.amount
 
 
-def monthly(containers: Iterable[ContainerProposal], pods: Decimal, prices: Rates) -> tuple[Money, Money]:
-    """A workload's cost in a month of 730 hours, before and after; `pods` is how many run on average."""
+def monthly(containers: Sequence[ContainerProposal], pods: Decimal, prices: Rates) -> tuple[Money, Money]:
+    """A workload's cost in a month of 730 hours, before and after.
+
+    `pods` is how many run on average: `Decimal(repr(proposal.pods))`. The saving is the difference of the
+    two, each rounded to the cent.
+    """
     before = after = Decimal(0)
     for container in containers:
         before += hourly(container.current, container.usage, prices)
