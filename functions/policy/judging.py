@@ -20,10 +20,10 @@ from shared.contracts.events import (
 )
 from shared.contracts.money import Money
 from shared.contracts.policy import Policy, applying, matches
-from shared.contracts.quantities import GIB, format_cpu, format_memory
+from shared.contracts.pricing import monthly
+from shared.contracts.quantities import format_cpu, format_memory
 
 SEVERITY = list(Outcome)
-HOURS_PER_MONTH = 730
 _MakeVerdict = Callable[..., Verdict]
 
 
@@ -72,6 +72,7 @@ def judge(proposal: RecommendationCreated, policies: list[Policy]) -> Judged:
         clamped, said = _clamped(container, judges)
         containers.append(clamped)
         verdicts.extend(said)
+    before, after = monthly(containers, Decimal(repr(proposal.pods)), proposal.rates)
     outcome = max((verdict.outcome for verdict in verdicts), key=SEVERITY.index, default=Outcome.ALLOW)
     denied = [verdict.message for verdict in verdicts if verdict.outcome is Outcome.DENY]
     return Judged(
@@ -79,7 +80,7 @@ def judge(proposal: RecommendationCreated, policies: list[Policy]) -> Judged:
         verdicts=tuple(verdicts),
         policies={policy.name: policy.version for policy in judges},
         containers=tuple(containers),
-        monthly_saving=_saving_after(proposal, tuple(containers)),
+        monthly_saving=before - after,
         reason="; ".join(denied),
     )
 
@@ -261,16 +262,3 @@ def _intervals(policy: Policy, field: str, current: Resources) -> Iterator[tuple
     )
     if high is not None and ("request" in field or request == limit):
         yield "cpu_ceiling" if is_cpu else "memory_ceiling", Interval(high=high)
-
-
-def _saving_after(proposal: RecommendationCreated, containers: tuple[ContainerProposal, ...]) -> Money:
-    """The saving that the clamps leave: what they add to the requests, at the proposal's own rates."""
-    rates = proposal.rates
-    added = Decimal(0)
-    for before, after in zip(proposal.containers, containers, strict=True):
-        cpu = (after.proposed.cpu_request_m or 0) - (before.proposed.cpu_request_m or 0)
-        memory = (after.proposed.memory_request_bytes or 0) - (before.proposed.memory_request_bytes or 0)
-        added += Decimal(cpu) / 1000 * rates.core_hour.amount
-        added += Decimal(memory) / GIB * rates.gib_hour.amount
-    saving = proposal.monthly_saving
-    return Money.rounded(saving.amount - added * HOURS_PER_MONTH * proposal.replicas, saving.currency)

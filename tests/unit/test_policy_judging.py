@@ -27,7 +27,6 @@ def test_a_proposal_that_no_rule_minds_is_allowed_unchanged() -> None:
     judged = judge(proposal, [policy(minimum_history_hours=24)])
     assert judged.outcome is Outcome.ALLOW
     assert judged.containers == proposal.containers
-    assert judged.monthly_saving == proposal.monthly_saving
 
 
 def test_the_verdict_names_policy_version_message_and_inputs() -> None:
@@ -79,11 +78,20 @@ def test_a_step_is_clamped_and_both_values_are_told() -> None:
     assert judged.verdicts[0].inputs == {"before": "100", "after": "500", "current": "1000"}
 
 
-def test_a_clamp_takes_its_part_of_the_saving_back_at_the_proposals_rates() -> None:
-    big = container(current=resources(1000, 1024), proposed=resources(100, 1024))
-    judged = judge(created(containers=(big,), saving="100"), [policy(max_step_down_percent=50)])
-    expected = Decimal(100) - Decimal("0.4") * Decimal("0.031611") * 730 * 3
+def test_a_clamp_takes_its_part_of_the_saving_back() -> None:
+    big = container(current=resources(1000, 1024), proposed=resources(500, 1024))
+    small_step = [policy(max_step_down_percent=25)]
+    judged = judge(created(containers=(big,)), small_step)
+    # 250m of a core, on average on three pods, for a month of 730 hours.
+    expected = Decimal("0.25") * 3 * 730 * Decimal("0.031611")
     assert judged.monthly_saving.amount == expected.quantize(Decimal("0.01"))
+
+
+def test_the_saving_of_a_job_counts_the_time_that_it_runs() -> None:
+    big = container(current=resources(1000, 1024), proposed=resources(500, 1024))
+    rarely = created(containers=(big,)).model_copy(update={"pods": 0.05})
+    judged = judge(rarely, [policy(max_step_down_percent=25)])
+    assert judged.monthly_saving.amount == Decimal("0.29")
 
 
 def test_floor_and_ceiling_hold() -> None:
