@@ -9,14 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 
 import requests
 
-from infra.cli.migrate import migrate
 from infra.emulator.eventing import Eventing
 from infra.emulator.functions import Functions
 from infra.emulator.kafkasource import OnDelivery
@@ -30,6 +27,7 @@ from infra.emulator.servers.process import Process
 from infra.emulator.servers.prometheus import ScrapeJob, prometheus_server
 from infra.emulator.servers.server import Server
 from shared.contracts.errors import BadSetting
+from shared.runtime.migrating import migrate
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAY = ROOT / "knative" / "overlays" / "local"
@@ -185,10 +183,7 @@ class Stack:
             if failures:
                 self.stop()  # the others need not become ready first
                 raise failures[0]
-        printed = StringIO()
-        with redirect_stdout(printed):
-            migrate(self.demo / "policies.json", self.environment)
-        for line in printed.getvalue().splitlines():
+        for line in migrate(self.demo / "policies.json", self.environment):
             self._say(line)
         self.eventing = Eventing(
             self.manifests,

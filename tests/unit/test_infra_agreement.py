@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from infra.cli.config import STAGES, settings_of
-from infra.cli.migrate import PARTITIONS
+from shared.runtime.migrating import PARTITIONS
 from infra.emulator.manifests import Manifests, load
 from shared.contracts.topics import Topic
 

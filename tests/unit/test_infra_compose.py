@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from infra.cli.migrate import MigrateSettings
+from shared.runtime.migrating import MigrateSettings
 from shared.runtime.settings import PrometheusSettings
 
 ROOT = Path(__file__).parents[2]
