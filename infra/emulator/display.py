@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -24,6 +25,9 @@ WORDS = {
     Topic.CHANGE_APPLIED: "applied",
     Topic.CHANGE_FAILED: "failed",
 }
+LEAST_WIDTH = 118
+VERDICTS = {"require_approval": "approval"}
+RESULTS = {"pr_open": "open", "violated": "refused"}
 STYLES = {"applied": "green", "failed": "red", "violated": "yellow", "pr_open": "cyan", "skipped": "dim"}
 
 
@@ -91,20 +95,22 @@ def _line(seen: Seen) -> str | None:
 
 
 def show(summary: dict[str, Any], console: Console) -> None:
-    """The table by workload, totals, and where to look."""
-    table = Table(title="What the run came to", title_justify="left")
+    """The table by workload, the reasons, totals."""
+    table = Table(
+        title="What the run came to",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for column in ("workload", "container", "CPU request", "memory request", "memory limit"):
-        table.add_column(column, overflow="fold")
-    table.add_column("saves a month", justify="right")
-    for column in ("verdict", "pull request", "result"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
+    table.add_column(f"{summary['totals']['currency']}/month", justify="right", no_wrap=True)
+    for column in ("verdict", "PR", "result"):
+        table.add_column(column, no_wrap=True)
     for row in summary["workloads"]:
-        containers = row["containers"] or [None]
-        for index, container in enumerate(containers):
+        for index, container in enumerate(row["containers"] or [None]):
             first = index == 0
-            result = Text(row["state"].replace("_", " "), style=STYLES.get(row["state"], ""))
-            if row["reason"]:
-                result.append(f": {row['reason']}")
             number = row["pull_request"].rpartition("/")[2]
             table.add_row(
                 f"{row['namespace']}/{row['name']}" if first else "",
@@ -113,13 +119,22 @@ def show(summary: dict[str, Any], console: Console) -> None:
                 _change(container, "memory_request_bytes", format_memory),
                 _change(container, "memory_limit_bytes", format_memory),
                 row["monthly_saving"] if first and row["containers"] else "",
-                row["verdict"].replace("_", " ") if first else "",
+                VERDICTS.get(row["verdict"], row["verdict"]) if first else "",
                 f"#{number}" if first and number else "",
-                result if first else "",
+                Text(RESULTS.get(row["state"], row["state"]), style=STYLES.get(row["state"], ""))
+                if first
+                else "",
             )
-    console.print(table)
+    # A narrow terminal folds the lines; a table that leaves values out is of no use.
+    width = max(console.width, LEAST_WIDTH)
+    Console(file=console.file, width=width, force_terminal=console.is_terminal).print(table)
+    for row in summary["workloads"]:
+        if row["reason"]:
+            result = RESULTS.get(row["state"], row["state"])
+            text = f"{row['namespace']}/{row['name']}: {result}: {row['reason']}"
+            console.print(text, highlight=False, markup=False)
     totals, topics = summary["totals"], summary["topics"]
-    states = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in totals["states"].items())
+    states = ", ".join(f"{count} {RESULTS.get(state, state)}" for state, count in totals["states"].items())
     console.print(f"{totals['workloads']} workloads: {states}", highlight=False)
     console.print(
         f"saves {totals['monthly_saving_applied']} {totals['currency']} a month now"
