@@ -25,7 +25,7 @@ WORDS = {
     Topic.CHANGE_APPLIED: "applied",
     Topic.CHANGE_FAILED: "failed",
 }
-LEAST_WIDTH = 118
+LEAST_WIDTH = 120
 VERDICTS = {"require_approval": "approval"}
 RESULTS = {"pr_open": "open", "violated": "refused"}
 STYLES = {"applied": "green", "failed": "red", "violated": "yellow", "pr_open": "cyan", "skipped": "dim"}
