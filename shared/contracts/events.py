@@ -134,6 +134,8 @@ class Rates(Payload):
 
 
 class RecommendationCreated(Payload):
+    """What one workload should ask for instead, what that saves a month, and where the evidence lies."""
+
     recommendation_id: str
     workload: Workload
     scan_id: str
@@ -193,6 +195,8 @@ class PolicyViolated(_Judged):
 
 
 class PullRequestCreated(Payload):
+    """The recommendation's values are in an open pull request, at this commit of its branch."""
+
     recommendation_id: str
     workload: Workload
     group: str = Field(description="the Argo CD Application (or workload, or namespace) of the pull request")
@@ -207,6 +211,8 @@ class PullRequestCreated(Payload):
 
 
 class ChangeApplied(Payload):
+    """The change was merged, Argo CD has synced it, and what lives is healthy and as proposed."""
+
     recommendation_id: str
     workload: Workload
     application: str
@@ -218,6 +224,8 @@ class ChangeApplied(Payload):
 
 
 class FailureReason(StrEnum):
+    """Why a recommendation did not become, or did not stay, a change that is live."""
+
     SYNC_FAILED = "sync_failed"
     DEGRADED = "degraded"
     DEADLINE = "deadline"
@@ -231,6 +239,8 @@ class FailureReason(StrEnum):
 
 
 class ChangeFailed(Payload):
+    """The recommendation is not live, or not by way of Git: for which reason, in whose words."""
+
     recommendation_id: str
     workload: Workload
     reason: FailureReason

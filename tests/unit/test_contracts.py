@@ -235,6 +235,7 @@ def test_every_topic_has_a_schema_with_its_uri() -> None:
         schema = json_schema(topic)
         assert schema["$id"].endswith(f"{topic}.v1.json")
         assert schema["additionalProperties"] is False
+        assert schema["description"].endswith("."), f"{topic}: what it tells"
 
 
 def test_times_survive_from_any_zone() -> None:
