@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import functions_framework
+from pydantic import Field
 
 from shared.contracts.topics import Topic
 from shared.runtime.function import Stage
-from shared.runtime.settings import ArgoCDSettings, GitHostSettings, KafkaSettings, MongoSettings
+from shared.runtime.settings import ArgoCDSettings, GitHostWriteSettings, KafkaSettings, MongoSettings
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
@@ -17,8 +18,17 @@ if TYPE_CHECKING:
     from shared.runtime.world import World
 
 
-class GitOpsSettings(KafkaSettings, MongoSettings, GitHostSettings, ArgoCDSettings):
+class GitOpsSettings(KafkaSettings, MongoSettings, GitHostWriteSettings, ArgoCDSettings):
     """What gitops reads from its environment."""
+
+    auto_merge: bool = Field(
+        False,
+        alias="KUBEFINOPS_AUTO_MERGE",
+        description="merge what policy allows without a person",
+    )
+    pause: bool = Field(
+        False, alias="KUBEFINOPS_PAUSE", description="stop new pull requests and merges everywhere"
+    )
 
 
 def wire(world: World) -> GitOpsHandler:

@@ -148,18 +148,13 @@ class GitHostSettings(Settings):
         alias="GITHUB_TOKEN",
         description="a token that may push branches and open pull requests",
     )
+
+
+class GitHostWriteSettings(GitHostSettings):
     github_write_pause: Annotated[float, Field(ge=0)] = Field(
         1.0,
         alias="GITHUB_WRITE_PAUSE_SECONDS",
         description="seconds between two writes; GitHub asks for one",
-    )
-    auto_merge: bool = Field(
-        False,
-        alias="KUBEFINOPS_AUTO_MERGE",
-        description="merge what policy allows without a person",
-    )
-    pause: bool = Field(
-        False, alias="KUBEFINOPS_PAUSE", description="stop new pull requests and merges everywhere"
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from shared.runtime.settings import (
     ArgoCDSettings,
     GitHostSettings,
+    GitHostWriteSettings,
     KafkaSettings,
     MongoSettings,
     ObjectStoreSettings,
@@ -95,11 +96,9 @@ class World:
 
         settings = self.settings
         assert isinstance(settings, GitHostSettings)
-        return GitHubHost(
-            settings.github,
-            settings.github_token.get_secret_value(),
-            write_pause=settings.github_write_pause,
-        )
+        # Who has no setting for it writes nothing.
+        pause = settings.github_write_pause if isinstance(settings, GitHostWriteSettings) else 0.0
+        return GitHubHost(settings.github, settings.github_token.get_secret_value(), write_pause=pause)
 
     @cached_property
     def argocd(self) -> ArgoCD:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.cli.config import settings_of
 from infra.emulator import functions
 from infra.emulator.manifests import (
     KafkaTopic,
@@ -22,7 +23,6 @@ from infra.emulator.manifests import (
 )
 from infra.emulator.servers.errors import SetupError
 from shared.contracts.topics import PRODUCT_TOPICS, Topic
-from shared.runtime import settings
 
 KNATIVE = Path(__file__).parents[2] / "knative"
 STAGES = ["argocd", "audit", "exporter", "gitops", "policy", "receiver", "recommender"]
@@ -91,13 +91,7 @@ def test_the_example_of_the_secret_has_every_key_that_a_stage_takes(manifests: M
 
 def test_every_setting_in_the_config_map_is_one_that_the_code_reads() -> None:
     config_map = next(each for each in render(KNATIVE / "overlays/production") if each["kind"] == "ConfigMap")
-    classes = [each for each in vars(settings).values() if isinstance(each, type)]
-    read_by_code = {
-        field.alias
-        for each in classes
-        if issubclass(each, settings.Settings)
-        for field in each.model_fields.values()
-    }
+    read_by_code = {field.alias for stage in STAGES for field in settings_of(stage).model_fields.values()}
     assert set(config_map["data"]) <= read_by_code
 
 

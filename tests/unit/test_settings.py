@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import pytest
 
+from infra.cli.config import settings_of
+from shared.adapters.github import GitHubHost
 from shared.contracts.errors import BadSetting
 from shared.runtime.settings import (
     GitHostSettings,
+    GitHostWriteSettings,
     KafkaSettings,
     MongoSettings,
     ObjectStoreSettings,
     PrometheusSettings,
     Settings,
 )
+from shared.runtime.world import World
 
 
-class Everything(KafkaSettings, MongoSettings, ObjectStoreSettings, PrometheusSettings, GitHostSettings):
+class Everything(KafkaSettings, MongoSettings, ObjectStoreSettings, PrometheusSettings, GitHostWriteSettings):
     pass
 
 
@@ -37,7 +41,7 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         ("S3_BUCKET", "UPPER", "a bucket's name"),
         ("KUBEFINOPS_RETENTION_DAYS", "soon", "valid integer"),
         ("KUBEFINOPS_RETENTION_DAYS", "0", "greater than or equal to 1"),
-        ("KUBEFINOPS_AUTO_MERGE", "perhaps", "valid boolean"),
+        ("GITHUB_WRITE_PAUSE_SECONDS", "-1", "greater than or equal to 0"),
         ("KUBEFINOPS_LOG_LEVEL", "LOUD", "'DEBUG'"),
     ],
 )
@@ -66,3 +70,18 @@ def test_every_setting_has_a_variable_and_a_description() -> None:
 def test_settings_are_read_from_the_process_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBEFINOPS_CLUSTER", "east")
     assert Settings.read().cluster == "east"
+
+
+def test_who_only_reads_the_git_host_has_no_switch_for_writing() -> None:
+    switches = {"KUBEFINOPS_PAUSE", "KUBEFINOPS_AUTO_MERGE", "GITHUB_WRITE_PAUSE_SECONDS"}
+    names = {
+        stage: {str(field.alias) for field in settings_of(stage).model_fields.values()}
+        for stage in ("argocd", "gitops")
+    }
+    assert not names["argocd"] & switches
+    assert names["gitops"] >= {*switches, "GITHUB_URL", "GITHUB_TOKEN"}
+
+
+@pytest.mark.parametrize("settings", [GitHostSettings, GitHostWriteSettings])
+def test_a_stage_that_reads_and_one_that_writes_both_have_a_git_host(settings: type[Settings]) -> None:
+    assert isinstance(World("any", settings.read({})).git_host, GitHubHost)
