@@ -7,7 +7,7 @@ are now, so a lost webhook costs time and nothing else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -25,18 +25,20 @@ from shared.contracts.events import (
     ReconcileRequested,
 )
 from shared.contracts.states import State
+from shared.runtime.isolation import Isolation
 from shared.runtime.ledger import Decision, Ledger, utc_now
 
 if TYPE_CHECKING:
     from shared.adapters.argocd import ArgoCD
-    from shared.adapters.git_host import GitHost
+    from shared.adapters.git_host import GitHost, Pull
     from shared.adapters.mongo import Changes, Recommendations
     from shared.contracts.envelope import Event
 
 log = logging.getLogger(__name__)
 
 PROPOSED = {State.CREATED, State.APPROVED}
-FOLLOWED = {State.PR_OPEN, State.MERGED, State.FAILED}
+OPEN = {State.PR_OPEN, State.MERGED}
+FOLLOWED = {*OPEN, State.FAILED}
 EXPIRES_AFTER = timedelta(hours=24)
 # A failed change is live after all when a later revision carries it; after so long nobody waits for that.
 HOPE = timedelta(days=7)
@@ -68,42 +70,59 @@ class ArgoCDHandler:
 
     def handle(self, event: Event) -> None:
         """Looks at the changes that the event is about, or at all. Raises Temporary."""
-        look = Look(self._git_host, self._argocd)
+        look, isolation = Look(self._git_host, self._argocd), Isolation()
         if isinstance(event.data, PullRequestCreated):
-            self._follow([event.data.recommendation_id], event, look)
+            self._follow([event.data.recommendation_id], event, look, isolation)
         else:
-            assert isinstance(event.data, ReconcileRequested)
-            self._reconcile(event.data, event, look)
-        for pull in look.pulls:
-            if pull.state is not PullState.OPEN:
-                change = f"{pull.repository}#{pull.number}"
-                self._changes.end(change, pull.state, pull.ended_at or self._clock(), pull.merge_commit)
+            wish = event.data
+            assert isinstance(wish, ReconcileRequested)
+            self._reconcile(wish, event, look, isolation)
+            if isolation.failed and wish.reason != "schedule":
+                # While it comes again, the ticks wait behind it: so it does what they would do.
+                everything = ReconcileRequested(cluster=wish.cluster, reason="schedule")
+                self._reconcile(everything, event, look, isolation)
+        isolation.each(look.pulls, self._end_change)
+        isolation.raise_first()
 
-    def _reconcile(self, wish: ReconcileRequested, event: Event, look: Look) -> None:
+    def _reconcile(self, wish: ReconcileRequested, event: Event, look: Look, isolation: Isolation) -> None:
         if wish.reason == "schedule":
-            self._ledger.publish_unsent()
-            for proposed in self._recommendations.in_states(wish.cluster, PROPOSED):
-                if self._is_expired(proposed):
-                    self._ledger.settle(proposed.id, event, PROPOSED, self._expire)
-            for change in self._changes.in_state(wish.cluster, "open"):
-                look.pull(change.repository, change.number)
-        followed = self._recommendations.in_states(wish.cluster, FOLLOWED)
+            isolation.each([self._ledger], Ledger.publish_unsent)
+            expired = filter(self._is_expired, self._recommendations.in_states(wish.cluster, PROPOSED))
+            isolation.each(expired, lambda one: self._ledger.settle(one.id, event, PROPOSED, self._expire))
+            changes = self._changes.in_state(wish.cluster, "open")
+            isolation.each(changes, lambda change: look.pull(change.repository, change.number))
+        followed = self._followed(wish.cluster)
         meant = [one for one in followed if self._is_followed(one) and _is_meant(one, wish)]
         # Pull requests first: an Argo CD that is down shall not hide what the Git host knows.
-        meant.sort(key=lambda one: one.state is not State.PR_OPEN)
-        self._follow([one.id for one in meant], event, look)
+        self._follow([one.id for one in meant if one.state is State.PR_OPEN], event, look, isolation)
+        self._follow([one.id for one in meant if one.state is not State.PR_OPEN], event, look, isolation)
 
-    def _follow(self, recommendation_ids: Iterable[str], event: Event, look: Look) -> None:
-        just_merged = []
-        for recommendation_id in recommendation_ids:
-            decide = partial(self._decide, look=look, eager=False)
+    def _followed(self, cluster: str) -> list[Recommendation]:
+        since = self._clock() - HOPE
+        return [
+            *self._recommendations.in_states(cluster, OPEN),
+            *self._recommendations.in_states(cluster, {State.FAILED}, since=since),
+        ]
+
+    def _follow(
+        self, recommendation_ids: Sequence[str], event: Event, look: Look, isolation: Isolation
+    ) -> None:
+        just_merged: list[str] = []
+
+        def settle(recommendation_id: str, *, eager: bool) -> None:
+            decide = partial(self._decide, look=look, eager=eager)
             seen = self._ledger.settle(recommendation_id, event, FOLLOWED, decide)
-            if seen and seen.state is State.MERGED and seen.transitions[-1].cause == event.id:
+            if seen and seen.state is State.MERGED and seen.transitions[-1].cause == event.id and not eager:
                 just_merged.append(recommendation_id)
-        for recommendation_id in just_merged:
-            # Argo CD shall look as well, and may have it live already.
-            decide = partial(self._decide, look=look, eager=True)
-            self._ledger.settle(recommendation_id, event, FOLLOWED, decide)
+
+        isolation.each(recommendation_ids, partial(settle, eager=False))
+        # Argo CD shall look as well, and may have it live already.
+        isolation.each(just_merged, partial(settle, eager=True))
+
+    def _end_change(self, pull: Pull) -> None:
+        if pull.state is not PullState.OPEN:
+            change = f"{pull.repository}#{pull.number}"
+            self._changes.end(change, pull.state, pull.ended_at or self._clock(), pull.merge_commit)
 
     def _decide(self, recommendation: Recommendation, *, look: Look, eager: bool) -> Decision | None:
         change = recommendation.pull_request
@@ -145,7 +164,7 @@ class ArgoCDHandler:
             if rollout.revision:
                 rollout = replace(rollout, differences=look.differences(application, recommendation))
             if rollout.live:
-                return self._applied(recommendation, change, application.name, rollout)
+                return self._applied(recommendation, change, application.qualified_name, rollout)
         if recommendation.state is State.FAILED:
             return None
         merged_at = recommendation.moved_at(State.MERGED)
@@ -213,7 +232,8 @@ def _is_meant(recommendation: Recommendation, wish: ReconcileRequested) -> bool:
     """Whether the wish's hint, if it has one, names the recommendation's pull request or Application."""
     change = recommendation.pull_request
     if wish.application is not None:
-        return recommendation.application == wish.application
+        # Argo CD's notifications name it without its namespace.
+        return (recommendation.application or "").rpartition("/")[2] == wish.application
     if wish.repository is None or change is None:
         return True
     same = change.repository.lower() == wish.repository.lower()

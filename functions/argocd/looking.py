@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from functions.argocd.correlating import Operation, Rollout, differences
 from shared.adapters.argocd import owner_of
 from shared.adapters.git_host import repository_of
-from shared.contracts.errors import Refused
+from shared.contracts.errors import Refused, Temporary
 
 if TYPE_CHECKING:
     from shared.adapters.argocd import Application, ArgoCD
@@ -19,52 +19,61 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
+
 
 class Look:
-    """Made for one event and thrown away with it. Methods raise Temporary when somebody is down."""
+    """Made for one event and thrown away with it. Methods raise Temporary when somebody is down.
+
+    What failed fails again at once, with the same error: who hangs makes one wait only.
+    """
 
     def __init__(self, git_host: GitHost, argocd: ArgoCD) -> None:
         self._git_host = git_host
         self._argocd = argocd
-        self._pulls: dict[tuple[str, int], Pull | None] = {}
-        self._listed: list[Application] | None = None
-        self._fresh: dict[tuple[str, str], Application] = {}
-        self._live: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        self._pulls: dict[tuple[str, int], Pull] = {}
+        self._answers: dict[Hashable, Any] = {}
 
     @property
     def pulls(self) -> list[Pull]:
         """Every pull request that was looked at."""
-        return [pull for pull in self._pulls.values() if pull is not None]
+        return list(self._pulls.values())
 
     def pull(self, repository: str, number: int) -> Pull | None:
         """The pull request; None where the Git host will not show it."""
-        key = repository, number
-        if key not in self._pulls:
+
+        def ask() -> Pull | None:
             try:
-                self._pulls[key] = self._git_host.pull_request(repository, number)
+                pull = self._git_host.pull_request(repository, number)
             except Refused as error:
                 log.warning("%s#%d cannot be looked at: %s", repository, number, error)
-                self._pulls[key] = None
-        return self._pulls[key]
+                return None
+            self._pulls[repository, number] = pull
+            return pull
+
+        return self._once(("pull", repository, number), ask)
 
     def contains(self, repository: str, commit: str, revision: str) -> bool:
         """Whether `commit` is `revision` or an ancestor of it."""
         if commit == revision:
             return True
-        try:
-            return self._git_host.compare(repository, commit, revision).contains_base
-        except Refused:
-            return False  # a revision of another repository, or a chart's version
+
+        def ask() -> bool:
+            try:
+                return self._git_host.compare(repository, commit, revision).contains_base
+            except Refused:
+                return False  # a revision of another repository, or a chart's version
+
+        return self._once(("contains", repository, commit, revision), ask)
 
     def application_of(self, recommendation: Recommendation) -> Application | None:
         """The Application that the pull request was made for, as Argo CD last compared it."""
-        if self._listed is None:
-            self._listed = self._argocd.applications()
-        named = [one for one in self._listed if one.name == recommendation.application]
+        listed = self._once("applications", self._argocd.applications)
+        named = [one for one in listed if one.qualified_name == recommendation.application]
         if len(named) == 1:
             return named[0]
         workload = recommendation.workload
-        return owner_of(named or self._listed, workload.kind, workload.namespace, workload.name)
+        return owner_of(named or listed, workload.kind, workload.namespace, workload.name)
 
     def fresh(self, application: Application) -> Application:
         """The same Application, compared anew.
@@ -72,12 +81,12 @@ class Look:
         Argo CD writes the end of an operation before the health that follows from it: an answer that was
         there already may praise the rollout before.
         """
-        key = application.namespace, application.name
-        if key not in self._fresh:
-            name, project, namespace = application.name, application.project, application.namespace
-            found = self._argocd.application(name, project, namespace, refresh=True)
-            self._fresh[key] = found or application
-        return self._fresh[key]
+        name, project, namespace = application.name, application.project, application.namespace
+
+        def ask() -> Application:
+            return self._argocd.application(name, project, namespace, refresh=True) or application
+
+        return self._once(("fresh", namespace, name), ask)
 
     def rollout(
         self, application: Application, recommendation: Recommendation, change: PullRequest
@@ -124,11 +133,12 @@ class Look:
         return None
 
     def _live_object(self, application: Application, workload: Workload) -> Mapping[str, Any] | None:
-        key = application.namespace, application.name
-        if key not in self._live:
-            name, project, namespace = application.name, application.project, application.namespace
-            self._live[key] = list(self._argocd.live_resources(name, project, namespace))
-        for live in self._live[key]:
+        name, project, namespace = application.name, application.project, application.namespace
+
+        def ask() -> list[Mapping[str, Any]]:
+            return self._argocd.live_resources(name, project, namespace)
+
+        for live in self._once(("live", namespace, name), ask):
             metadata = live.get("metadata") or {}
             if (live.get("kind"), metadata.get("namespace"), metadata.get("name")) == (
                 workload.kind,
@@ -137,6 +147,17 @@ class Look:
             ):
                 return live
         return None
+
+    def _once(self, question: Hashable, ask: Callable[[], Answer]) -> Answer:
+        if question not in self._answers:
+            try:
+                self._answers[question] = ask()
+            except Temporary as error:
+                self._answers[question] = error
+        answer: Answer | Temporary = self._answers[question]
+        if isinstance(answer, Temporary):
+            raise answer
+        return answer
 
 
 def _is(repo_url: str, repository: str) -> bool:

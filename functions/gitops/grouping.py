@@ -19,7 +19,10 @@ DEFAULT_BRANCH = ("", "HEAD")
 
 @dataclass(frozen=True)
 class Group:
-    """An Application and the folder that it deploys; `base` None is the repository's default branch."""
+    """An Application and the folder that it deploys; `base` None is the repository's default branch.
+
+    `application` is its qualified name: `name`, or `namespace/name` where that is not Argo CD's default.
+    """
 
     cluster: str
     application: str
@@ -33,8 +36,12 @@ class Group:
 
     @property
     def branch(self) -> str:
-        """The same for every run, and a name that Git allows."""
-        return "finops/" + "/".join(_part(part) for part in (self.cluster, self.application))
+        """The same for every run, and a name that Git allows.
+
+        `namespace_name`, for a branch cannot lie below another; no Application's name has an underscore.
+        """
+        application = "_".join(_part(part) for part in self.application.split("/"))
+        return f"finops/{_part(self.cluster)}/{application}"
 
 
 def owners(applications: Iterable[Application]) -> dict[Target, Application]:
@@ -61,7 +68,7 @@ def group_of(cluster: str, application: Application) -> Group:
         raise NotLocated(f"Application {application.name}: {error}") from None
     revision = source.target_revision.removeprefix("refs/heads/")
     base = None if revision in DEFAULT_BRANCH else revision
-    return Group(cluster, application.name, repository, source.path, base)
+    return Group(cluster, application.qualified_name, repository, source.path, base)
 
 
 def target_of(workload: Workload) -> Target:

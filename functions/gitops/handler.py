@@ -14,10 +14,11 @@ from functions.gitops.planning import Rejected, Render
 from functions.gitops.reconciling import Members, Reconciler, Task, ended
 from shared.adapters.git_host import Pull, PullState
 from shared.contracts.documents import Change, Recommendation
-from shared.contracts.errors import Refused, Temporary
+from shared.contracts.errors import Refused
 from shared.contracts.events import FailureReason, RecommendationApproved, ReconcileRequested
 from shared.contracts.policy import Policy
 from shared.contracts.states import State
+from shared.runtime.isolation import Isolation
 from shared.runtime.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GROUPED = (State.APPROVED, State.PR_OPEN, State.MERGED)
-# One group that cannot be handled shall not hold up the others, but a host that is down is down for all.
-MOST_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -69,22 +68,36 @@ class GitOpsHandler:
 
     def handle(self, event: Event) -> None:
         """Raises Temporary."""
+        isolation = Isolation()
         if isinstance(event.data, RecommendationApproved):
-            self._approved(event.data.recommendation_id, event)
+            self._approved(event.data.recommendation_id, event, isolation)
         else:
-            assert isinstance(event.data, ReconcileRequested)
-            self._reconcile(event.data, event)
+            wish = event.data
+            assert isinstance(wish, ReconcileRequested)
+            self._reconcile(wish, event, isolation)
+            if isolation.failed and wish.reason != "schedule":
+                # While it comes again, the ticks wait behind it: so it does what they would do.
+                everything = ReconcileRequested(cluster=wish.cluster, reason="schedule")
+                self._reconcile(everything, event, isolation)
+        isolation.raise_first()
 
-    def _approved(self, recommendation_id: str, event: Event) -> None:
+    def _approved(self, recommendation_id: str, event: Event, isolation: Isolation) -> None:
         recommendation = self._recommendations.find(recommendation_id)
         if recommendation is None or recommendation.state is not State.APPROVED:
             self._ledger.settle(recommendation_id, event, {State.APPROVED}, lambda _: None)
         else:
-            self._of_groups([recommendation], event, recommendation.workload.cluster)
+            self._of_groups([recommendation], event, recommendation.workload.cluster, isolation)
 
-    def _reconcile(self, wish: ReconcileRequested, event: Event) -> None:
+    def _reconcile(self, wish: ReconcileRequested, event: Event, isolation: Isolation) -> None:
         approved = self._recommendations.in_states(wish.cluster, {State.APPROVED})
-        looked_at = self._of_groups(approved, event, wish.cluster, meant=partial(_is_meant, wish=wish))
+        looked_at: set[str] = set()
+        # An Argo CD that is down keeps from new pull requests, not from tending those that there are.
+        isolation.each(
+            [approved],
+            lambda those: looked_at.update(
+                self._of_groups(those, event, wish.cluster, isolation, meant=partial(_is_meant, wish=wish))
+            ),
+        )
         if wish.reason == "argocd":
             return
         opened = self._recommendations.in_states(wish.cluster, {State.PR_OPEN})
@@ -97,17 +110,22 @@ class GitOpsHandler:
                 place = one.pull_request.repository, one.pull_request.number
                 by_pull.setdefault(place, []).append(one)
         of_pull = {(change.repository, change.number): change for change in changes}
-        for (repository, number), members in by_pull.items():
-            found = of_pull.get((repository, number))
-            asked = wish.repository in (None, repository) and wish.pull_request in (None, number)
+
+        def tend(place: tuple[str, int]) -> None:
+            found = of_pull.get(place)
+            asked = wish.repository in (None, place[0]) and wish.pull_request in (None, place[1])
             if asked and (found is None or found.application not in looked_at):
-                self._tend(repository, number, found, members, event)
+                self._tend(*place, found, by_pull[place], event)
+
+        isolation.each(by_pull, tend)
 
     def _of_groups(
         self,
         approved: Iterable[Recommendation],
         event: Event,
         cluster: str,
+        isolation: Isolation,
+        *,
         meant: Callable[[str, str], bool] = lambda _application, _repository: True,
     ) -> set[str]:
         """Reconciles the groups of approved recommendations; returns the Applications looked at.
@@ -116,6 +134,7 @@ class GitOpsHandler:
             approved: what the event asks for; it may end them.
             event: the cause of whatever follows.
             cluster: theirs.
+            isolation: of one Application from another.
             meant: whether a group is, by its Application's name and its repository.
         """
         approved = list(approved)
@@ -123,6 +142,7 @@ class GitOpsHandler:
             return set()
         around = Surroundings(cluster, owners(self._argocd.applications()), self._policies.active())
         own: dict[str, set[str]] = {}
+        applications: dict[str, Application] = {}
         for one in approved:
             application = around.owners.get(target_of(one.workload))
             if is_paused(around.policies, one.workload):
@@ -133,18 +153,9 @@ class GitOpsHandler:
             elif ignored := ignored_by(application, one.workload):
                 self._advise(one, event, FailureReason.MANAGED_ELSEWHERE, f"managed-elsewhere: {ignored}")
             else:
-                own.setdefault(application.name, set()).add(one.id)
-        applications = {application.name: application for application in around.owners.values()}
-        failures: list[Temporary] = []
-        for name, ids in own.items():
-            try:
-                self._of_group(applications[name], ids, event, around, meant)
-            except Temporary as error:
-                failures.append(error)
-                if len(failures) == MOST_FAILURES:
-                    break
-        if failures:
-            raise failures[0]
+                own.setdefault(application.qualified_name, set()).add(one.id)
+                applications[application.qualified_name] = application
+        isolation.each(own, lambda name: self._of_group(applications[name], own[name], event, around, meant))
         return set(own)
 
     def _of_group(
@@ -183,7 +194,7 @@ class GitOpsHandler:
                     and ignored_by(application, one.workload) is None
                 )
             else:
-                belongs = one.application == application.name
+                belongs = one.application == application.qualified_name
             if belongs:
                 by_state[one.state].append(one)
         return Members(*(tuple(by_state[state]) for state in GROUPED))
@@ -217,7 +228,8 @@ class GitOpsHandler:
         if pull.mergeable is False:
             applications = owners(self._argocd.applications())
             around = Surroundings(change.cluster, applications, policies)
-            application = next((one for one in applications.values() if one.name == change.application), None)
+            named = (one for one in applications.values() if one.qualified_name == change.application)
+            application = next(named, None)
             if application is not None:
                 self._of_group(application, set(), event, around, lambda _application, _repository: True)
         elif members:

@@ -10,12 +10,16 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from shared.contracts.errors import Temporary, Throttled
 
-_CONNECT_SECONDS, _READ_SECONDS = 3.0, 15.0  # a refresh compares before it answers
+_CONNECT_SECONDS = 3.0
+
+# Where Argo CD's own manifests put it; Applications elsewhere ("in any namespace") may share a name.
+DEFAULT_NAMESPACE = "argocd"
 
 JsonObject = Mapping[str, Any]
 
@@ -85,6 +89,12 @@ class Application:
     conditions: tuple[str, ...] = ()
 
     @property
+    def qualified_name(self) -> str:
+        """As Argo CD's command line has it: `namespace/name`, the default namespace left out."""
+        own = self.namespace in ("", DEFAULT_NAMESPACE)
+        return self.name if own else f"{self.namespace}/{self.name}"
+
+    @property
     def source(self) -> Source:
         """The first source; most Applications have one."""
         return self.sources[0]
@@ -131,21 +141,17 @@ class HttpArgoCD:
     Args:
         url: of the API server, without /api.
         token: of an account that may `get` applications.
+        read_timeout: seconds; a refresh compares before it answers.
     """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, read_timeout: float = 15.0) -> None:
         # Here and not above: who only decides with what Argo CD says loads no client.
         import requests  # noqa: PLC0415
-        from requests.adapters import HTTPAdapter  # noqa: PLC0415
-        from urllib3.util.retry import Retry  # noqa: PLC0415
 
         self._url = url.rstrip("/")
+        self._timeout = (_CONNECT_SECONDS, read_timeout)
         self._session = requests.Session()
         self._session.headers.update({"Authorization": f"Bearer {token}", "Accept": "application/json"})
-        # Once more, for a kept connection that the server closed meanwhile; anything longer is KafkaSource's.
-        adapter = HTTPAdapter(max_retries=Retry(total=1, status=0, redirect=3, allowed_methods={"GET"}))
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
 
     def applications(self) -> list[Application]:
         """See ArgoCD."""
@@ -186,9 +192,14 @@ class HttpArgoCD:
         import requests  # noqa: PLC0415
 
         what = f"Argo CD {self._url}{path}"
-        timeout = (_CONNECT_SECONDS, _READ_SECONDS)
+        ask = partial(self._session.get, self._url + path, params=parameters, timeout=self._timeout)
         try:
-            answer = self._session.get(self._url + path, params=parameters, timeout=timeout)
+            try:
+                answer = ask()
+            except requests.ConnectionError:
+                # Once more, for a kept connection that the server closed meanwhile; who hangs is not asked
+                # to hang twice, and anything longer is KafkaSource's.
+                answer = ask()
         except requests.RequestException as error:
             raise Temporary(f"{what}: {type(error).__name__}: {error}"[:400]) from error
         if answer.status_code == requests.codes.not_found and parameters is not None:

@@ -71,8 +71,10 @@ class Recommendations(Protocol):
         """Those with a ledger entry made before `before` that is not marked as sent."""
         ...
 
-    def in_states(self, cluster: str, states: Iterable[State]) -> list[Recommendation]:
-        """Oldest scan first."""
+    def in_states(
+        self, cluster: str, states: Iterable[State], *, since: datetime | None = None
+    ) -> list[Recommendation]:
+        """Oldest scan first; with `since` only those that came into their state then or later."""
         ...
 
     def latest_of(self, workloads: Sequence[Workload]) -> dict[Workload, list[Recommendation]]:
@@ -194,7 +196,9 @@ class Mongo:
                 name="one_per_slot",
                 partialFilterExpression={"slot": {"$exists": True}},
             )
-            recommendations.create_index([("cluster", 1), ("state", 1)], name="by_state")
+            recommendations.create_index(
+                [("cluster", 1), ("state", 1), ("moved_at", 1)], name="by_state_and_time"
+            )
             recommendations.create_index([("workload_key", 1), ("scanned_at", -1)], name="story")
             recommendations.create_index([("ledger.sent", 1), ("ledger.at", 1)], name="unsent")
             changes = self.database["changes"]
@@ -240,6 +244,7 @@ class MongoRecommendations:
             "_id": recommendation.id,
             "cluster": recommendation.workload.cluster,
             "workload_key": recommendation.workload.key,
+            "moved_at": _moved_at(recommendation),
         }
         if document["slot"] is None:
             del document["slot"]
@@ -263,6 +268,7 @@ class MongoRecommendations:
             push["ledger"] = _plain(entry.model_dump(mode="python"))
         changed: dict[str, object] = {
             "state": transition.after.value,
+            "moved_at": transition.at,
             **{name: _plain(value) for name, value in fields.items()},
         }
         update: dict[str, object] = {"$set": changed, "$push": push}
@@ -295,14 +301,14 @@ class MongoRecommendations:
             )
             return [_recommendation(document) for document in found]
 
-    def in_states(self, cluster: str, states: Iterable[State]) -> list[Recommendation]:
-        wanted = [state.value for state in states]
+    def in_states(
+        self, cluster: str, states: Iterable[State], *, since: datetime | None = None
+    ) -> list[Recommendation]:
+        wanted: dict[str, object] = {"cluster": cluster, "state": {"$in": [state.value for state in states]}}
+        if since is not None:
+            wanted["moved_at"] = {"$gte": since}
         with _translated():
-            found = (
-                self._collection()
-                .find({"cluster": cluster, "state": {"$in": wanted}})
-                .sort([("scanned_at", 1), ("_id", 1)])
-            )
+            found = self._collection().find(wanted).sort([("scanned_at", 1), ("_id", 1)])
             return [_recommendation(document) for document in found]
 
     def latest_of(self, workloads: Sequence[Workload]) -> dict[Workload, list[Recommendation]]:
@@ -458,6 +464,10 @@ def _without_id(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_id(model: type[Change], document: Mapping[str, Any]) -> Change:
     return model.model_validate(_without_id(document) | {"id": document["_id"]})
+
+
+def _moved_at(recommendation: Recommendation) -> datetime:
+    return recommendation.transitions[-1].at if recommendation.transitions else recommendation.scanned_at
 
 
 def _recommendation(document: Mapping[str, Any]) -> Recommendation:

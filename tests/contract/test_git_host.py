@@ -32,8 +32,10 @@ BRANCH = "finops/local/shop"
 class People(Protocol):
     """What people and the repository's owner do, on any backend."""
 
-    host: GitHost
     repository: str
+
+    @property
+    def host(self) -> GitHost: ...
 
     def push(self, branch: str, files: Mapping[str, str]) -> str: ...
     def require_reviews(self, count: int) -> None: ...
@@ -195,6 +197,22 @@ def test_a_branch_is_created_once_and_moves_only_forward(people: People) -> None
     host.delete_branch(repository, BRANCH)
     host.delete_branch(repository, BRANCH)
     assert host.head(repository, BRANCH) is None
+
+
+def test_a_commit_that_nobody_has_is_refused(people: People) -> None:
+    host, repository, nobody = people.host, people.repository, "0" * 40
+    base = host.head(repository, "main")
+    assert base is not None
+    for ask in (
+        lambda: host.compare(repository, nobody, base),
+        lambda: host.compare(repository, base, nobody),
+        lambda: host.commit(repository, nobody),
+        lambda: dict(host.files(repository, nobody)),
+        lambda: write(people, CHANGED, onto=nobody),
+    ):
+        with pytest.raises(Refused) as caught:
+            ask()
+        assert caught.value.reason == "not_found"
 
 
 def test_compares_commits_and_tells_whose_they_are(people: People) -> None:

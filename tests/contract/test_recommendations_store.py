@@ -143,6 +143,21 @@ def test_documents_are_found_by_cluster_and_state(store: Recommendations) -> Non
     assert store.in_states("elsewhere", {State.CREATED}) == []
 
 
+def test_what_came_into_its_state_long_ago_is_left_out_where_only_later_ones_are_asked_for(
+    store: Recommendations,
+) -> None:
+    one = stored()
+    store.insert(one)
+    later, failed = NOW + timedelta(days=1), {State.FAILED}
+    assert store.in_states("local", {State.CREATED}, since=NOW) != []
+    assert store.in_states("local", {State.CREATED}, since=later) == []
+    moved = Transition(before=State.CREATED, after=State.FAILED, at=later, stage="gitops", cause="c2")
+    store.advance(one.id, moved, None, {})
+    assert [found.id for found in store.in_states("local", failed, since=later)] == [one.id]
+    assert store.in_states("local", failed, since=later + timedelta(milliseconds=1)) == []
+    assert [found.id for found in store.in_states("local", failed)] == [one.id]
+
+
 def test_a_workloads_story_is_newest_first(store: Recommendations) -> None:
     old = stored("scan-1", state=State.APPLIED, slot=None, scanned_at=NOW - timedelta(days=1))
     new = stored("scan-2")

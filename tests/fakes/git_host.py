@@ -33,7 +33,10 @@ class _Repository:
 
 
 class FakeGitHost:
-    """See GitHost. Attributes set what the repository's owner sets; `down` makes every call fail."""
+    """See GitHost. Attributes set what the repository's owner sets.
+
+    `down` makes every call fail, `broken` every look at these pull requests, `repository#number`.
+    """
 
     def __init__(self) -> None:
         self.repositories: dict[str, _Repository] = {}
@@ -43,6 +46,7 @@ class FakeGitHost:
         self.delete_branch_on_merge = False
         self.refuses_branches: str | None = None
         self.down = False
+        self.broken: set[str] = set()
         self.writes = 0
         self._reviews: dict[tuple[str, int], int] = {}
         self._lock = threading.RLock()
@@ -88,14 +92,15 @@ class FakeGitHost:
         return self._repository(repository).branches.get(branch)
 
     def files(self, repository: str, commit: str) -> Mapping[str, str]:
-        return dict(self._repository(repository).trees[commit])
+        there = self._repository(repository)
+        return dict(there.trees[_known(there, commit).sha])
 
     def commit(self, repository: str, sha: str) -> Commit:
-        return self._repository(repository).commits[sha]
+        return _known(self._repository(repository), sha)
 
     def compare(self, repository: str, base: str, head: str) -> Comparison:
         there = self._repository(repository)
-        of_base, of_head = _history(there, base), _history(there, head)
+        of_base, of_head = (_history(there, _known(there, one).sha) for one in (base, head))
         ahead = [sha for sha in reversed(of_head) if sha not in of_base]
         behind = [sha for sha in of_base if sha not in of_head]
         shared = next((sha for sha in of_head if sha in of_base), None)
@@ -120,7 +125,7 @@ class FakeGitHost:
     ) -> str:
         with self._lock:
             there = self._written(repository)
-            tree = {**there.trees[onto], **files}
+            tree = {**there.trees[_known(there, onto).sha], **files}
             return self._store(there, tree, tuple(parents), message, (AUTHOR, AUTHOR_EMAIL), at=at)
 
     def create_branch(self, repository: str, branch: str, commit: str) -> None:
@@ -158,6 +163,8 @@ class FakeGitHost:
         return sorted(found, key=lambda pull: pull.number, reverse=True)
 
     def pull_request(self, repository: str, number: int) -> Pull:
+        if f"{repository}#{number}" in self.broken:
+            raise Temporary(f"Git host: 502 at pull request {repository}#{number}")
         pull = self._pull(repository, number)
         if pull.state is not PullState.OPEN:
             return pull
@@ -302,6 +309,12 @@ class FakeGitHost:
         there.commits[sha] = Commit(sha, parents, *author, message)
         there.trees[sha] = tree
         return sha
+
+
+def _known(there: _Repository, sha: str) -> Commit:
+    if sha not in there.commits:
+        raise Refused("not_found", f"commit {sha}: Not Found")
+    return there.commits[sha]
 
 
 def _history(there: _Repository, sha: str) -> list[str]:

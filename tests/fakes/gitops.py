@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from functions.gitops.handler import GitOpsHandler
+from functions.gitops.planning import Render
 from functions.gitops.rendering import render
 from shared.adapters.argocd import Application, ResourceRef, Source
 from shared.adapters.git_host import GitHost
@@ -80,7 +81,12 @@ class Stage:
     publisher: FakePublisher = field(default_factory=FakePublisher)
 
     def handler(
-        self, *, auto_merge: bool = False, pause: bool = False, crash: CrashBefore | None = None
+        self,
+        *,
+        auto_merge: bool = False,
+        pause: bool = False,
+        crash: CrashBefore | None = None,
+        render: Render = render,
     ) -> GitOpsHandler:
         """A fresh one, as after a restart."""
 

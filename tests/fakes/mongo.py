@@ -15,8 +15,11 @@ from shared.contracts.states import SLOT_OF, State
 
 
 class FakeRecommendations:
+    """`handed_out` are the ids of what `in_states` read, in their order."""
+
     def __init__(self) -> None:
         self.documents: dict[str, Recommendation] = {}
+        self.handed_out: list[str] = []
         self._lock = threading.RLock()
 
     def find(self, recommendation_id: str) -> Recommendation | None:
@@ -71,13 +74,17 @@ class FakeRecommendations:
             if any(not entry.sent and entry.at < before for entry in document.ledger)
         ]
 
-    def in_states(self, cluster: str, states: Iterable[State]) -> list[Recommendation]:
+    def in_states(
+        self, cluster: str, states: Iterable[State], *, since: datetime | None = None
+    ) -> list[Recommendation]:
         wanted = set(states)
         found = [
             document
             for document in self.documents.values()
             if document.workload.cluster == cluster and document.state in wanted
+            if since is None or _moved_at(document) >= since
         ]
+        self.handed_out += [document.id for document in found]
         return sorted(found, key=lambda document: (document.scanned_at, document.id))
 
     def latest_of(self, workloads: Sequence[Workload]) -> dict[Workload, list[Recommendation]]:
@@ -97,6 +104,10 @@ class FakeRecommendations:
             for other in self.documents.values()
             if other.id != recommendation.id
         )
+
+
+def _moved_at(recommendation: Recommendation) -> datetime:
+    return recommendation.transitions[-1].at if recommendation.transitions else recommendation.scanned_at
 
 
 class FakeChanges:

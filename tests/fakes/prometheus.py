@@ -66,6 +66,7 @@ class FakePrometheus:
     """Answers the recommender's queries for `pods`, which a test may change; `down` makes it unreachable.
 
     `before` is called with each query: where a test lets something else happen in the midst of a scan.
+    `timeouts` are the seconds that each query was given.
     """
 
     def __init__(self, *pods: FakePod) -> None:
@@ -73,13 +74,15 @@ class FakePrometheus:
         self.scaled: dict[tuple[str, str], str] = {}
         self.down = False
         self.asked: list[str] = []
+        self.timeouts: list[float | None] = []
         self.before: Callable[[str], None] = lambda promql: None
 
-    def query(self, promql: str, at: datetime) -> list[Series]:
+    def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
         self.before(promql)
         if self.down:
             raise Temporary("Prometheus http://fake: ConnectionError")
         self.asked.append(promql)
+        self.timeouts.append(timeout)
         matchers = {
             name: re.compile(pattern) for name, pattern in re.findall(r'(namespace|pod)=~"([^"]*)"', promql)
         }

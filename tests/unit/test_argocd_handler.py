@@ -94,8 +94,8 @@ class Scene:
         change = Change(
             id=f"{REPOSITORY}#{pull.number}",
             cluster="local",
-            group="local/shop",
-            application="shop",
+            group=f"local/{application or 'shop'}",
+            application=application or "shop",
             repository=REPOSITORY,
             number=pull.number,
             url=pull.url,
@@ -407,6 +407,19 @@ def test_a_failure_of_long_ago_is_not_followed_any_more(scene: Scene) -> None:
     assert scene.state(member) is State.FAILED
 
 
+def test_a_tick_does_not_even_read_what_failed_long_ago(scene: Scene) -> None:
+    [member] = scene.open()
+    scene.deploy(scene.merge(), phase="Failed", synced=False)
+    scene.tick()
+    scene.recommendations.handed_out.clear()
+    scene.tick()
+    assert scene.recommendations.handed_out == [member]
+    scene.now += timedelta(days=8)
+    scene.recommendations.handed_out.clear()
+    scene.tick()
+    assert scene.recommendations.handed_out == []
+
+
 def test_of_several_sources_the_one_of_the_repository_counts(scene: Scene) -> None:
     [member] = scene.open()
     merge = scene.merge()
@@ -559,3 +572,82 @@ def test_a_pull_request_that_the_git_host_will_not_show_stops_nobody_else(scene:
     scene.merge()
     scene.tick()
     assert (scene.state(cart), scene.state(checkout)) == (State.PR_OPEN, State.MERGED)
+
+
+# One that fails, and the others
+
+WEB = Workload(cluster="local", namespace="shop", kind="Deployment", name="web")
+
+
+def two_applications(scene: Scene, other: str = "other", namespace: str = "argocd") -> tuple[list[str], str]:
+    """Members of `shop` and one of another Application, all merged and live, none looked at yet."""
+    several = scene.open(CART, CHECKOUT)
+    scene.merge(1)
+    qualified = other if namespace == "argocd" else f"{namespace}/{other}"
+    [single] = scene.open(WEB, application=qualified)
+    merge = scene.merge(2)
+    shop = scene.deploy(merge, phase="Succeeded")
+    web = replace(shop.resources[0], name="web")
+    scene.argocd.put(replace(shop, name=other, namespace=namespace, resources=(web,)), [live("web", "640Mi")])
+    return several, single
+
+
+@pytest.mark.parametrize("hanging", ["shop", "other"])
+def test_an_application_that_hangs_is_asked_once_and_holds_up_nobody_else(scene: Scene, hanging: str) -> None:
+    several, single = two_applications(scene)
+    scene.argocd.hangs.add(hanging)
+    with pytest.raises(Temporary, match=f"ReadTimeout: {hanging}"):
+        scene.tick()
+    stuck, fine = (several, [single]) if hanging == "shop" else ([single], several)
+    assert {scene.state(one) for one in stuck} == {State.MERGED}
+    assert {scene.state(one) for one in fine} == {State.APPLIED}
+    assert {change.state for change in scene.changes.documents.values()} == {"merged"}
+    assert sorted(scene.argocd.asked) == ["other", "shop"]
+    scene.argocd.hangs.clear()
+    scene.tick()
+    assert {scene.state(one) for one in stuck} == {State.APPLIED}
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_pull_request_that_cannot_be_looked_at_now_holds_up_nobody_else(scene: Scene, number: int) -> None:
+    several, single = two_applications(scene)
+    scene.host.broken.add(f"{REPOSITORY}#{number}")
+    with pytest.raises(Temporary, match=f"502 at pull request {REPOSITORY}#{number}"):
+        scene.tick()
+    stuck, fine = (several, [single]) if number == 1 else ([single], several)
+    assert {scene.state(one) for one in stuck} == {State.PR_OPEN}
+    assert {scene.state(one) for one in fine} == {State.APPLIED}
+    ended = {change.number: change.state for change in scene.changes.documents.values()}
+    assert ended == {number: "open", 3 - number: "merged"}
+
+
+def test_a_webhook_that_fails_does_what_the_ticks_behind_it_would_do(scene: Scene) -> None:
+    several, single = two_applications(scene)
+    scene.argocd.hangs.add("shop")
+    with pytest.raises(Temporary):
+        scene.tick("argocd", application="shop")
+    assert {scene.state(one) for one in several} == {State.MERGED}
+    assert scene.state(single) is State.APPLIED
+
+
+def test_a_live_object_that_cannot_be_read_holds_up_nobody_else(scene: Scene) -> None:
+    several, single = two_applications(scene)
+    scene.argocd.live["shop"] = [live("cart", "a lot"), live("checkout", "640Mi")]
+    with pytest.raises(ValueError, match="a lot"):
+        scene.tick()
+    assert [scene.state(one) for one in (*several, single)] == [State.MERGED, State.APPLIED, State.APPLIED]
+
+
+def test_of_two_applications_of_one_name_each_is_asked_for_its_own(scene: Scene) -> None:
+    several, single = two_applications(scene, other="shop", namespace="team-a")
+    scene.argocd.hangs.add("shop")
+    with pytest.raises(Temporary):
+        scene.tick()
+    assert {scene.state(one) for one in several} == {State.MERGED}
+    assert [(one.recommendation_id, one.application) for one in scene.applied] == [(single, "team-a/shop")]
+
+
+def test_a_notification_names_an_application_without_its_namespace(scene: Scene) -> None:
+    _, single = two_applications(scene, namespace="team-a")
+    scene.tick("argocd", application="other")
+    assert scene.state(single) is State.APPLIED

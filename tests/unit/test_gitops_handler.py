@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -249,12 +249,12 @@ def test_a_repository_that_is_not_there_is_a_failure() -> None:
 def test_what_is_down_is_tried_again(what: str) -> None:
     made = stage("cart")
     approved = made.approve("cart")
-    system = made.host if what == "host" else made.argocd
-    system.down = True  # type: ignore[attr-defined]
+    system = fake(made) if what == "host" else made.argocd
+    system.down = True
     with pytest.raises(Temporary):
         made.handler().handle(approved)
     assert made.of(approved).state is State.APPROVED
-    system.down = False  # type: ignore[attr-defined]
+    system.down = False
     made.handler().handle(approved)
     assert made.of(approved).state is State.PR_OPEN
 
@@ -557,6 +557,80 @@ def test_two_applications_have_two_pull_requests() -> None:
     made.handler().handle(made.tick())
     assert {made.of(one).application for one in events} == {"shop", "front"}
     assert {change.branch for change in made.changes.documents.values()} == {BRANCH, "finops/local/front"}
+
+
+# One that fails, and the others
+
+
+def two_open() -> tuple[Stage, list[Event]]:
+    """Two Applications, each with an open pull request: number 1 of `shop`, number 2 of `front`."""
+    made = stage("cart", "web")
+    made.argocd.put(application("cart"))
+    made.argocd.put(application("web", name="front"))
+    events = [made.approve("cart"), made.approve("web")]
+    for approved in events:
+        made.handler().handle(approved)
+    return made, events
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_pull_request_that_cannot_be_looked_at_now_does_not_hold_up_the_others(number: int) -> None:
+    made, _ = two_open()
+    fake(made).broken.add(f"{REPOSITORY}#{number}")
+    with pytest.raises(Temporary, match="502"):
+        made.handler(auto_merge=True).handle(made.tick())
+    fake(made).broken.clear()
+    states = {one: made.host.pull_request(REPOSITORY, one).state for one in (1, 2)}
+    assert states == {number: PullState.OPEN, 3 - number: PullState.MERGED}
+
+
+def test_a_group_that_cannot_be_rendered_in_time_keeps_no_other_pull_request_from_its_merge() -> None:
+    made, _ = two_open()
+    kustomize = {"apps/slow/kustomization.yaml": "resources: [slow.yaml]\n"}
+    fake(made).push(REPOSITORY, "main", {"apps/slow/slow.yaml": manifest("slow"), **kustomize})
+    made.argocd.put(application("slow", name="slow", folder="apps/slow"))
+    slow = made.approve("slow")
+
+    def too_slow(*_: object) -> NoReturn:
+        raise Temporary("kustomize took more than 30 s")
+
+    with pytest.raises(Temporary, match="kustomize took"):
+        made.handler(auto_merge=True, render=too_slow).handle(made.tick())
+    assert made.of(slow).state is State.APPROVED
+    assert {made.host.pull_request(REPOSITORY, one).state for one in (1, 2)} == {PullState.MERGED}
+
+
+def test_an_argo_cd_that_is_down_keeps_no_open_pull_request_from_its_merge() -> None:
+    made, _ = two_open()
+    made.approve("cart", scan_id="scan-2", proposed=container(proposed=resources(500, 640 * MIB)))
+    made.argocd.down = True
+    with pytest.raises(Temporary):
+        made.handler(auto_merge=True).handle(made.tick())
+    assert {made.host.pull_request(REPOSITORY, one).state for one in (1, 2)} == {PullState.MERGED}
+
+
+def test_a_webhook_that_fails_does_what_the_ticks_behind_it_would_do() -> None:
+    made, _ = two_open()
+    fake(made).broken.add(f"{REPOSITORY}#1")
+    with pytest.raises(Temporary):
+        made.handler(auto_merge=True).handle(
+            made.tick(reason="git_host", repository=REPOSITORY, pull_request=1)
+        )
+    assert made.host.pull_request(REPOSITORY, 2).state is PullState.MERGED
+
+
+def test_two_applications_of_one_name_have_two_pull_requests() -> None:
+    made = stage("cart", "web")
+    made.argocd.put(application("cart"))
+    made.argocd.put(replace(application("web"), namespace="team-a"))
+    events = [made.approve("cart"), made.approve("web")]
+    for approved in events:
+        made.handler().handle(approved)
+    assert [made.of(one).application for one in events] == ["shop", "team-a/shop"]
+    found = {(one.group, one.branch) for one in made.changes.documents.values()}
+    assert found == {("local/shop", BRANCH), ("local/team-a/shop", "finops/local/team-a_shop")}
+    assert made.manifest("web", "finops/local/team-a_shop") != manifest("web")
+    assert made.manifest("web", BRANCH) == manifest("web")
 
 
 # Killed and delivered again
