@@ -27,8 +27,8 @@ class Rules:
     cpu_floor_m: int = 10
     memory_floor_bytes: int = 32 * MIB
     relative_change: float = 0.10
-    cpu_change_m: int = 200
-    memory_change_bytes: int = 256 * MIB
+    cpu_change_m: int = 10
+    memory_change_bytes: int = 16 * MIB
     oom_days: int = 7
     throttled_share: float = 0.10
     keep_qos: bool = True
@@ -90,7 +90,7 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
             f"CPU request stays {format_cpu(now)}: it is throttled in {throttled:.0%} of periods,"
             " so what it would use is not known"
         )
-    if now is not None and not is_worth(now, target, rules.relative_change, rules.cpu_change_m):
+    if now is not None and not _request_is_worth(now, target, rules.cpu_change_m, stance, rules):
         return now, f"CPU request stays {format_cpu(now)}: {format_cpu(target)} ({why}) is not worth a change"
     return target, f"CPU request {_shown(now, format_cpu)} -> {format_cpu(target)}: {why}"
 
@@ -140,7 +140,7 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
             f"memory request stays {format_memory(now)}: {usage.oom_kills} OOM kills within"
             f" {rules.oom_days} days, it is not lowered"
         )
-    if now is not None and not is_worth(now, target, rules.relative_change, rules.memory_change_bytes):
+    if now is not None and not _request_is_worth(now, target, rules.memory_change_bytes, stance, rules):
         return now, (
             f"memory request stays {format_memory(now)}: {format_memory(target)} ({why})"
             " is not worth a change"
@@ -168,7 +168,8 @@ def _memory_limit(
         )
     percent = _percent(rules.memory_limit_headroom)
     wanted = max(round_memory(peak * rules.memory_limit_headroom), request)
-    worth = is_worth(limit, wanted, rules.relative_change, rules.memory_change_bytes)
+    # However few the mebibytes: they keep a small container from being killed.
+    worth = is_worth(limit, wanted, rules.relative_change, 0)
     if wanted > limit and (worth or request > limit):
         return wanted, (
             f"memory limit {format_memory(limit)} -> {format_memory(wanted)}: {percent} above the peak of"
@@ -198,9 +199,18 @@ def _raise(usage: Usage, rules: Rules) -> str:
 
 
 def is_worth(current: int, target: int, relative: float, absolute: int) -> bool:
-    """Whether a difference reaches the relative or the absolute threshold."""
+    """Whether a difference reaches the relative threshold, and the absolute one too.
+
+    A fifth of 12m is nothing on any node, and a step that is small in proportion lies within the headroom.
+    """
     difference = abs(target - current)
-    return difference > 0 and (difference >= current * relative or difference >= absolute)
+    return difference > 0 and difference >= current * relative and difference >= absolute
+
+
+def _request_is_worth(now: int, target: int, absolute: int, stance: Stance, rules: Rules) -> bool:
+    # In a Guaranteed pod the request is the limit too, and a limit that is short does harm at any size.
+    raises_limit = stance.guaranteed and target > now
+    return is_worth(now, target, rules.relative_change, 0 if raises_limit else absolute)
 
 
 def round_cpu(millicores: float) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from functions.recommender import report as reporting
+from functions.recommender.deadline import UntilDeadline
 from functions.recommender.reading import Reading, discover, read
 from functions.recommender.repeating import why_not_again
 from functions.recommender.report import Entry, Query, Report
@@ -20,7 +22,7 @@ from shared.contracts.documents import ReportRow
 from shared.contracts.envelope import Event
 from shared.contracts.errors import Permanent, Temporary
 from shared.contracts.events import ReportPointer, ScanRequested, Shard
-from shared.contracts.identity import Workload, event_id
+from shared.contracts.identity import Workload, digest, event_id
 from shared.contracts.policy import applying
 from shared.contracts.topics import Topic
 from shared.runtime.ledger import utc_now
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from shared.runtime.ledger import Ledger
 
 log = logging.getLogger(__name__)
+
+# For all queries of one delivery. With what storing takes it stays below the Service's timeoutSeconds.
+QUERY_SECONDS = 90.0
 
 
 class RecommenderHandler:
@@ -49,6 +54,7 @@ class RecommenderHandler:
         reports: Reports,
         objects: ObjectStore,
         clock: Callable[[], datetime] = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._prometheus = prometheus
@@ -59,13 +65,15 @@ class RecommenderHandler:
         self._reports = reports
         self._objects = objects
         self._clock = clock
+        self._monotonic = monotonic
 
     def handle(self, event: Event) -> None:
         """Fans out a scan, or reads and sizes the shard that it names.
 
         Raises:
             Permanent: the scan is of another cluster, or its shard names no workloads.
-            Temporary: Prometheus, MongoDB, object storage or Kafka cannot be reached.
+            Temporary: Prometheus, MongoDB, object storage or Kafka cannot be reached, or Prometheus has not
+                answered everything within QUERY_SECONDS.
         """
         scan = event.data
         assert isinstance(scan, ScanRequested)
@@ -80,7 +88,7 @@ class RecommenderHandler:
             self._propose(event, scan, scan.shard)
 
     def _fan_out(self, event: Event, scan: ScanRequested) -> None:
-        found = shards(discover(self._prometheus, scan.cluster, scan.scanned_at))
+        found = shards(discover(self._until_deadline(), scan.cluster, scan.scanned_at))
         if not found:
             log.warning(
                 "no workloads are there at %s: has Prometheus kube-state-metrics' kube_pod_owner?",
@@ -141,7 +149,7 @@ class RecommenderHandler:
         except ValueError:
             raise Permanent(f"shard {shard.name}: a workload is not <namespace>/<kind>/<name>") from None
         reading = read(
-            self._prometheus,
+            self._until_deadline(),
             scan.cluster,
             scan.scanned_at,
             history=settings.window,
@@ -160,6 +168,9 @@ class RecommenderHandler:
             queries=tuple(Query.model_validate(asdict(asked)) for asked in reading.asked),
             workloads=self._decide(reading, wanted, scan.scanned_at),
         )
+
+    def _until_deadline(self) -> UntilDeadline:
+        return UntilDeadline(self._prometheus, QUERY_SECONDS, self._monotonic)
 
     def _decide(self, reading: Reading, wanted: Sequence[Workload], at: datetime) -> tuple[Entry, ...]:
         rules, prices = self._settings.rules, self._settings.prices
@@ -183,10 +194,14 @@ class RecommenderHandler:
 
 
 def _request(event: Event, scan: ScanRequested, shard: Shard) -> Event:
-    """The request to read one shard: the same for every delivery of the scan that finds the same."""
+    """The request to read one shard: the same for every delivery of the scan that finds the same.
+
+    Its id is taken over all that is in it, so that a delivery that finds another cluster (one namespace
+    more, and thereby another number of shards) never sends other data under an id that was sent before.
+    """
     subject = f"{scan.cluster}/{shard.name}"
     return Event(
-        id=event_id(Topic.SCAN_REQUESTED.event_type, f"{scan.scan_id}/{shard.name}"),
+        id=event_id(Topic.SCAN_REQUESTED.event_type, digest(scan.scan_id, shard.model_dump_json())),
         source=f"/kubefinops/{scan.cluster}/recommender",
         subject=subject,
         time=scan.scanned_at,

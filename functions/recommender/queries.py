@@ -75,9 +75,9 @@ class Scope:
 class Window:
     """The ranges that the scrape intervals allow, in seconds.
 
-    `history` is the whole span. `cpu` is the range of `rate` over it and of one memory window, `step` their
-    distance: 5 minutes both, unless scrapes are so rare that 4 of them take longer. `recent_cpu` and
-    `recent_step` are the same for the last 5 minutes.
+    `history` is the whole span, `interval` the time between two scrapes. `cpu` is the range of `rate` over
+    it and of one memory window, `step` their distance: 5 minutes both, unless scrapes are so rare that 4 of
+    them take longer. `recent_cpu` and `recent_step` are the same for the last 5 minutes.
     """
 
     history: int
@@ -85,6 +85,7 @@ class Window:
     step: int
     recent_cpu: int
     recent_step: int
+    interval: float = 60.0
 
     @property
     def samples_per_day(self) -> float:
@@ -106,6 +107,7 @@ def window(history: timedelta, samples_in_hour: float | None, samples_in_ten_min
         step=max(_WINDOW, ceil(interval / _WINDOW) * _WINDOW),
         recent_cpu=max(60, ceil(4 * recent_interval / 30) * 30),
         recent_step=max(30, ceil(recent_interval / 30) * 30),
+        interval=interval,
     )
 
 
@@ -187,6 +189,25 @@ def usage(scope: Scope, window: Window, oom_days: int) -> dict[str, str]:
             f"max {_CONTAINER} (increase({THROTTLED}{{{scope.containers}}}[{history}])"
             f" / (increase({PERIODS}{{{scope.containers}}}[{history}]) > 0))"
         ),
+    }
+
+
+def runs(names: Collection[str], scope: Scope, window: Window) -> dict[str, str]:
+    """What pods that run to completion are told with beyond `usage`, for the workloads of these names.
+
+    They may live for less than one window. `rate` divides by the whole range what was used in a part of it,
+    `deriv` (least squares, which a counter's reset would mislead: then `rate` is more) by the part. The
+    first window is looked for at each step, because most lie between two of the rarer ones. `samples` are
+    single scrapes.
+    """
+    scope = Scope(scope.namespaces, tuple(names))
+    cpu, memory = f"{CPU}{{{scope.containers}}}", f"{MEMORY}{{{scope.containers}}}"
+    history, step, window_range = duration(window.history), duration(window.step), duration(window.cpu)
+    rate, slope = f"rate({cpu}[{window_range}])", f"deriv({cpu}[{window_range}])"
+    return {
+        "cpu_max": f"max {_CONTAINER} (max_over_time(({slope} > {rate} or {rate})[{history}:{step}]))",
+        "first_seen": f"min {_CONTAINER} (min_over_time(timestamp({rate})[{history}:{step}]))",
+        "scrapes": f"max {_CONTAINER} (count_over_time({memory}[{history}]))",
     }
 
 

@@ -88,6 +88,13 @@ def read(
         {name: asking(name, promql) for name, promql in queries.usage(scope, window, oom_days).items()},
         owners,
     )
+    if names_of_runs := sorted({name for _, kind, name in controllers if kind in RUN_TO_COMPLETION}):
+        figures.sharpen(
+            {
+                name: asking(f"{name}_of_runs", promql)
+                for name, promql in queries.runs(names_of_runs, scope, window).items()
+            }
+        )
     workloads = tuple(
         _observed(_workload(cluster, controller), pods, now=now, figures=figures, window=window, at=at)
         for controller, pods in sorted(controllers.items())
@@ -121,6 +128,13 @@ class _Figures:
             controller = owners.controller((namespace, pod))
             if controller is not None:
                 self._pods.setdefault(controller, set()).add((namespace, pod))
+
+    def sharpen(self, rows: dict[str, list[Series]]) -> None:
+        """Takes these figures for the pods of runs: the queries match names, and so other pods as well."""
+        runs = {pod for (_, kind, _), pods in self._pods.items() if kind in RUN_TO_COMPLETION for pod in pods}
+        for name, series in rows.items():
+            values = {key: row.value for row in series if (key := _key(row))[:2] in runs}
+            self._values[name] = self._values.get(name, {}) | values
 
     def pods(self, controller: Controller) -> set[Pod]:
         return self._pods.get(controller, set())
@@ -167,8 +181,8 @@ def _observed(
     replicas = now.deployments.get(controller, len(live))
     mean = float(replicas)
     if workload.kind in RUN_TO_COMPLETION:
-        # The pods that are told of have mostly ended; as many run as the windows saw.
-        mean = _mean_pods(containers, window)
+        # The pods that are told of have mostly ended; as many run as scrapes saw.
+        mean = _mean_pods(containers, ever, figures, window)
         replicas = max(1, round(mean))
     return Observed(
         workload=workload,
@@ -212,11 +226,14 @@ def _history(pods: set[Pod], container: str, figures: _Figures, at: datetime) ->
     return 0 if first is None else max(0, int(at.timestamp() - first))
 
 
-def _mean_pods(containers: tuple[ObservedContainer, ...], window: Window) -> float:
+def _mean_pods(
+    containers: tuple[ObservedContainer, ...], pods: set[Pod], figures: _Figures, window: Window
+) -> float:
+    """How many ran on average since the first: a run counts for as many intervals as it was scraped in."""
     shares = [
-        each.usage.samples * window.step / each.history_seconds
+        sum(figures.each("scrapes", pods, each.name)) * window.interval / each.history_seconds
         for each in containers
-        if each.usage is not None and each.history_seconds
+        if each.history_seconds
     ]
     return round(max(shares, default=0.0), 4)
 

@@ -65,17 +65,17 @@ class SizingSettings(PrometheusSettings):
     minimum_change: Percent = Field(
         10,
         alias="KUBEFINOPS_MINIMUM_CHANGE_PERCENT",
-        description="a smaller difference is proposed only if it is large in absolute terms",
+        description="a smaller difference, of what is set, is not proposed",
     )
     minimum_cpu_change: Cpu = Field(
         _DEFAULT.cpu_change_m,
         alias="KUBEFINOPS_MINIMUM_CPU_CHANGE",
-        description="CPU that is worth a change whatever its share",
+        description="a smaller difference of CPU is not proposed, whatever its share (millicores)",
     )
     minimum_memory_change: Memory = Field(
         _DEFAULT.memory_change_bytes,
         alias="KUBEFINOPS_MINIMUM_MEMORY_CHANGE",
-        description="memory that is worth a change whatever its share",
+        description="a smaller difference of memory is not proposed, whatever its share (bytes)",
     )
     oom_days: int = Field(
         _DEFAULT.oom_days,

@@ -16,8 +16,8 @@ MOST_BYTES = 40 * 1024
 def shards(workloads: Iterable[Workload]) -> list[Shard]:
     """The workloads in shards of at most 200.
 
-    A shard's name ends with a digest of what is in it: a redelivered scan that finds another cluster
-    makes other shards with other events, never other data under the same event id.
+    A shard's name ends with a digest of the workloads in it: a redelivered scan that finds another
+    cluster makes other shards, with reports of their own, and what is unchanged keeps its report.
     """
     parts: list[list[str]] = []
     by_namespace = groupby(sorted(workloads, key=lambda each: each.subject), key=lambda each: each.namespace)

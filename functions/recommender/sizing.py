@@ -8,6 +8,7 @@ from enum import StrEnum
 from functions.recommender.container import Rules, Stance, size_container
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
+from shared.contracts.quantities import format_cpu, format_memory
 
 __all__ = ["ENGINE", "Observed", "ObservedContainer", "QosClass", "Rules", "Sized", "qos_class", "size"]
 
@@ -140,8 +141,8 @@ def _unwanted(
     changed = [each for each in proposals if each.proposed != each.current]
     if not changed:
         return (
-            f"not worth a change: every value is within {rules.relative_change:.0%},"
-            " or within the smallest change in absolute terms, of what is set"
+            f"not worth a change: every value is within {rules.relative_change:.0%} of what is set,"
+            f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)}"
         )
     moved = set()
     if any(each.proposed.cpu_request_m != each.current.cpu_request_m for each in changed):

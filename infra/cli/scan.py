@@ -90,11 +90,11 @@ class _Told:
         self._asked = 0
         self._status.start()
 
-    def query(self, promql: str, at: datetime) -> list[Series]:
+    def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
         self._asked += 1
         self._status.update(f"asking Prometheus: query {self._asked}")
         try:
-            return self._prometheus.query(promql, at)
+            return self._prometheus.query(promql, at, timeout)
         except BaseException:
             self.end()
             raise

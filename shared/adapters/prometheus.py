@@ -18,6 +18,8 @@ from shared.contracts.errors import Temporary, Throttled
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
+# More than a query's own time, for the server's answer that it took too long.
+ANSWER_SECONDS = 2.0
 # Of a query and of a server's answer, so much is shown in an error: they can be long.
 SHOWN = 300
 
@@ -39,8 +41,10 @@ class QueryRefused(Temporary):
 
 
 class Prometheus(Protocol):
-    def query(self, promql: str, at: datetime) -> list[Series]:
+    def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
         """The query's value at `at`, without what is no finite number.
+
+        `timeout` in seconds bounds this query, where less is left than the client otherwise gives one.
 
         Raises:
             QueryRefused: the server will not run it, however often it is asked.
@@ -66,9 +70,15 @@ class HttpPrometheus:
         if token:
             self._session.headers["Authorization"] = f"Bearer {token}"
 
-    def query(self, promql: str, at: datetime) -> list[Series]:
+    def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
         """See Prometheus."""
-        form = {"query": promql, "time": f"{at.timestamp():.3f}", "timeout": f"{self._timeout:g}s"}
+        seconds = self._timeout if timeout is None else min(timeout, self._timeout)
+        # In milliseconds: Prometheus takes no duration like 1e-05s.
+        form = {
+            "query": promql,
+            "time": f"{at.timestamp():.3f}",
+            "timeout": f"{max(1, int(seconds * 1000))}ms",
+        }
         try:
             # In the body, because the names of a shard's workloads make long queries. A redirect would
             # become a GET without the body: it is told instead of followed.
@@ -76,7 +86,7 @@ class HttpPrometheus:
                 self._query_url,
                 data=form,
                 # The server's own timeout comes first and says more.
-                timeout=(CONNECT_SECONDS, self._timeout + 2),
+                timeout=(min(CONNECT_SECONDS, seconds), seconds + ANSWER_SECONDS),
                 allow_redirects=False,
             )
         except requests.RequestException as error:

@@ -1,4 +1,4 @@
-"""What requests cost: max(request, usage) x pods x hours x rate, in decimals. The one formula for all stages."""
+"""What requests cost: max(request, usage) x pods x hours x rate, in decimals; one formula for all stages."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class FakePrometheus:
             ("throttled", lambda pod, at: None),
             ("restarts", lambda pod, at: pod.oom_kills or None),
             ("timestamp", lambda pod, at: at.timestamp() - pod.history_days * 86400),
-            ("sum by", lambda pod, at: pod.samples),
+            (r"sum by|max by.*\(count_over_time", lambda pod, at: pod.samples),
             (r"quantile.*cpu.*\[5m:", lambda pod, at: pod.cpu_p95),
             (r"quantile.*cpu", lambda pod, at: pod.cpu_p95),
             ("cpu", lambda pod, at: pod.cpu_max),

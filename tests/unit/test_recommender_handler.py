@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
+import yaml
 
-from functions.recommender.handler import RecommenderHandler
+from functions.recommender.handler import QUERY_SECONDS, RecommenderHandler
 from functions.recommender.report import Entry, Report
 from functions.recommender.settings import RecommenderSettings
+from shared.adapters.prometheus import ANSWER_SECONDS, CONNECT_SECONDS
 from shared.contracts.documents import PullRequest, Recommendation, ReportRow, Transition
 from shared.contracts.envelope import Event, Record
 from shared.contracts.errors import Permanent, Temporary
@@ -28,6 +33,7 @@ from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=10)
+EVERY_FUNCTION = Path(__file__).parents[2] / "knative" / "base" / "functions" / "every-function.yaml"
 
 
 class Product:
@@ -40,6 +46,7 @@ class Product:
         self.objects = FakeObjectStore()
         self.policies = FakePolicies()
         self.publisher = FakePublisher()
+        self.monotonic: Callable[[], float] = time.monotonic
 
     def handler(self, reports: FakeReports | None = None) -> RecommenderHandler:
         return RecommenderHandler(
@@ -52,6 +59,7 @@ class Product:
             reports=reports or self.reports,
             objects=self.objects,
             clock=lambda: LATER,
+            monotonic=self.monotonic,
         )
 
     def scan(self, scan_id: str = "scan-1", at: datetime = NOW, cluster: str = "local") -> Event:
@@ -145,6 +153,77 @@ def test_another_cluster_found_by_a_redelivery_makes_events_of_other_ids(product
     (second,) = product.shards()
     assert first.data != second.data
     assert first.id != second.id
+
+
+def test_one_namespace_more_found_by_a_redelivery_leaves_no_event_id_with_two_contents() -> None:
+    product = Product(*(deployment("data", f"db-{number:03d}") for number in range(200)))
+    product.shards()
+    product.prometheus.pods.append(deployment("shop", "new"))
+    product.shards()
+    contents: dict[str, set[str]] = {}
+    for record in product.publisher.records:
+        contents.setdefault(record.event_id, set()).add(record.value)
+    assert [len(values) for values in contents.values()] == [1, 1, 1]
+    named = [event.data.shard for event in product.publisher.events if isinstance(event.data, ScanRequested)]
+    first, again, new = named
+    assert first is not None
+    assert again is not None
+    assert new is not None
+    assert (first.name, first.workloads) == (again.name, again.workloads), "its report can be used again"
+    assert [(shard.index, shard.of) for shard in (first, again, new)] == [(0, 1), (0, 2), (1, 2)]
+
+
+def test_all_queries_of_a_delivery_share_one_deadline(product: Product) -> None:
+    (shard,) = product.shards()
+    clock = iter(range(0, 10_000, 4))
+    product.monotonic = lambda: float(next(clock))
+    product.prometheus.timeouts.clear()
+    product.handler().handle(shard)
+    timeouts = [seconds for seconds in product.prometheus.timeouts if seconds is not None]
+    assert len(timeouts) == len(product.prometheus.timeouts) > 10
+    assert timeouts == [QUERY_SECONDS - 4 * number for number in range(1, len(timeouts) + 1)]
+
+
+def test_a_prometheus_that_is_too_slow_is_given_up_in_time_and_asked_again_later(product: Product) -> None:
+    (shard,) = product.shards()
+    now = 0.0
+
+    def slow(promql: str) -> None:
+        nonlocal now
+        now += 25
+
+    product.monotonic = lambda: now
+    product.prometheus.before = slow
+    asked = len(product.prometheus.asked)
+    with pytest.raises(Temporary, match=r"answered 4 queries of this delivery in 90 s.*HISTORY_DAYS"):
+        product.handler().handle(shard)
+    assert len(product.prometheus.asked) == asked + 4
+    assert not product.reports.rows
+    product.prometheus.before = lambda promql: None
+    product.handler().handle(shard)
+    assert len(product.created) == 1
+
+
+def test_a_query_that_our_deadline_cut_short_says_so(product: Product) -> None:
+    (shard,) = product.shards()
+    now = 0.0
+
+    def cut(promql: str) -> None:
+        nonlocal now
+        now += 100
+        raise Temporary("Prometheus http://fake: status 503: timeout")
+
+    product.monotonic = lambda: now
+    product.prometheus.before = cut
+    with pytest.raises(Temporary, match="answered 0 queries of this delivery in 90 s"):
+        product.handler().handle(shard)
+
+
+def test_the_deadline_of_queries_nests_in_the_time_that_the_service_has() -> None:
+    patches = yaml.safe_load(EVERY_FUNCTION.read_text(encoding="utf-8"))
+    (service,) = [each["value"] for each in patches if each["path"].endswith("/timeoutSeconds")]
+    # The last query may begin at the deadline's end; storing takes some seconds too.
+    assert service > QUERY_SECONDS + CONNECT_SECONDS + ANSWER_SECONDS + 15
 
 
 def test_a_scan_of_another_cluster_is_refused_for_good(product: Product) -> None:

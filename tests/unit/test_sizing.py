@@ -12,6 +12,7 @@ from functions.recommender.container import is_worth, round_cpu, round_memory
 from functions.recommender.sizing import Observed, ObservedContainer, QosClass, Rules, Sized, qos_class, size
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
+from shared.contracts.quantities import parse_cpu, parse_memory
 
 MIB = 2**20
 RULES = Rules()
@@ -125,7 +126,7 @@ def test_a_floor_holds_but_raises_nothing_that_suffices() -> None:
     small = usage(cpu=1, cpu_max=2, peak=3)
     assert proposed(resources(1000, 1024), small) == resources(10, 32)
     assert "not worth a change" in reason(resources(5, 16), small)
-    assert proposed(resources(5, 1024), usage(cpu=7, cpu_max=8)).cpu_request_m == 9
+    assert proposed(resources(9, 1024), usage(cpu=18, cpu_max=20)).cpu_request_m == 21
 
 
 def test_memory_is_not_lowered_after_an_oom_kill() -> None:
@@ -174,10 +175,39 @@ def test_best_effort_stays_best_effort_unless_told_otherwise() -> None:
 
 def test_a_small_difference_is_not_proposed() -> None:
     assert "not worth a change" in reason(resources(240, 240))
-    # Small in relative terms only, in absolute terms only, in both.
-    assert is_worth(10_000, 9_500, 0.1, 200)
-    assert is_worth(20, 24, 0.1, 200)
-    assert not is_worth(1000, 1099, 0.1, 200)
+    # Small in relative terms, in absolute terms, in both, in neither.
+    assert not is_worth(1000, 901, 0.1, 10)
+    assert not is_worth(20, 29, 0.1, 10)
+    assert not is_worth(10, 10, 0.1, 0)
+    assert is_worth(100, 90, 0.1, 10)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "memory", "kept"),
+    [
+        # Use of 10m and 80Mi: 12m and 92Mi with the headroom.
+        ("14m", "100Mi", True),
+        ("21m", "107Mi", True),
+        ("22m", "108Mi", False),
+        ("100m", "512Mi", False),
+    ],
+)
+def test_a_few_millicores_and_mebibytes_are_not_worth_a_change(cpu: str, memory: str, kept: bool) -> None:
+    current = Resources(cpu_request_m=parse_cpu(cpu), memory_request_bytes=parse_memory(memory))
+    sized = size(observed(current, usage(cpu=10, cpu_max=10, peak=80)), RULES)
+    assert (sized.skipped is not None) == kept
+    if kept:
+        assert sized.skipped == (
+            "not worth a change: every value is within 10% of what is set, or within 10m and 16Mi"
+        )
+    else:
+        assert only(sized).proposed == Resources(cpu_request_m=12, memory_request_bytes=92 * MIB)
+
+
+def test_a_limit_that_is_short_is_raised_however_small_it_is() -> None:
+    near = usage(cpu=5, cpu_max=10, peak=33)
+    assert proposed(resources(10, 38, None, 38), near) == resources(10, 38, None, 43)
+    assert proposed(resources(8, 38, 8, 38), near) == resources(10, 43, 10, 43)
 
 
 @pytest.mark.parametrize(
