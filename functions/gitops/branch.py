@@ -25,14 +25,12 @@ DEEPEST = 50  # commits of people on top of ours that are looked through
 
 
 @dataclass(frozen=True)
-class View:
-    """The branch and its pull requests at one moment; `head` was read before everything else."""
+class Branch:
+    """The branch and then its pull requests; `base` is the name of the branch that they go to."""
 
     group: Group
     base: str
-    base_head: str
     head: str | None
-    comparison: Comparison | None
     pulls: tuple[Pull, ...]
 
     @property
@@ -45,6 +43,14 @@ class View:
         newest = next(iter(self.pulls), None)
         return newest if newest is not None and newest.state is not PullState.OPEN else None
 
+
+@dataclass(frozen=True)
+class View(Branch):
+    """The branch beside its base, which was read last."""
+
+    base_head: str
+    comparison: Comparison | None
+
     @property
     def members(self) -> dict[str, tuple[str, ...]]:
         """The recommendations that the branch holds beyond the base, each with its files."""
@@ -56,21 +62,37 @@ def open_pull(pulls: tuple[Pull, ...] | list[Pull], base: str) -> Pull | None:
     return next((pull for pull in pulls if pull.state is PullState.OPEN and pull.base == base), None)
 
 
-def look(host: GitHost, group: Group) -> View:
-    """Raises NotLocated if the Application follows no branch, and what GitHost raises."""
+def look(host: GitHost, group: Group) -> Branch:
+    """To be called before the documents are read.
+
+    Whoever moved the branch before this had read the documents before this as well, so what is read after it
+    cannot miss a member that the branch holds.
+    """
     repository = group.repository
     base = group.base or host.default_branch(repository)
-    # First: whoever moved the branch before this had read the documents before this as well, so what is
-    # read after it cannot miss a member that the branch holds.
     head = host.head(repository, group.branch)
-    base_head = host.head(repository, base)
+    return Branch(group, base, head, tuple(host.pull_requests(repository, group.branch)))
+
+
+def beside_base(host: GitHost, branch: Branch) -> View:
+    """To be called after the documents are read.
+
+    What is no longer to be on the branch, for its pull request or its document says that it was merged, is in
+    the base that is read after that. In an older one it would not be, and the commit made of that would take
+    back what was merged.
+
+    Raises:
+        NotLocated: the Application follows no branch.
+    """
+    repository = branch.group.repository
+    base_head = host.head(repository, branch.base)
     if base_head is None:
         raise NotLocated(
-            f"Application {group.application} follows {base!r} of {repository}, which is no branch: "
-            "there is nothing that a pull request could change"
+            f"Application {branch.group.application} follows {branch.base!r} of {repository}, which is no "
+            "branch: there is nothing that a pull request could change"
         )
-    comparison = None if head is None else host.compare(repository, base_head, head)
-    return View(group, base, base_head, head, comparison, tuple(host.pull_requests(repository, group.branch)))
+    comparison = None if branch.head is None else host.compare(repository, base_head, branch.head)
+    return View(branch.group, branch.base, branch.head, branch.pulls, base_head, comparison)
 
 
 def members_of(host: GitHost, pull: Pull) -> dict[str, tuple[str, ...]]:

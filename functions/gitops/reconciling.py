@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from functions.gitops.body import body_of, marker_of, title_of
-from functions.gitops.branch import View, look, members_of, open_pull, person_on, push
+from functions.gitops.branch import View, beside_base, look, members_of, open_pull, person_on, push
 from functions.gitops.grouping import Group, target_of
 from functions.gitops.layers import NotLocated
 from functions.gitops.planning import Edits, Rejected, Render, WorkloadChange, plan_edits
@@ -102,16 +102,17 @@ class Reconciler:
             log.warning("the host will not merge it by itself", extra={"pull_request": change.url})
 
     def _once(self, task: Task) -> None:
-        view = look(self._host, task.group)
+        branch = look(self._host, task.group)
         members = task.members()
-        if view.last_ended is not None and self._adopt(task, view.last_ended, members):
+        if branch.last_ended is not None and self._adopt(task, branch.last_ended, members):
             members = task.members()
-        pull = view.open_pull
+        pull = branch.open_pull
         in_flight = {one.workload for one in members.merged}
         approved = [one for one in members.approved if one.workload not in in_flight]
         opened = [one for one in members.open if pull is not None and _number(one) == pull.number]
         if not approved and not opened:
             return
+        view = beside_base(self._host, branch)
         edits, held = self._plan(task, view, approved, opened)
         for one in approved:
             if one.id in edits.rejected and one.id in task.own:

@@ -219,6 +219,20 @@ class CrashBefore:
         self.calls.append(name)
 
 
+class MeanwhileBefore(CrashBefore):
+    """Lets somebody else do something before call number `call`."""
+
+    def __init__(self, call: int, act: Callable[[], None]) -> None:
+        super().__init__(call)
+        self._act = act
+
+    def count(self, name: str) -> None:
+        if self._left == 0:
+            self._act()
+        self._left -= 1
+        self.calls.append(name)
+
+
 class _Guarded:
     def __init__(self, inner: object, crash: CrashBefore) -> None:
         self._inner = inner

@@ -25,6 +25,7 @@ from tests.fakes.gitops import (
     REPOSITORY,
     Crash,
     CrashBefore,
+    MeanwhileBefore,
     Stage,
     application,
     manifest,
@@ -703,6 +704,34 @@ def test_deliveries_of_one_group_at_once_end_in_one_pull_request_with_all_member
     (change,) = made.changes.documents.values()
     assert set(change.members) == {made.of(one).id for one in events}
     assert pulls[0].head == change.head
+
+
+@pytest.mark.parametrize("squash", [False, True])
+@pytest.mark.parametrize("followed", [False, True])
+def test_a_merge_at_any_moment_is_never_taken_back(squash: bool, followed: bool) -> None:
+    """A person merges what is open while the next one is on its way; `followed`: argocd sees it at once."""
+    moments, tried = 1, -1
+    while tried < moments:
+        tried += 1
+        made = stage("cart", "web")
+        fake(made).squash = squash
+        cart = made.approve("cart")
+        made.handler().handle(cart)
+        web = made.approve("web")
+
+        def merge(made: Stage = made, cart: Event = cart) -> None:
+            fake(made).merge_by_hand(REPOSITORY, 1)
+            if followed:
+                made.move(cart, State.MERGED, "argocd")
+
+        meanwhile = MeanwhileBefore(tried, merge)
+        made.handler(crash=meanwhile).handle(web)
+        moments = len(meanwhile.calls)
+        for number in range(3):
+            made.handler(auto_merge=True).handle(made.tick(number))
+        assert made.manifest("cart", "main") == manifest("cart", PROPOSED), f"merged before call {tried}"
+        assert made.manifest("web", "main") == manifest("web", PROPOSED), f"merged before call {tried}"
+    assert moments > 10
 
 
 def test_a_limit_that_is_not_set_stays_so() -> None:
