@@ -7,6 +7,11 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE := 1
 
+# Another Python than the one that .venv was made with is a wish to make it anew.
+ifneq ($(origin PYTHON),file)
+  $(shell [ "$$(.venv/bin/python -V 2>&1)" = "$$($(PYTHON) -V 2>&1)" ] || rm -f .venv/ready)
+endif
+
 help: ## show these verbs
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -30,6 +35,7 @@ bench: setup ## measure speed and memory; writes build/bench.json
 
 clean: down ## remove everything that was built or installed
 	rm -rf build .venv .venv-s3 .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find functions infra shared tests -name __pycache__ -prune -exec rm -r {} +
 
 setup: .venv/ready
 	@$(BIN)/python -m infra.emulator.setup

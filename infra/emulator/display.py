@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, RenderableType
-from rich.live import Live
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from infra.emulator.watcher import Seen
 from shared.contracts.quantities import format_cpu, format_memory
-from shared.contracts.topics import PRODUCT_TOPICS, Topic
+from shared.contracts.topics import Topic
 
 WORDS = {
     Topic.RECOMMENDATION_CREATED: "proposed",
@@ -25,32 +26,35 @@ WORDS = {
     Topic.CHANGE_APPLIED: "applied",
     Topic.CHANGE_FAILED: "failed",
 }
-LEAST_WIDTH = 120
+COLUMNS: dict[str, tuple[str, Callable[[int], str]]] = {
+    "CPU request": ("cpu_request_m", format_cpu),
+    "CPU limit": ("cpu_limit_m", format_cpu),
+    "memory request": ("memory_request_bytes", format_memory),
+    "memory limit": ("memory_limit_bytes", format_memory),
+}
 VERDICTS = {"require_approval": "approval"}
 RESULTS = {"pr_open": "open", "violated": "refused"}
 STYLES = {"applied": "green", "failed": "red", "violated": "yellow", "pr_open": "cyan", "skipped": "dim"}
 
 
 class Progress:
-    """The stages, live: a growing table on a terminal, plain lines elsewhere."""
+    """The stages as they happen, a line each; on a terminal the counts stand below them."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._seen: set[str] = set()
-        self._last = ""
         self._began = time.monotonic()
-        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=8, transient=True)
+        self._status = console.status("")
 
     def start(self) -> None:
         self._began = time.monotonic()
         if self._console.is_terminal:
-            self._live.start()
+            self._status.start()
 
     def stop(self) -> None:
-        if self._live.is_started:
-            self._live.stop()
+        self._status.stop()
 
     def saw(self, seen: Seen) -> None:
         """Called for every record of every topic, from the watcher's thread."""
@@ -59,22 +63,14 @@ class Progress:
                 return
             self._seen.add(f"{seen.topic} {seen.event_id}")
             self._counts[seen.topic] += 1
-            self._last = seen.subject
-        if not self._console.is_terminal:
-            line = _line(seen)
-            if line:
-                # What comes from outside is text: no [brackets] in it are markup.
-                text = f"{time.monotonic() - self._began:6.1f} s  {line}"
-                self._console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    def _table(self) -> RenderableType:
-        with self._lock:
-            table = Table(title=f"{time.monotonic() - self._began:.1f} s", title_justify="left")
-            for topic in PRODUCT_TOPICS:
-                table.add_column(topic.value, justify="right")
-            table.add_row(*(str(self._counts[topic]) for topic in PRODUCT_TOPICS))
-            table.caption = self._last
-            return table
+        line = _line(seen)
+        if line:
+            # What comes from outside is text: no [brackets] in it are markup.
+            text = f"{time.monotonic() - self._began:6.1f} s  {line}"
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._status.update(
+            ", ".join(f"{self._counts[topic]} {word}" for topic, word in WORDS.items() if self._counts[topic])
+        )
 
 
 def _line(seen: Seen) -> str | None:
@@ -103,9 +99,9 @@ def show(summary: dict[str, Any], console: Console) -> None:
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    for column in ("workload", "container", "CPU request", "memory request", "memory limit"):
+    for column in ("workload", "container", *COLUMNS):
         table.add_column(column, no_wrap=True)
-    table.add_column(f"{summary['totals']['currency']}/month", justify="right", no_wrap=True)
+    table.add_column(f"saves {summary['totals']['currency']}/month", justify="right", no_wrap=True)
     for column in ("verdict", "PR", "result"):
         table.add_column(column, no_wrap=True)
     for row in summary["workloads"]:
@@ -115,9 +111,7 @@ def show(summary: dict[str, Any], console: Console) -> None:
             table.add_row(
                 f"{row['namespace']}/{row['name']}" if first else "",
                 container["name"] if container else "",
-                _change(container, "cpu_request_m", format_cpu),
-                _change(container, "memory_request_bytes", format_memory),
-                _change(container, "memory_limit_bytes", format_memory),
+                *(_change(container, field, form) for field, form in COLUMNS.values()),
                 row["monthly_saving"] if first and row["containers"] else "",
                 VERDICTS.get(row["verdict"], row["verdict"]) if first else "",
                 f"#{number}" if first and number else "",
@@ -126,7 +120,7 @@ def show(summary: dict[str, Any], console: Console) -> None:
                 else "",
             )
     # A narrow terminal folds the lines; a table that leaves values out is of no use.
-    width = max(console.width, LEAST_WIDTH)
+    width = max(console.width, Measurement.get(console, console.options.update(width=1000), table).maximum)
     Console(file=console.file, width=width, force_terminal=console.is_terminal).print(table)
     for row in summary["workloads"]:
         if row["reason"]:
@@ -151,7 +145,7 @@ def show(summary: dict[str, Any], console: Console) -> None:
     )
 
 
-def _change(container: dict[str, Any] | None, field: str, show_one: Any) -> str:
+def _change(container: dict[str, Any] | None, field: str, show_one: Callable[[int], str]) -> str:
     if container is None:
         return ""
     before, after = container[field]

@@ -206,7 +206,11 @@ def _function(
         *("--signature-type", env["FUNCTION_SIGNATURE_TYPE"]),
         *("--host", LOOPBACK, "--port", str(port)),
     ]
-    return Function(service, command, {**env, "PORT": str(port)}, port, logs / f"{service.name}.log")
+    # gunicorn puts its control socket there, and else into the home of whoever runs this.
+    runtime = logs.parent / "runtime" / service.name
+    runtime.mkdir(parents=True, exist_ok=True)
+    own = {"PORT": str(port), "XDG_RUNTIME_DIR": str(runtime), "TMPDIR": str(runtime)}
+    return Function(service, command, {**env, **own}, port, logs / f"{service.name}.log")
 
 
 def _functions_framework() -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 
 from infra.emulator.display import Progress, show
-from infra.emulator.stack import ROOT, Options, Stack
+from infra.emulator.servers.errors import SetupError
+from infra.emulator.stack import OWNER, REPOSITORY, ROOT, Options, Stack
 from infra.emulator.summary import Standing, standing, summarise
 from infra.emulator.watcher import Seen, Watcher
 from shared.adapters.mongo import Mongo
@@ -115,6 +117,7 @@ def run(traces: Path | None, seed: int) -> int:
     )
     console.print(f"usage: {usage}", highlight=False)
     progress = Progress(console)
+    lock = only_one(work)
     stack = Stack(
         Options(work=work, traces=traces, seed=seed),
         os.environ,
@@ -132,29 +135,57 @@ def run(traces: Path | None, seed: int) -> int:
         seconds = {"setup": round(setup, 2), "run": round(time.monotonic() - began - setup, 2)}
         progress.stop()
         summary = loop.summary(seconds)
+    except KeyboardInterrupt:
+        progress.stop()
+        console.print("stopping ...")
+        raise
     finally:
         progress.stop()
         if loop is not None:
             loop.stop()
         stack.stop()
+        lock.close()
     (work / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     show(summary, console)
-    _where_to_look(console, work, stack)
+    for line in ("where to look:", f"  {_shown(work / 'summary.json')}: these facts", *where_to_look(stack)):
+        console.print(line, highlight=False)
+    console.print("  make up: the same, kept running, to be looked at", highlight=False)
     if not where.done:
         console.print(f"not finished after {RUN_SECONDS:g} s: {where}; logs: {stack.logs}", style="red")
         return 1
     return 0
 
 
-def _where_to_look(console: Console, work: Path, stack: Stack) -> None:
-    def shown(path: Path) -> str:
-        return str(path.relative_to(ROOT))
+def where_to_look(stack: Stack) -> list[str]:
+    """Lines that name what a run leaves on disk."""
+    repository = stack.demo / "repos" / OWNER / f"{REPOSITORY}.git"
+    return [
+        f"  git -C {_shown(repository)} log -p main: what was merged",
+        f"  {_shown(stack.logs)}: what each process logged",
+    ]
 
-    repository = stack.demo / "repos" / "acme" / "deploy.git"
-    console.print("where to look:", style="bold")
-    console.print(f"  {shown(work / 'summary.json')}: these facts", highlight=False)
-    console.print(f"  git -C {shown(repository)} log -p main: what was merged", highlight=False)
-    console.print(f"  {shown(stack.logs)}: what each process logged", highlight=False)
-    console.print(
-        "  make up: the same, kept running, with Prometheus and the metrics to look at", highlight=False
-    )
+
+def only_one(work: Path) -> IO[str]:
+    """A lock on the run's folder, held until it is closed.
+
+    Raises:
+        SetupError: another process has it.
+    """
+    path = work.with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise SetupError(f"a run is under way in {_shown(work)} (process {holder}): wait for it") from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -65,7 +65,10 @@ class Standin:
 
     def start(self) -> None:
         """Raises StartError."""
-        self.process = Process.start(self._command, {}, self._log, cwd=ROOT)
+        # What a stand-in that is killed leaves lying lies among the run's own files.
+        scratch = self._log.parent.parent / "tmp"
+        scratch.mkdir(exist_ok=True)
+        self.process = Process.start(self._command, {"TMPDIR": str(scratch)}, self._log, cwd=ROOT)
         self.process.wait_line(r"^ready ", within=30)
 
     def stop(self) -> None:
@@ -147,7 +150,8 @@ class Stack:
         usual = self.options.standard_ports
         topics = {topic.name: topic.partitions for topic in self.manifests.kafka_topics}
         kafka = self.servers["kafka"] = kafka_server(environ, topics, self.logs)
-        self._timed(kafka.name, kafka.start)
+        if kafka.kind == "embedded":
+            self._timed(kafka.name, kafka.start)
         mongo = self.servers["mongodb"] = mongo_server(
             environ, work / "mongodb", self.logs, 27017 if usual else 0
         )
@@ -171,12 +175,18 @@ class Stack:
             self.demo / "history.om",
             port=port,
         )
+        for server in self.servers.values():
+            if server.kind == "given":  # what somebody named is asked before anything is waited for
+                self._timed(server.name, server.start)
         with ThreadPoolExecutor() as pool:
             started = [
-                pool.submit(self._timed, mongo.name, mongo.start),
-                pool.submit(self._timed, store.name, store.start),
                 pool.submit(self._start_cluster, prometheus),
                 pool.submit(self._timed, "functions", self._start_functions),
+            ]
+            started += [
+                pool.submit(self._timed, server.name, server.start)
+                for server in (mongo, store)
+                if server.kind == "embedded"
             ]
             done, _ = wait(started, return_when=FIRST_EXCEPTION)
             failures = [failed for one in done if (failed := one.exception())]
@@ -273,7 +283,8 @@ class Stack:
         self._timed("demo", self._make_demo)
         for standin in self.standins.values():
             self._timed(standin.name, standin.start)
-        self._timed(prometheus.name, prometheus.start)
+        if prometheus.kind == "embedded":
+            self._timed(prometheus.name, prometheus.start)
 
     def _make_demo(self) -> None:
         command = [sys.executable, "-m", "infra.standins.demo", "--out", str(self.demo)]

@@ -146,7 +146,7 @@ def _row(recommendation: Recommendation) -> dict[str, Any]:
 
 
 def _container(name: str, current: dict[str, Any], proposed: dict[str, Any]) -> dict[str, Any]:
-    fields = ("cpu_request_m", "memory_request_bytes", "memory_limit_bytes")
+    fields = ("cpu_request_m", "cpu_limit_m", "memory_request_bytes", "memory_limit_bytes")
     return {"name": name} | {field: [current.get(field), proposed.get(field)] for field in fields}
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from infra.emulator.run import Loop
+from infra.emulator.run import Loop, where_to_look
 from infra.emulator.servers.errors import StartError
 from infra.emulator.stack import ROOT, Options, Stack
 
@@ -78,6 +78,10 @@ def keep(traces: Path | None, seed: int) -> int:
         for name, service in stack.services().items():
             print(f"{name}: {service['address']} ({service['kind']})")
         print(f"metrics: {stack.functions['exporter'].url}/metrics")
+        print("\n".join(["where to look:", *where_to_look(stack)]))
+        print("  .venv/bin/kubefinops status: every workload, after")
+        shown = ("KAFKA_BOOTSTRAP_SERVERS", "MONGODB_URI", "S3_ENDPOINT", "PROMETHEUS_URL")
+        print("  export " + " ".join(f"{name}={stack.environment[name]}" for name in shown))
         print(f"{READY}; make down ends it", flush=True)
         while True:
             signal.pause()
@@ -91,8 +95,7 @@ def keep(traces: Path | None, seed: int) -> int:
 
 def down() -> int:
     """Ends what `up` started, and removes its files."""
-    if _end():
-        print("it has ended")
+    print("it has ended" if _end() else "nothing is running")
     LOG.unlink(missing_ok=True)
     return 0
 
