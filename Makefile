@@ -34,7 +34,7 @@ bench: setup ## measure speed and memory; writes build/bench.json
 	@$(BIN)/python -m tests.bench
 
 clean: down ## remove everything that was built or installed
-	rm -rf build .venv .venv-s3 .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build .venv .venv-s3 .venv-scan .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find functions infra shared tests -name __pycache__ -prune -exec rm -r {} +
 
 setup: .venv/ready
