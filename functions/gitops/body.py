@@ -14,6 +14,7 @@ from shared.contracts.events import ContainerProposal, Outcome
 from shared.contracts.identity import digest
 from shared.contracts.money import Money
 from shared.contracts.quantities import MIB, format_cpu
+from shared.contracts.wording import counted, reasons
 
 LARGEST_BODY = 60_000  # characters; GitHub takes 65,536
 CHARTED = 12  # containers; more cannot be read
@@ -51,7 +52,9 @@ def body_of(application: str, members: Sequence[Recommendation]) -> str:
     for kept_rows, kept_sections in ((len(rows), 2), (len(rows), 1), (len(rows), 0), (150, 0), (0, 0)):
         lines = [*table, *rows[:kept_rows]]
         if kept_rows < len(rows):
-            lines.append(f"\n... and {len(rows) - kept_rows} containers more; the commit has them all.")
+            lines.append(
+                f"\n... and {counted(len(rows) - kept_rows, 'more container')}; the commit has them all."
+            )
         body = "\n\n".join([marker_of(ordered), head, "\n".join(lines), *sections[:kept_sections], tail])
         if len(body) <= LARGEST_BODY:
             break
@@ -75,10 +78,9 @@ _SAID = {"id", "containers", "verdicts", "outcome", "monthly_saving"}
 def _introduction(application: str, members: Sequence[Recommendation]) -> Iterator[str]:
     pods = sum(member.proposal.replicas for member in members)
     saving = _saving(members)
-    number = "1 workload" if len(members) == 1 else f"{len(members)} workloads"
     yield (
-        f"New requests and limits for {number} of the Argo CD Application **{application}**, from what they "
-        f"used. Merging restarts **{pods} pods**, as each workload's update strategy has it."
+        f"New requests and limits for {counted(len(members), 'workload')} of the Argo CD Application **{application}**, from what they "
+        f"used. Merging restarts **{counted(pods, 'pod')}**, as each workload's update strategy has it."
     )
     yield ""
     yield f"Cost: **{_negated(saving).amount:+.2f} {saving.currency} a month.**"
@@ -118,14 +120,15 @@ def _evidence(member: Recommendation) -> Iterator[str]:
     proposal = member.proposal
     days = proposal.history_seconds / 86400
     yield (
-        f"**{member.workload.subject}** ({proposal.replicas} pods, {days:.1f} days of history, confidence "
+        f"**{member.workload.subject}** ({counted(proposal.replicas, 'pod')}, {days:.1f} days of history, confidence "
         f"{proposal.confidence:.0%}): saves {member.monthly_saving} a month"
     )
+    engine = {container.name: container for container in proposal.containers}
     for container in member.containers:
-        for reason in container.reasons:
+        for reason in reasons(engine.get(container.name, container), container, member.verdicts):
             yield f"- {container.name}: {_inline(reason)}"
         if container.usage.oom_kills:
-            yield f"- {container.name}: {container.usage.oom_kills} OOM kills in that time"
+            yield f"- {container.name}: {counted(container.usage.oom_kills, 'OOM kill')} in that time"
     for verdict in member.verdicts:
         if verdict.outcome is not Outcome.ALLOW:
             where = f" ({verdict.container})" if verdict.container else ""

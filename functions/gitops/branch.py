@@ -95,6 +95,12 @@ def beside_base(host: GitHost, branch: Branch) -> View:
     return View(branch.group, branch.base, branch.head, branch.pulls, base_head, comparison)
 
 
+def has_same_pulls(host: GitHost, branch: Branch) -> bool:
+    """Whether no pull request has come or ended since `look`."""
+    now = host.pull_requests(branch.group.repository, branch.group.branch)
+    return [(one.number, one.state) for one in now] == [(one.number, one.state) for one in branch.pulls]
+
+
 def members_of(host: GitHost, pull: Pull) -> dict[str, tuple[str, ...]]:
     """The recommendations in the head of a pull request, whatever became of its branch."""
     sha = pull.head

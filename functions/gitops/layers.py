@@ -30,6 +30,10 @@ class NotLocated(ValueError):
     """The manifest cannot be found, or not be changed for this workload alone; says why."""
 
 
+class NoManifest(NotLocated):
+    """No file below the folder speaks of the workload: it is deployed from elsewhere."""
+
+
 @dataclass(frozen=True)
 class Target:
     """The workload as it runs."""

@@ -11,7 +11,7 @@ from yaml.nodes import Node
 
 from functions.gitops.documents import CannotEdit, Pointer, at, compose, items, scalar
 from functions.gitops.kustomization import Kustomization, file_of, joined, read, references
-from functions.gitops.layers import Layer, Location, NotLocated, Target
+from functions.gitops.layers import Layer, Location, NoManifest, NotLocated, Target
 
 MANIFESTS = (".yaml", ".yml", ".json")
 
@@ -58,7 +58,8 @@ class Locator:
             raise NotLocated(f"{target} stands more than once: {paths}")
         if not found:
             why = "".join(f"; {problem}" for problem in self._problems[:2])
-            raise NotLocated(f"no manifest of {target} below {self.folder or '.'}{why}")
+            error = NotLocated if self._problems else NoManifest
+            raise error(f"no manifest of {target} below {self.folder or '.'}{why}")
         return Location(target, found[0].layers, lambda: self._referrers)
 
     @cached_property

@@ -10,11 +10,12 @@ from functions.gitops.documents import CannotEdit, Pointer
 from functions.gitops.layers import Location, NotLocated, Target
 from functions.gitops.locating import Locator
 from functions.gitops.quantities import (
-    FORMAT,
     differences,
     effective,
     proposed,
+    scalar_of,
     shown,
+    spelled,
     value_of,
     with_values,
     written,
@@ -145,7 +146,9 @@ def _planned(change: WorkloadChange, location: Location, before: Sequence[Object
         writes: dict[str, dict[Pointer, Value]] = defaultdict(dict)
         for one in change.containers:
             values = {
-                wanted: None if value is None else FORMAT[wanted[1]](value)
+                wanted: None
+                if value is None
+                else spelled(wanted, value, scalar_of(manifest, change.target, one.name, wanted))
                 for wanted, value in differences(in_git[one.name], one.proposed).items()
             }
             for place, value in location.places(one.name, values).items():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from functions.gitops.layers import LISTS, Field, NotLocated, Target
@@ -30,6 +32,27 @@ def shown(field: Field, value: int | None) -> str:
     return "-" if value is None else FORMAT[field[1]](value)
 
 
+def spelled(field: Field, value: int, old: object) -> str:
+    """A value as its manifest's author would write it: in the unit of `old`, where that is exact.
+
+    So `4000m` becomes `2000m`, not `2`, and `2048Mi` becomes `1024Mi`. `old` is the scalar that stands
+    there, None if nothing does.
+    """
+    usual = FORMAT[field[1]](value)
+    match = re.fullmatch(r"(\d+)(\.\d+)?(m|k|[MGTPE]|[KMGTPE]i)?", str(old).strip())
+    if match is None:
+        return usual
+    _, decimals, unit = match.groups(default="")
+    if field[1] == "cpu":
+        if unit == "m":
+            return f"{value}m"
+        return f"{(Decimal(value) / 1000).normalize():f}" if decimals and not unit else usual
+    if unit == "m":
+        return usual
+    size = parse_memory(f"1{unit}")
+    return usual if value % size else f"{value // size}{unit}"
+
+
 def containers_of(manifest: Mapping[str, Any], target: Target) -> Iterator[dict[str, Any]]:
     """The containers of a workload, init containers after the others."""
     spec: Any = manifest
@@ -52,6 +75,13 @@ def written(manifest: Mapping[str, Any], target: Target, container: str) -> Reso
     return Resources.model_validate(
         {ATTRIBUTE[field]: _parsed(found, field, f"{target}, container {container}") for field in ATTRIBUTE}
     )
+
+
+def scalar_of(manifest: Mapping[str, Any], target: Target, container: str, field: Field) -> object:
+    """The scalar that a manifest has for a value, as it is written; None where it has none."""
+    found = next((one for one in containers_of(manifest, target) if one.get("name") == container), {})
+    group = (found.get("resources") or {}).get(field[0])
+    return group.get(field[1]) if isinstance(group, dict) else None
 
 
 def effective(resources: Resources) -> Resources:

@@ -16,7 +16,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from functions.gitops.body import body_of, marker_of, title_of
-from functions.gitops.branch import View, beside_base, look, members_of, open_pull, person_on, push
+from functions.gitops.branch import (
+    View,
+    beside_base,
+    has_same_pulls,
+    look,
+    members_of,
+    open_pull,
+    person_on,
+    push,
+)
 from functions.gitops.grouping import Group, target_of
 from functions.gitops.layers import NotLocated
 from functions.gitops.planning import Edits, Rejected, Render, WorkloadChange, plan_edits
@@ -114,6 +123,9 @@ class Reconciler:
             return
         view = beside_base(self._host, branch)
         edits, held = self._plan(task, view, approved, opened)
+        if edits.rejected and not has_same_pulls(self._host, branch):
+            # What was merged meanwhile is in the base: that is no reason to give up, but to adopt it.
+            raise Moved(f"a pull request of {task.group.branch} was opened or ended meanwhile")
         for one in approved:
             if one.id in edits.rejected and one.id in task.own:
                 self._end(task, one, State.ADVISORY, edits.rejected[one.id])

@@ -203,16 +203,22 @@ class Crash(Exception):
 
 
 class CrashBefore:
-    """Passes calls on to what it stands before, and ends the process before its call number `call`."""
+    """Passes calls on to what it stands before, and ends the process before its call number `call`.
 
-    def __init__(self, call: int) -> None:
+    Or before the first one of `name`.
+    """
+
+    def __init__(self, call: int, name: str | None = None) -> None:
         self._left = call
+        self._name = name
         self.calls: list[str] = []
 
     def stand_before(self, inner: object) -> Any:
         return _Guarded(inner, self)
 
     def count(self, name: str) -> None:
+        if name == self._name:
+            self._left = 0
         if self._left == 0:
             raise Crash(name)
         self._left -= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -731,6 +732,33 @@ def test_a_merge_at_any_moment_is_never_taken_back(squash: bool, followed: bool)
             made.handler(auto_merge=True).handle(made.tick(number))
         assert made.manifest("cart", "main") == manifest("cart", PROPOSED), f"merged before call {tried}"
         assert made.manifest("web", "main") == manifest("web", PROPOSED), f"merged before call {tried}"
+    assert moments > 10
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_another_delivery_that_merges_at_any_moment_leaves_both_in_git_and_told(dies: bool) -> None:
+    """`dies`: it is killed after the merge, before a document tells of the pull request."""
+    moments, tried = 1, -1
+    while tried < moments:
+        tried += 1
+        made = stage("cart", "web")
+        events = [made.approve("cart"), made.approve("web")]
+
+        def other(made: Stage = made, cart: Event = events[0]) -> None:
+            crash = CrashBefore(10_000, "advance" if dies else None)
+            with suppress(Crash):
+                made.handler(auto_merge=True, crash=crash).handle(cart)
+
+        meanwhile = MeanwhileBefore(tried, other)
+        made.handler(auto_merge=True, crash=meanwhile).handle(events[1])
+        moments = len(meanwhile.calls)
+        for approved in events:
+            made.handler(auto_merge=True).handle(approved)
+        for number in range(3):
+            made.handler(auto_merge=True).handle(made.tick(number))
+        for name, approved in zip(("cart", "web"), events, strict=True):
+            assert made.of(approved).state is State.PR_OPEN, f"the other before call {tried}"
+            assert made.manifest(name, "main") == manifest(name, PROPOSED), f"the other before call {tried}"
     assert moments > 10
 
 
