@@ -52,9 +52,8 @@ def body_of(application: str, members: Sequence[Recommendation]) -> str:
     for kept_rows, kept_sections in ((len(rows), 2), (len(rows), 1), (len(rows), 0), (150, 0), (0, 0)):
         lines = [*table, *rows[:kept_rows]]
         if kept_rows < len(rows):
-            lines.append(
-                f"\n... and {counted(len(rows) - kept_rows, 'more container')}; the commit has them all."
-            )
+            left_out = counted(len(rows) - kept_rows, "more container")
+            lines.append(f"\n... and {left_out}; the commit has them all.")
         body = "\n\n".join([marker_of(ordered), head, "\n".join(lines), *sections[:kept_sections], tail])
         if len(body) <= LARGEST_BODY:
             break
@@ -79,8 +78,9 @@ def _introduction(application: str, members: Sequence[Recommendation]) -> Iterat
     pods = sum(member.proposal.replicas for member in members)
     saving = _saving(members)
     yield (
-        f"New requests and limits for {counted(len(members), 'workload')} of the Argo CD Application **{application}**, from what they "
-        f"used. Merging restarts **{counted(pods, 'pod')}**, as each workload's update strategy has it."
+        f"New requests and limits for {counted(len(members), 'workload')} of the Argo CD Application"
+        f" **{application}**, from what they used. Merging restarts **{counted(pods, 'pod')}**, as each"
+        " workload's update strategy has it."
     )
     yield ""
     yield f"Cost: **{_negated(saving).amount:+.2f} {saving.currency} a month.**"
@@ -120,8 +120,8 @@ def _evidence(member: Recommendation) -> Iterator[str]:
     proposal = member.proposal
     days = proposal.history_seconds / 86400
     yield (
-        f"**{member.workload.subject}** ({counted(proposal.replicas, 'pod')}, {days:.1f} days of history, confidence "
-        f"{proposal.confidence:.0%}): saves {member.monthly_saving} a month"
+        f"**{member.workload.subject}** ({counted(proposal.replicas, 'pod')}, {days:.1f} days of history,"
+        f" confidence {proposal.confidence:.0%}): saves {member.monthly_saving} a month"
     )
     engine = {container.name: container for container in proposal.containers}
     for container in member.containers:

@@ -22,6 +22,7 @@ from shared.contracts.money import Money
 from shared.contracts.policy import Policy, applying, matches
 from shared.contracts.pricing import monthly
 from shared.contracts.quantities import format_cpu, format_memory
+from shared.contracts.wording import LABELS
 
 SEVERITY = list(Outcome)
 _MakeVerdict = Callable[..., Verdict]
@@ -197,7 +198,7 @@ def _clamped(container: ContainerProposal, policies: list[Policy]) -> tuple[Cont
         show = format_cpu if is_cpu else format_memory
         allowed = Interval()
         for policy in policies:
-            for rule, interval in _intervals(policy, name, container.current):
+            for rule, words, interval in _intervals(policy, name, container.current):
                 allowed = allowed & interval
                 clamped = interval.clamp(value)
                 if clamped != value:
@@ -207,7 +208,7 @@ def _clamped(container: ContainerProposal, policies: list[Policy]) -> tuple[Cont
                             policy=policy.name,
                             version=policy.version,
                             outcome=Outcome.CLAMP,
-                            message=f"{container.name}: {name} {show(value)} -> {show(clamped)}",
+                            message=f"{LABELS[name]} {show(value)} -> {show(clamped)}: {words}",
                             container=container.name,
                             inputs={"before": str(value), "after": str(clamped), "current": str(current)},
                         )
@@ -222,7 +223,7 @@ def _clamped(container: ContainerProposal, policies: list[Policy]) -> tuple[Cont
                     policy=last.name,
                     version=last.version,
                     outcome=Outcome.DENY,
-                    message=f"{container.name}: {name}: the rules leave no value"
+                    message=f"{container.name}: {LABELS[name]}: the rules leave no value"
                     f" (at least {show(allowed.low)}, at most {show(allowed.high)})",
                     container=container.name,
                 )
@@ -241,18 +242,24 @@ def _keep_request_below_limit(fields: dict[str, int | None]) -> None:
             fields[limit] = wanted
 
 
-def _intervals(policy: Policy, field: str, current: Resources) -> Iterator[tuple[str, Interval]]:
+def _intervals(policy: Policy, field: str, current: Resources) -> Iterator[tuple[str, str, Interval]]:
+    """Rule, its words, and what it lets the value be."""
     rules = policy.rules
     is_cpu = field.startswith("cpu")
+    unit, show = ("CPU", format_cpu) if is_cpu else ("memory", format_memory)
     now = getattr(current, field)
     if now is not None and rules.max_step_down_percent is not None:
-        yield "max_step_down_percent", Interval(low=ceil(now * (1 - rules.max_step_down_percent / 100)))
+        words = f"steps down of at most {rules.max_step_down_percent:g}%"
+        low = ceil(now * (1 - rules.max_step_down_percent / 100))
+        yield "max_step_down_percent", words, Interval(low=low)
     if now is not None and rules.max_step_up_percent is not None:
-        yield "max_step_up_percent", Interval(high=floor(now * (1 + rules.max_step_up_percent / 100)))
-    low = rules.cpu_floor if is_cpu else rules.memory_floor
-    high = rules.cpu_ceiling if is_cpu else rules.memory_ceiling
-    if low is not None:
-        yield "cpu_floor" if is_cpu else "memory_floor", Interval(low=low)
+        words = f"steps up of at most {rules.max_step_up_percent:g}%"
+        high = floor(now * (1 + rules.max_step_up_percent / 100))
+        yield "max_step_up_percent", words, Interval(high=high)
+    least = rules.cpu_floor if is_cpu else rules.memory_floor
+    most = rules.cpu_ceiling if is_cpu else rules.memory_ceiling
+    if least is not None:
+        yield f"{unit.lower()}_floor", f"at least {show(least)} of {unit}", Interval(low=least)
     # A ceiling binds what is requested; a limit above it is the workload's own burst, unless the two are
     # one value, as in a Guaranteed pod: there a ceiling of one alone would change the QoS class.
     request, limit = (
@@ -260,5 +267,5 @@ def _intervals(policy: Policy, field: str, current: Resources) -> Iterator[tuple
         if is_cpu
         else (current.memory_request_bytes, current.memory_limit_bytes)
     )
-    if high is not None and ("request" in field or request == limit):
-        yield "cpu_ceiling" if is_cpu else "memory_ceiling", Interval(high=high)
+    if most is not None and ("request" in field or request == limit):
+        yield f"{unit.lower()}_ceiling", f"at most {show(most)} of {unit}", Interval(high=most)

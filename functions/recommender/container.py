@@ -8,6 +8,7 @@ from math import ceil
 
 from shared.contracts.events import Resources, Usage
 from shared.contracts.quantities import GIB, MIB, format_cpu, format_memory
+from shared.contracts.wording import counted
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,11 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
     percent = _percent(rules.cpu_headroom)
     if stance.by_peak:
         wanted = usage.cpu_max_m * rules.cpu_headroom
-        why = f"the peak of its {usage.pods} runs is {_cores(usage.cpu_max_m)}, plus {percent}"
+        runs = "one run" if usage.pods == 1 else f"{usage.pods} runs"
+        why = f"the peak of its {runs} is {_cores(usage.cpu_max_m)}, plus {percent}"
     else:
         wanted = usage.cpu_p95_m * rules.cpu_headroom
-        why = (
-            f"p95 over 5-minute windows is {_cores(usage.cpu_p95_m)} in the worst of {usage.pods} pods,"
-            f" plus {percent}"
-        )
+        why = f"p95 over 5-minute windows is {_cores(usage.cpu_p95_m)} {_pods(usage)}, plus {percent}"
     if stance.guaranteed and wanted < usage.cpu_max_m:
         # In a Guaranteed pod the request is the limit as well, and that must not throttle the peak.
         wanted = usage.cpu_max_m
@@ -92,7 +91,7 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
         )
     if now is not None and not _request_is_worth(now, target, rules.cpu_change_m, stance, rules):
         return now, f"CPU request stays {format_cpu(now)}: {format_cpu(target)} ({why}) is not worth a change"
-    return target, f"CPU request {_shown(now, format_cpu)} -> {format_cpu(target)}: {why}"
+    return target, f"CPU request {_arrow(now, target, format_cpu)}: {why}"
 
 
 def _cpu_limit(
@@ -102,17 +101,14 @@ def _cpu_limit(
     if limit is None:
         return None, "no CPU limit is set, and none is introduced"
     if stance.guaranteed:
-        return (
-            request,
-            f"CPU limit {format_cpu(limit)} -> {format_cpu(request)}: equal to the request (Guaranteed)",
-        )
+        return request, f"CPU limit {_arrow(limit, request, format_cpu)}: equal to the request (Guaranteed)"
     if request == former:
         return limit, f"CPU limit stays {format_cpu(limit)}, as the request does"
     scaled = round_cpu(limit * request / former) if former else limit
     # A limit throttles: it is not lowered into what was used, and never lies below the request.
     target = max(scaled, min(limit, round_cpu(usage.cpu_max_m * rules.cpu_headroom)), request)
     return target, (
-        f"CPU limit {format_cpu(limit)} -> {format_cpu(target)}: scales with the request,"
+        f"CPU limit {_arrow(limit, target, format_cpu)}: scales with the request,"
         f" not into the peak of {_cores(usage.cpu_max_m)}"
     )
 
@@ -121,7 +117,7 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
     now, peak = current.memory_request_bytes, usage.memory_max_bytes
     headroom = rules.memory_limit_headroom if stance.guaranteed else rules.memory_headroom
     wanted = peak * headroom
-    why = f"the peak is {_mebibytes(peak)} in the worst of {usage.pods} pods, plus {_percent(headroom)}"
+    why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(headroom)}"
     if stance.guaranteed:
         why = f"{why} (in a Guaranteed pod it is the limit too)"
     if wanted < rules.memory_floor_bytes:
@@ -130,14 +126,13 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
     raised = _after_oom_kill(current, usage, stance)
     if raised is not None and raised >= max(wanted, now or 0):
         target = round_memory(raised)
-        return (
-            target,
-            f"memory request {_shown(now, format_memory)} -> {format_memory(target)}: {_raise(usage, rules)}",
+        return target, (
+            f"memory request {_arrow(now, target, format_memory)}: {_raise(current, usage, rules)}"
         )
     target = round_memory(wanted)
     if now is not None and target < now and usage.oom_kills:
         return now, (
-            f"memory request stays {format_memory(now)}: {usage.oom_kills} OOM kills within"
+            f"memory request stays {format_memory(now)}: {counted(usage.oom_kills, 'OOM kill')} within"
             f" {rules.oom_days} days, it is not lowered"
         )
     if now is not None and not _request_is_worth(now, target, rules.memory_change_bytes, stance, rules):
@@ -145,7 +140,7 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
             f"memory request stays {format_memory(now)}: {format_memory(target)} ({why})"
             " is not worth a change"
         )
-    return target, f"memory request {_shown(now, format_memory)} -> {format_memory(target)}: {why}"
+    return target, f"memory request {_arrow(now, target, format_memory)}: {why}"
 
 
 def _memory_limit(
@@ -156,15 +151,13 @@ def _memory_limit(
         return None, "no memory limit is set, and none is introduced"
     if stance.guaranteed:
         return request, (
-            f"memory limit {format_memory(limit)} -> {format_memory(request)}:"
-            " equal to the request (Guaranteed)"
+            f"memory limit {_arrow(limit, request, format_memory)}: equal to the request (Guaranteed)"
         )
     raised = _after_oom_kill(current, usage, stance)
     if raised is not None and raised > limit:
         target = max(round_memory(raised), request)
-        return (
-            target,
-            f"memory limit {format_memory(limit)} -> {format_memory(target)}: {_raise(usage, rules)}",
+        return target, (
+            f"memory limit {_arrow(limit, target, format_memory)}: {_raise(current, usage, rules)}"
         )
     percent = _percent(rules.memory_limit_headroom)
     wanted = max(round_memory(peak * rules.memory_limit_headroom), request)
@@ -187,14 +180,20 @@ def _after_oom_kill(current: Resources, usage: Usage, stance: Stance) -> float |
     """
     if not stance.oom_killed or not usage.oom_kills:
         return None
-    used = max(usage.memory_max_bytes, current.memory_limit_bytes or 0)
+    used = _used_at_kill(current, usage)
     return max(used * 1.2, used + 100 * MIB)
 
 
-def _raise(usage: Usage, rules: Rules) -> str:
+def _used_at_kill(current: Resources, usage: Usage) -> int:
+    return max(usage.memory_max_bytes, current.memory_limit_bytes or 0)
+
+
+def _raise(current: Resources, usage: Usage, rules: Rules) -> str:
+    used = _used_at_kill(current, usage)
+    what = "the limit" if used == current.memory_limit_bytes else "the peak"
     return (
-        f"{usage.oom_kills} OOM kills within {rules.oom_days} days under this limit:"
-        " raised at once by a fifth, at least by 100Mi"
+        f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days under this limit:"
+        f" at once a fifth more than {what} of {_mebibytes(used)}, or 100Mi if that is more"
     )
 
 
@@ -243,5 +242,11 @@ def _percent(headroom: float) -> str:
     return f"{headroom - 1:.0%}"
 
 
-def _shown(value: int | None, form: Callable[[int], str]) -> str:
-    return "(not set)" if value is None else form(value)
+def _pods(usage: Usage) -> str:
+    return "in its one pod" if usage.pods == 1 else f"in the worst of {usage.pods} pods"
+
+
+def _arrow(now: int | None, target: int, form: Callable[[int], str]) -> str:
+    if now == target:
+        return f"stays {form(target)}"
+    return f"{'(not set)' if now is None else form(now)} -> {form(target)}"

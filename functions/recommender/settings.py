@@ -11,8 +11,14 @@ from pydantic import BeforeValidator, Field
 from functions.recommender.container import Rules
 from shared.contracts.events import Rates
 from shared.contracts.pricing import rates
-from shared.contracts.quantities import parse_cpu, parse_memory
-from shared.runtime.settings import KafkaSettings, MongoSettings, ObjectStoreSettings, PrometheusSettings
+from shared.contracts.quantities import format_cpu, format_memory, parse_cpu, parse_memory
+from shared.runtime.settings import (
+    KafkaSettings,
+    MongoSettings,
+    ObjectStoreSettings,
+    PrometheusSettings,
+    Written,
+)
 
 
 def _cpu(value: object) -> object:
@@ -24,8 +30,8 @@ def _memory(value: object) -> object:
 
 
 # People write `10m` and `32Mi`.
-Cpu = Annotated[int, BeforeValidator(_cpu), Field(ge=0)]
-Memory = Annotated[int, BeforeValidator(_memory), Field(ge=0)]
+Cpu = Annotated[int, BeforeValidator(_cpu), Field(ge=0), Written(format_cpu)]
+Memory = Annotated[int, BeforeValidator(_memory), Field(ge=0), Written(format_memory)]
 Percent = Annotated[float, Field(ge=0, le=1000)]
 _DEFAULT = Rules()
 
@@ -46,36 +52,44 @@ class SizingSettings(PrometheusSettings):
         description="5-minute samples without which nothing is proposed",
     )
     cpu_headroom: Percent = Field(
-        15, alias="KUBEFINOPS_CPU_HEADROOM_PERCENT", description="of a CPU request, above the p95"
+        15,
+        alias="KUBEFINOPS_CPU_HEADROOM_PERCENT",
+        description="percent of headroom of a CPU request, above the p95",
     )
     memory_headroom: Percent = Field(
-        15, alias="KUBEFINOPS_MEMORY_HEADROOM_PERCENT", description="of a memory request, above the peak"
+        15,
+        alias="KUBEFINOPS_MEMORY_HEADROOM_PERCENT",
+        description="percent of headroom of a memory request, above the peak",
     )
     memory_limit_headroom: Percent = Field(
-        30, alias="KUBEFINOPS_MEMORY_LIMIT_HEADROOM_PERCENT", description="of a memory limit, above the peak"
+        30,
+        alias="KUBEFINOPS_MEMORY_LIMIT_HEADROOM_PERCENT",
+        description="percent of headroom of a memory limit, above the peak",
     )
     cpu_floor: Cpu = Field(
-        _DEFAULT.cpu_floor_m, alias="KUBEFINOPS_CPU_FLOOR", description="no CPU request is lowered below it"
+        _DEFAULT.cpu_floor_m,
+        alias="KUBEFINOPS_CPU_FLOOR",
+        description="no CPU request is lowered below it (10m, or cores: 0.01)",
     )
     memory_floor: Memory = Field(
         _DEFAULT.memory_floor_bytes,
         alias="KUBEFINOPS_MEMORY_FLOOR",
-        description="no memory request is lowered below it",
+        description="no memory request is lowered below it (32Mi, or bytes)",
     )
     minimum_change: Percent = Field(
         10,
         alias="KUBEFINOPS_MINIMUM_CHANGE_PERCENT",
-        description="a smaller difference, of what is set, is not proposed",
+        description="percent of what is set; a smaller difference is not proposed",
     )
     minimum_cpu_change: Cpu = Field(
         _DEFAULT.cpu_change_m,
         alias="KUBEFINOPS_MINIMUM_CPU_CHANGE",
-        description="a smaller difference of CPU is not proposed, whatever its share (millicores)",
+        description="a smaller difference of CPU is not proposed, whatever its share (10m, or cores)",
     )
     minimum_memory_change: Memory = Field(
         _DEFAULT.memory_change_bytes,
         alias="KUBEFINOPS_MINIMUM_MEMORY_CHANGE",
-        description="a smaller difference of memory is not proposed, whatever its share (bytes)",
+        description="a smaller difference of memory is not proposed, whatever its share (16Mi, or bytes)",
     )
     oom_days: int = Field(
         _DEFAULT.oom_days,

@@ -9,6 +9,7 @@ from functions.recommender.container import Rules, Stance, size_container
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
 from shared.contracts.quantities import format_cpu, format_memory
+from shared.contracts.wording import counted
 
 __all__ = ["ENGINE", "Observed", "ObservedContainer", "QosClass", "Rules", "Sized", "qos_class", "size"]
 
@@ -128,9 +129,14 @@ def _too_little(observed: Observed, used: list[ObservedContainer], rules: Rules)
             return f"{container.name}: {hours:.1f} h of history, {rules.minimum_history_hours:g} h wanted"
         if observed.workload.kind in RUN_TO_COMPLETION:
             if container.usage.pods < rules.minimum_runs:
-                return f"{container.name}: {container.usage.pods} runs, {rules.minimum_runs} wanted"
+                return (
+                    f"{container.name}: {counted(container.usage.pods, 'run')}, {rules.minimum_runs} wanted"
+                )
         elif container.usage.samples < rules.minimum_samples:
-            return f"{container.name}: {container.usage.samples} samples, {rules.minimum_samples} wanted"
+            return (
+                f"{container.name}: {counted(container.usage.samples, 'sample')},"
+                f" {rules.minimum_samples} wanted"
+            )
     return None
 
 

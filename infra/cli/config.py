@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from contextlib import redirect_stderr
 from io import StringIO
 
 import flask
-from rich.console import Console
-from rich.table import Table
 
+from infra.cli.tables import show, table
 from shared.contracts.errors import BadSetting
 from shared.runtime.settings import Settings
 
@@ -46,9 +44,14 @@ def config(stage: str | None) -> int:
             variable = str(field.alias)
             users.setdefault(variable, []).append(name)
             shown[variable] = (values[variable], field.description or "")
-    table = Table("variable", "value here", "used by", "what it is")
+    made = table(["variable", "value here", "what it is", "used by"])
     for variable, (value, description) in sorted(shown.items()):
         who = users[variable]
-        table.add_row(variable, value, "all" if who == list(STAGES) else ", ".join(who), description)
-    Console(file=sys.stdout).print(table)
+        made.add_row(
+            variable,
+            value or "-",
+            description,
+            "all" if who == list(STAGES) else ", ".join(who),
+        )
+    show(made)
     return 0

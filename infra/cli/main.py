@@ -12,21 +12,33 @@ from shared.contracts.errors import BadSetting, KubeFinOpsError
 
 app = typer.Typer(
     name="kubefinops",
-    help="Right-sizes Kubernetes workloads through Git.",
+    help="Right-sizes Kubernetes workloads through Git.\n\n"
+    "scan and propose need a Prometheus, status a MongoDB, migrate all the servers, config nothing.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-PrometheusOption = Annotated[str, typer.Option(help="Prometheus' address", envvar="PROMETHEUS_URL")]
-NamespaceOption = Annotated[list[str] | None, typer.Option(help="only this namespace; may be repeated")]
+PrometheusOption = Annotated[
+    str,
+    typer.Option(
+        help="Prometheus' address, such as http://localhost:9090",
+        envvar="PROMETHEUS_URL",
+        metavar="URL",
+    ),
+]
+NamespaceOption = Annotated[
+    list[str] | None,
+    typer.Option(help="look at this namespace only; may be repeated", metavar="NAME"),
+]
+FormatOption = Annotated[Literal["table", "json"], typer.Option(help="table for people, json for programs")]
 
 
 @app.command()
 def scan(
     prometheus: PrometheusOption,
     namespace: NamespaceOption = None,
-    format: Annotated[Literal["table", "json"], typer.Option(help="how it is printed")] = "table",  # noqa: A002
+    format: FormatOption = "table",  # noqa: A002
 ) -> None:
     """Show a cluster's waste: what each container asks for, uses and should ask for. Changes nothing."""
     from infra.cli.scan import scan as run
@@ -37,37 +49,60 @@ def scan(
 @app.command()
 def propose(
     repo: Annotated[
-        Path, typer.Option(help="a working tree with the manifests", exists=True, file_okay=False)
+        Path,
+        typer.Option(
+            help="a working tree of the repository with the manifests",
+            exists=True,
+            file_okay=False,
+            metavar="DIR",
+        ),
     ],
     prometheus: PrometheusOption,
-    path: Annotated[str, typer.Option(help="the folder in it that is deployed")] = ".",
+    path: Annotated[str, typer.Option(help="the folder in it that Argo CD deploys", metavar="FOLDER")] = ".",
     namespace: NamespaceOption = None,
+    policies: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON list of policies to judge by, as migrate stores them; default: the built-in policy",
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+        ),
+    ] = None,
 ) -> None:
-    """Write the same change as a pull request would hold into a working tree."""
+    """Edit a working tree as a pull request would, under the default policy or --policies; no commit."""
     from infra.cli.propose import propose as run
 
-    raise typer.Exit(run(repo, path, prometheus, namespace or []))
+    raise typer.Exit(run(repo, path, prometheus, namespace or [], policies))
 
 
 @app.command()
 def status(
     workload: Annotated[
-        str | None, typer.Argument(help="NAMESPACE/KIND/NAME, or a part of it; default: every workload")
+        str | None,
+        typer.Argument(help="NAMESPACE/KIND/NAME or a part of it; default: an overview of all workloads"),
     ] = None,
+    format: FormatOption = "table",  # noqa: A002
 ) -> None:
-    """Tell a recommendation's story: each state, when, and because of what."""
+    """Show each workload's latest recommendation; of the named ones the story: state by state, and why."""
     from infra.cli.status import status as run
 
-    raise typer.Exit(run(workload))
+    raise typer.Exit(run(workload, format))
 
 
 @app.command()
 def migrate(
     policies: Annotated[
-        Path | None, typer.Option(help="JSON list of policy versions to store", exists=True, dir_okay=False)
+        Path | None,
+        typer.Option(
+            help="JSON list of policies to store; each version of a policy is stored once and never changes",
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+        ),
     ] = None,
 ) -> None:
-    """Create topics, indexes and the bucket, and store policies. Repeating it changes nothing."""
+    """Create what the functions need: topics, indexes, bucket, policies. Repeating it changes nothing."""
     from infra.cli.migrate import migrate as run
 
     raise typer.Exit(run(policies))
@@ -75,9 +110,11 @@ def migrate(
 
 @app.command()
 def config(
-    stage: Annotated[str | None, typer.Argument(help="one stage; default: all")] = None,
+    stage: Annotated[
+        str | None, typer.Argument(help="only what this stage reads, such as recommender; default: all")
+    ] = None,
 ) -> None:
-    """Print the settings as the stages read them here, secrets masked."""
+    """Print the settings that this environment gives to the functions, passwords masked."""
     from infra.cli.config import config as run
 
     raise typer.Exit(run(stage))

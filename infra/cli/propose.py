@@ -3,75 +3,179 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime
+from functools import reduce
+from operator import add
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from functions.gitops.layers import Target
+from functions.gitops.documents import CannotEdit
+from functions.gitops.kustomization import file_of
+from functions.gitops.layers import NoManifest, NotLocated, Target
+from functions.gitops.locating import MANIFESTS, Locator
 from functions.gitops.planning import WorkloadChange, plan_edits
 from functions.gitops.rendering import render
 from functions.policy.judging import Judged, judge
-from functions.recommender.report import Entry
-from functions.recommender.settings import SizingSettings
-from infra.cli.scan import proposals
-from shared.adapters.prometheus import HttpPrometheus
+from infra.cli.looking import look, sizing_settings
+from infra.cli.tables import some
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import Outcome, RecommendationCreated, ReportPointer
-from shared.contracts.policy import DEFAULT_POLICY
+from shared.contracts.policy import Policy
+from shared.contracts.wording import LABELS, change, clamps, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from functions.recommender.report import Entry
+    from functions.recommender.settings import SizingSettings
+    from shared.contracts.money import Money
 
 LARGEST = 1 << 20  # bytes; a manifest, or what a generator reads, is smaller
 NO_REPORT = ReportPointer(bucket="", key="", version_id=None, pointer="", sha256="")
+KIND = re.compile(r"^kind:\s*\w", re.MULTILINE)
 
 
-def propose(repo: Path, path: str, prometheus_url: str, namespaces: list[str]) -> int:
-    """Edits the manifests below `path` in the working tree and says what was left alone.
+def propose(repo: Path, path: str, prometheus_url: str, namespaces: list[str], policies: Path | None) -> int:
+    """Edits the manifests below `path` in the working tree, and says why each value is what it is.
+
+    Judges by the policies in the file `policies`; without one by the default policy. Of the workloads that
+    Prometheus tells of, those without a manifest below `path` are only counted.
 
     Returns 0, or 1 if no file was changed.
 
     Raises:
-        BadSetting: the folder is not in the repository, or a variable is wrong.
+        BadSetting: the folder, a variable or the policies' file is wrong.
+        NothingFound: Prometheus tells of no workload.
         Temporary: Prometheus cannot be reached.
     """
-    folder = (repo / path).resolve()
-    if not folder.is_dir() or not folder.is_relative_to(repo.resolve()):
-        raise BadSetting(f"--path: {path} is no folder in {repo}")
-    settings = SizingSettings.read({**os.environ, "PROMETHEUS_URL": prometheus_url})
-    client = HttpPrometheus(settings.prometheus, settings.prometheus_token.get_secret_value(), timeout=120)
-    at = datetime.now(UTC).replace(microsecond=0)
-    found = proposals(client, at, namespaces, settings)
     files = _read(repo)
-    console = Console(highlight=False, markup=False)
-    changes = []
-    for entry in found:
+    folder = _folder(repo, path, files)
+    settings = sizing_settings(prometheus_url)
+    judges = _policies(policies)
+    if file_of(files, folder) is None and f"{folder}/Chart.yaml".removeprefix("/") in files:
+        print(f"{folder or '.'} is a Helm chart: its values are not edited; `kubefinops scan` says which")
+        return 1
+    at = datetime.now(UTC).replace(microsecond=0)
+    found = look(settings, namespaces, at)
+    locator = Locator(files, folder)
+    here = [entry for entry in found if _is_here(locator, _target(entry))]
+    changes: dict[str, tuple[Entry, Judged]] = {}
+    for entry in here:
         name = entry.workload.subject
         if entry.decision == "skipped":
-            console.print(f"{name}: {entry.reason}")
+            print(f"{name}: left as it is: {entry.reason}")
             continue
-        judged = _judged(entry, settings, at)
+        judged = judge(_proposal(entry, settings, at), judges)
         if judged.outcome is Outcome.DENY:
-            console.print(f"{name}: refused by policy: {judged.reason}")
+            print(f"{name}: refused by policy: {judged.reason}")
             continue
-        target = Target(
-            kind=entry.workload.kind, namespace=entry.workload.namespace, name=entry.workload.name
-        )
-        changes.append(WorkloadChange(id=name, target=target, containers=judged.containers))
-    relative = folder.relative_to(repo.resolve()).as_posix()
-    edits = plan_edits(files, relative, changes, render)
+        changes[name] = (entry, judged)
+    edits = plan_edits(
+        files,
+        folder,
+        [
+            WorkloadChange(id=name, target=_target(entry), containers=judged.containers)
+            for name, (entry, judged) in changes.items()
+        ],
+        render,
+    )
     for name, rejected in edits.rejected.items():
-        console.print(f"{name}: {rejected.message}")
+        print(f"{name}: not changed: {rejected.message}")
     for name, text in edits.files.items():
         # newline="": the file keeps the line endings that it has.
         with (repo / name).open("w", encoding="utf-8", newline="") as file:
             file.write(text)
-        console.print(f"changed {name}")
-    console.print(f"{len(edits.accepted)} workloads in {len(edits.files)} files; see git diff")
-    return 0 if edits.files else 1
+    for name, paths in edits.accepted.items():
+        print("\n".join(_told(*changes[name], paths)))
+    if len(here) < len(found):
+        others = counted(len(found) - len(here), "other workload")
+        verb = "has" if len(found) - len(here) == 1 else "have"
+        print(f"{others} that Prometheus tells of {verb} no manifest below {folder or '.'}")
+    if not edits.files:
+        print("nothing changed")
+        return 1
+    saving: Money = reduce(add, (changes[name][1].monthly_saving for name in edits.accepted))
+    print(
+        f"changed {counted(len(edits.accepted), 'workload')} in {counted(len(edits.files), 'file')},"
+        f" which saves {saving} a month; see git diff"
+    )
+    return 0
 
 
-def _judged(entry: Entry, settings: SizingSettings, at: datetime) -> Judged:
-    """The default policy's judgement: without MongoDB there is no other."""
-    proposal = RecommendationCreated(
+def _folder(repo: Path, path: str, files: Mapping[str, str]) -> str:
+    """The folder relative to the repository; empty for its root. Raises BadSetting."""
+    root = repo.resolve()
+    there = (root / path).resolve()
+    if not there.is_relative_to(root):
+        raise BadSetting(f"--path: {path} lies outside of the repository {repo}; it is relative to that")
+    if there.is_file():
+        around = there.parent.relative_to(root).as_posix()
+        raise BadSetting(f"--path: {path} is a file; give the folder that is deployed, such as {around}")
+    if not there.is_dir():
+        with_manifests = {
+            Path(name).parent.as_posix()
+            for name, text in files.items()
+            if name.endswith(MANIFESTS) and KIND.search(text)
+        }
+        raise BadSetting(
+            f"--path: there is no folder {path} in {repo};"
+            f" folders with manifests: {some(with_manifests) or 'none'}"
+        )
+    relative = there.relative_to(root).as_posix()
+    return "" if relative == "." else relative
+
+
+def _policies(path: Path | None) -> list[Policy]:
+    """The active policies in a file, of each name the last version, as MongoDB would hold them."""
+    if path is None:
+        return []
+    # Only here: it imports the clients of all the servers, which are not needed otherwise.
+    from shared.runtime.migrating import read_policies  # noqa: PLC0415
+
+    return list({policy.name: policy for policy in read_policies(path) if policy.active}.values())
+
+
+def _is_here(locator: Locator, target: Target) -> bool:
+    try:
+        locator.locate(target)
+    except NoManifest:
+        return False
+    except (NotLocated, CannotEdit, UnicodeError):
+        return True  # what is in the way is told when the edits are planned
+    return True
+
+
+def _target(entry: Entry) -> Target:
+    workload = entry.workload
+    return Target(kind=workload.kind, namespace=workload.namespace, name=workload.name)
+
+
+def _told(entry: Entry, judged: Judged, paths: tuple[str, ...]) -> Iterator[str]:
+    """What becomes of a workload: each value, what policy made of it, and what it saves."""
+    yield f"{entry.workload.subject} ({', '.join(paths)}): saves {judged.monthly_saving} a month"
+    for engine, container in zip(entry.containers, judged.containers, strict=True):
+        changed = [
+            f"{LABELS[field]} {change(container, field)}"
+            for field in LABELS
+            if getattr(container.current, field) != getattr(container.proposed, field)
+        ]
+        yield f"  {container.name}: {', '.join(changed) or 'stays'}"
+        for field, value, by in clamps(engine, container, judged.verdicts):
+            if not by:
+                yield f"    {LABELS[field]} raised to {value} with the request"
+            for verdict in by:
+                words = verdict.message.rpartition(": ")[2]
+                policy = f"policy {verdict.policy} v{verdict.version}"
+                yield f"    {LABELS[field]} clamped to {value} by {policy}: {words}"
+    for verdict in judged.verdicts:
+        if verdict.outcome is Outcome.REQUIRE_APPROVAL:
+            policy = f"policy {verdict.policy} v{verdict.version}"
+            yield f"  needs a person's review by {policy}: {verdict.message}"
+
+
+def _proposal(entry: Entry, settings: SizingSettings, at: datetime) -> RecommendationCreated:
+    return RecommendationCreated(
         recommendation_id="",
         workload=entry.workload,
         scan_id="",
@@ -88,7 +192,6 @@ def _judged(entry: Entry, settings: SizingSettings, at: datetime) -> Judged:
         content_hash=entry.content_hash,
         report=NO_REPORT,
     )
-    return judge(proposal, [DEFAULT_POLICY])
 
 
 def _read(repo: Path) -> dict[str, str]:

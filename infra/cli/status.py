@@ -2,86 +2,142 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Literal
 
+from infra.cli.tables import show, table
 from shared.adapters.mongo import Mongo
-from shared.contracts.documents import Recommendation
-from shared.contracts.events import rfc3339
-from shared.contracts.quantities import format_cpu, format_memory
+from shared.contracts.documents import Entry, Recommendation, Transition
+from shared.contracts.events import ContainerProposal, Outcome, rfc3339
 from shared.contracts.states import State
+from shared.contracts.topics import Topic
+from shared.contracts.wording import LABELS, change, reasons
 from shared.runtime.settings import MongoSettings
 
+# Which states' coming each topic tells of: one event may cause two moves, as a tick that finds a pull request
+# merged and its change live.
+TOLD_BY: dict[str, frozenset[State]] = {
+    Topic.RECOMMENDATION_CREATED: frozenset({State.CREATED}),
+    Topic.RECOMMENDATION_APPROVED: frozenset({State.APPROVED}),
+    Topic.POLICY_VIOLATED: frozenset({State.VIOLATED}),
+    Topic.GITOPS_PR_CREATED: frozenset({State.PR_OPEN}),
+    Topic.CHANGE_APPLIED: frozenset({State.APPLIED}),
+    Topic.CHANGE_FAILED: frozenset({State.FAILED, State.CLOSED, State.ADVISORY, State.SUPERSEDED}),
+}
 
-def status(workload: str | None) -> int:
+
+def status(workload: str | None, form: Literal["table", "json"]) -> int:
     """Prints an overview, or the stories of the workloads whose name contains `workload`.
 
-    Returns 0, or 1 if there is none. Raises BadSetting, Temporary.
+    As JSON: an overview's rows, or the whole documents. Returns 0, or 1 if there is none.
+
+    Raises:
+        BadSetting: a variable is wrong.
+        Temporary: MongoDB cannot be reached.
     """
     settings = MongoSettings.read()
     mongo = Mongo(settings.mongodb.get_secret_value(), settings.mongodb_database)
     every = mongo.recommendations.in_states(settings.cluster, State)
+    mongo.close()
     chosen = [item for item in every if workload is None or workload in item.workload.subject]
-    console = Console()
-    if not chosen:
-        console.print(f"no recommendation for {workload or 'any workload'} in cluster {settings.cluster}")
-        return 1
-    if workload is None:
-        _overview(chosen, console)
+    latest = sorted({item.workload: item for item in chosen}.values(), key=lambda item: item.workload.subject)
+    if form == "json":
+        rows = [_row(item) for item in latest]
+        documents = rows if workload is None else [item.model_dump(mode="json") for item in chosen]
+        print(json.dumps(documents, indent=2))
+    elif not chosen:
+        print(f"no recommendation for {workload or 'any workload'} in cluster {settings.cluster}")
+    elif workload is None:
+        _print_overview(latest)
     else:
-        for recommendation in chosen:
-            _story(recommendation, console)
-    return 0
+        print("\n\n".join("\n".join(story(item)) for item in chosen))
+    return 0 if chosen else 1
 
 
-def _overview(recommendations: list[Recommendation], console: Console) -> None:
-    latest = {recommendation.workload: recommendation for recommendation in recommendations}
-    table = Table("workload", "state", "since", "saving a month", "pull request", "why")
-    for workload, recommendation in sorted(latest.items(), key=lambda item: item[0].key):
-        table.add_row(
-            workload.subject,
-            recommendation.state,
-            rfc3339(recommendation.transitions[-1].at),
-            str(recommendation.monthly_saving),
-            recommendation.pull_request.url if recommendation.pull_request else "",
-            recommendation.message or "",
+def _row(item: Recommendation) -> dict[str, object]:
+    return {
+        "workload": item.workload.subject,
+        "state": item.state.value,
+        "since": rfc3339(item.transitions[-1].at),
+        "monthly_saving": item.monthly_saving.model_dump(mode="json"),
+        "pull_request": item.pull_request.url if item.pull_request else None,
+        "reason": item.message,
+    }
+
+
+def _print_overview(latest: list[Recommendation]) -> None:
+    today = datetime.now().astimezone()
+    currency = latest[0].monthly_saving.currency
+    made = table(["workload", "state", "since", "PR"], [f"{currency}/month"])
+    for item in latest:
+        made.add_row(
+            item.workload.subject,
+            item.state.value,
+            since(item.transitions[-1].at, today),
+            f"#{item.pull_request.number}" if item.pull_request else "",
+            f"{item.monthly_saving.amount:.2f}",
         )
-    console.print(table)
+    show(made)
+    for item in latest:
+        if item.message:
+            print(f"{item.workload.subject}: {item.state.value}: {item.message}")
 
 
-def _story(recommendation: Recommendation, console: Console) -> None:
-    console.rule(f"{recommendation.workload.subject}  {recommendation.id[:12]}")
-    for container in recommendation.containers:
-        now, then = container.current, container.proposed
-        console.print(
-            f"{container.name}: CPU {_cpu(now.cpu_request_m)} -> {_cpu(then.cpu_request_m)},"
-            f" memory {_memory(now.memory_request_bytes)} -> {_memory(then.memory_request_bytes)},"
-            f" limit {_memory(now.memory_limit_bytes)} -> {_memory(then.memory_limit_bytes)}"
-        )
-        for reason in container.reasons:
-            console.print(f"  {reason}")
-    for verdict in recommendation.verdicts:
-        console.print(
-            f"{verdict.policy} v{verdict.version} {verdict.rule}: {verdict.outcome}, {verdict.message}"
-        )
-    sent = {entry.record.headers["ce_causationid"]: entry for entry in recommendation.ledger}
-    for move in recommendation.transitions:
-        entry = sent.get(move.cause)
+def since(moment: datetime, today: datetime) -> str:
+    """The local time, or before today the date."""
+    local = moment.astimezone(today.tzinfo)
+    return f"{local:%H:%M:%S}" if local.date() == today.date() else f"{local:%Y-%m-%d}"
+
+
+def story(item: Recommendation) -> Iterator[str]:
+    """Line by line: what changes and why, what policy said, every move, where it lies."""
+    yield f"{item.workload.subject}  {item.id[:12]}  saves {item.monthly_saving} a month"
+    engine = {container.name: container for container in item.proposal.containers}
+    for container in item.containers:
+        yield f"{container.name}: {_values(container)}"
+        for reason in reasons(engine.get(container.name, container), container, item.verdicts):
+            yield f"  {reason}"
+    for verdict in item.verdicts:
+        if verdict.outcome is not Outcome.ALLOW:
+            where = f" ({verdict.container})" if verdict.container else ""
+            yield (
+                f"policy {verdict.policy} v{verdict.version}, {verdict.rule}{where}:"
+                f" {verdict.outcome.value}: {verdict.message}"
+            )
+    if item.policies:
+        judges = ", ".join(f"{name} v{version}" for name, version in sorted(item.policies.items()))
+        yield f"judged by policy {judges}: {item.outcome.value if item.outcome else 'not yet'}"
+    for move in item.transitions:
+        entry = told_by(item, move)
         told = f", told as {entry.record.topic}{'' if entry.sent else ' (not sent yet)'}" if entry else ""
-        console.print(f"{rfc3339(move.at)}  {move.before or '-'} -> {move.after} by {move.stage}{told}")
-    if recommendation.pull_request:
-        console.print(f"pull request: {recommendation.pull_request.url}")
-    if recommendation.message:
-        console.print(f"why: {recommendation.message}")
-    report = recommendation.proposal.report
-    console.print(
-        f"evidence: s3://{report.bucket}/{report.key} (version {report.version_id}) at {report.pointer}"
+        yield f"{rfc3339(move.at)}  {move.before or '-'} -> {move.after} by {move.stage}{told}"
+    if item.pull_request:
+        yield f"pull request: {item.pull_request.url}"
+    if item.message:
+        yield f"why: {item.message}"
+    report = item.proposal.report
+    version = f" (version {report.version_id})" if report.version_id else ""
+    yield f"evidence: s3://{report.bucket}/{report.key}{version} at {report.pointer}"
+
+
+def told_by(item: Recommendation, move: Transition) -> Entry | None:
+    """The event that told of a move: of the same cause, on a topic that tells of this state."""
+    return next(
+        (
+            entry
+            for entry in item.ledger
+            if entry.cause == move.cause and move.after in TOLD_BY.get(entry.record.topic, ())
+        ),
+        None,
     )
 
 
-def _cpu(value: int | None) -> str:
-    return "-" if value is None else format_cpu(value)
-
-
-def _memory(value: int | None) -> str:
-    return "-" if value is None else format_memory(value)
+def _values(container: ContainerProposal) -> str:
+    """Every value that is set or becomes so; of requests the missing ones too."""
+    return ", ".join(
+        f"{label} {change(container, field)}"
+        for field, label in LABELS.items()
+        if "request" in field or getattr(container.proposed, field) is not None
+    )

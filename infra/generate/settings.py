@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from infra.cli.config import STAGES, settings_of
+from shared.runtime.settings import as_written
 
 
 def settings_table() -> str:
@@ -49,10 +50,8 @@ def _who(stages: list[str]) -> str:
 
 def _default(field: FieldInfo) -> str:
     default: Any = field.default
-    if isinstance(default, bool):
-        default = str(default).lower()
     # What stands in the code is no secret.
-    text = default.get_secret_value() if isinstance(default, SecretStr) else str(default)
+    text = default.get_secret_value() if isinstance(default, SecretStr) else as_written(field, default)
     return f"`{_cell(text)}`" if text else ("none (a secret)" if isinstance(default, SecretStr) else "none")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -14,6 +15,11 @@ from shared.contracts.envelope import Record
 from shared.contracts.errors import Permanent, Temporary
 
 MESSAGE_TIMEOUT_SECONDS = 20
+# For a person who waits at a terminal; brokers that are there answer within a second.
+LOOK_SECONDS = 8
+# librdkafka writes each failed connection to standard error, some twenty lines a second: what it says is
+# taken from its error callback, into the error that is raised.
+QUIET: dict[str, str | int | bool] = {"log_level": 0}
 # Longer than the message timeout, so that librdkafka has told the fate of every record by then.
 FLUSH_SECONDS = MESSAGE_TIMEOUT_SECONDS + 5
 
@@ -37,6 +43,7 @@ class KafkaPublisher:
         self._lock = threading.Lock()
         self._producer: Producer | None = None
         self._pid = 0
+        self._trouble = ""
 
     def publish(self, records: Sequence[Record]) -> None:
         """See Publisher."""
@@ -69,9 +76,17 @@ class KafkaPublisher:
         for _ in records:
             # Another thread's flush may serve this thread's callbacks: wait for each of ours.
             if not done.acquire(timeout=FLUSH_SECONDS):
-                raise Temporary(f"Kafka: {late} records were not acknowledged in {FLUSH_SECONDS} s")
+                raise Temporary(
+                    f"Kafka: {late} records were not acknowledged in {FLUSH_SECONDS} s{self._trouble}"
+                )
         if failures:
-            raise Temporary(f"Kafka: {len(failures)} of {len(records)} records failed: {failures[0]}")
+            raise Temporary(
+                f"Kafka: {len(failures)} of {len(records)} records failed: {failures[0]}{self._trouble}"
+            )
+        self._trouble = ""
+
+    def _says(self, error: Any) -> None:
+        self._trouble = f" ({error.str()})"
 
     def _own_producer(self) -> Producer:
         with self._lock:
@@ -83,6 +98,8 @@ class KafkaPublisher:
                         "linger.ms": 0,
                         "compression.type": "zstd",
                         "message.timeout.ms": MESSAGE_TIMEOUT_SECONDS * 1000,
+                        "error_cb": self._says,
+                        **QUIET,
                         **self._configuration,
                     }
                 )
@@ -120,9 +137,18 @@ def create_topics(
     Raises:
         Temporary: the brokers do not answer.
     """
-    admin = AdminClient(dict(configuration))
+    said: list[str] = []
+    admin_configuration: dict[str, Any] = {**QUIET, **configuration}
+    admin_configuration["error_cb"] = lambda error: said.append(_reason(error.str()))
+    admin = AdminClient(admin_configuration)
+    where = f"{configuration['bootstrap.servers']} (KAFKA_BOOTSTRAP_SERVERS)"
     try:
-        there = set(admin.list_topics(timeout=15).topics)
+        there = set(admin.list_topics(timeout=LOOK_SECONDS).topics)
+    except KafkaException as error:
+        admin.poll(0)  # the callbacks
+        why = said[0] if said else error.args[0].str()
+        raise Temporary(f"no Kafka answers at {where}: {why}") from error
+    try:
         missing = [name for name in names if name not in there]
         if missing:
             futures = admin.create_topics([NewTopic(name, num_partitions=partitions) for name in missing])
@@ -130,5 +156,10 @@ def create_topics(
             for future in futures.values():
                 future.result(timeout=30)
     except KafkaException as error:
-        raise Temporary(f"Kafka at {configuration['bootstrap.servers']}: {error.args[0]}") from error
+        raise Temporary(f"Kafka at {where} creates no topics: {error.args[0].str()}") from error
     return missing
+
+
+def _reason(text: str) -> str:
+    """Of `localhost:9092/bootstrap: Connect to ... failed (after 0ms ...)` neither address nor times."""
+    return re.sub(r" \(after .*\)$", "", re.sub(r"^\S+/\w+: (Connect to \S+ failed: )?", "", text))

@@ -6,6 +6,7 @@ Single-document atomicity only; every write is acknowledged by a majority and jo
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from pydantic import BaseModel
 from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import ConfigurationError, ConnectionFailure, DuplicateKeyError, PyMongoError
 
 from shared.contracts.documents import (
     Change,
@@ -27,7 +28,7 @@ from shared.contracts.documents import (
     ReportRow,
     Transition,
 )
-from shared.contracts.errors import Moved, Temporary
+from shared.contracts.errors import BadSetting, Moved, Temporary
 from shared.contracts.identity import Workload
 from shared.contracts.policy import Policy
 from shared.contracts.states import SLOT_OF, State
@@ -121,8 +122,20 @@ def _translated() -> Iterator[None]:
         yield
     except DuplicateKeyError:
         raise
+    except ConnectionFailure as error:
+        raise Temporary(_unreachable(error)) from error
     except PyMongoError as error:
         raise Temporary(f"MongoDB: {type(error).__name__}: {str(error)[:300]}") from error
+
+
+def _unreachable(error: ConnectionFailure) -> str:
+    """In one line: pymongo adds its timeouts and its whole view of the servers."""
+    text = re.sub(r" \(configured timeouts:[^)]*\)", "", str(error).partition(", Timeout:")[0])
+    host, separator, why = text.partition(": ")
+    if not separator or " " in host:
+        return f"no MongoDB answers (MONGODB_URI): {text[:300]}"
+    why = re.sub(r"\[Errno -?\d+\] ", "", why).replace(",", ", ")
+    return f"no MongoDB answers at {host} (MONGODB_URI): {why[:300]}"
 
 
 class Mongo:
@@ -144,17 +157,7 @@ class Mongo:
         """
         with self._lock:
             if self._client is None or self._pid != os.getpid():
-                with _translated():
-                    self._client = MongoClient(
-                        self._uri,
-                        w="majority",
-                        journal=True,
-                        tz_aware=True,
-                        serverSelectionTimeoutMS=5000,
-                        connectTimeoutMS=5000,
-                        socketTimeoutMS=20000,
-                        appname="kubefinops",
-                    )
+                self._client = self._connected()
                 self._pid = os.getpid()
             return self._client[self._database]
 
@@ -165,6 +168,25 @@ class Mongo:
     @property
     def changes(self) -> MongoChanges:
         return MongoChanges(lambda: self.database["changes"])
+
+    def _connected(self) -> MongoClient[dict[str, Any]]:
+        try:
+            return MongoClient(
+                self._uri,
+                w="majority",
+                journal=True,
+                tz_aware=True,
+                serverSelectionTimeoutMS=5000,
+                connectTimeoutMS=5000,
+                socketTimeoutMS=20000,
+                appname="kubefinops",
+            )
+        except (ConfigurationError, ValueError):
+            # pymongo's words quote the address, and with it what may be a part of the password.
+            raise BadSetting(
+                "MONGODB_URI: no address as mongodb://USER:PASSWORD@HOST:PORT or mongodb+srv://HOST;"
+                " in a password, : / ? # @ and % are written as %3A %2F %3F %23 %40 %25"
+            ) from None
 
     @property
     def policies(self) -> MongoPolicies:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -89,20 +90,24 @@ class HttpPrometheus:
                 timeout=(min(CONNECT_SECONDS, seconds), seconds + ANSWER_SECONDS),
                 allow_redirects=False,
             )
+        except requests.ReadTimeout as error:
+            raise Temporary(self._text(promql, f"no answer within {seconds:g} s")) from error
         except requests.RequestException as error:
-            raise self._temporary(promql, f"{type(error).__name__}: {error}") from error
+            why = _reason(error, min(CONNECT_SECONDS, seconds))
+            raise Temporary(f"no Prometheus answers at {self._shown_url}: {why}") from error
         document = _json_object(response)
         if not response.ok or response.is_redirect:
             raise self._failure(promql, response, document)
         if document is None or document.get("status") != "success":
             kind = response.headers.get("Content-Type", "no content type")
-            raise self._temporary(promql, f"status {response.status_code} with {kind}, not its JSON")
+            raise self._elsewhere(f"status {response.status_code} with {kind}, not its JSON")
         for text in [*(document.get("warnings") or ()), *(document.get("infos") or ())]:
             log.warning("Prometheus: %s", text, extra={"promql": promql})
         try:
             return _rows(document["data"])
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise self._temporary(promql, f"unexpected JSON: {type(error).__name__}: {error}") from error
+            said = f"unexpected JSON: {type(error).__name__}: {error}"
+            raise Temporary(self._text(promql, said)) from error
 
     def _failure(
         self, promql: str, response: requests.Response, document: dict[str, Any] | None
@@ -115,25 +120,33 @@ class HttpPrometheus:
             case 400 | 422:
                 return QueryRefused(self._text(promql, said))
             case 429:
-                return Throttled(self._text(promql, said))
+                return Throttled(f"Prometheus {self._shown_url}: {_short(said)}")
             case 401 | 403:
-                return self._temporary(
-                    promql, f"{said}: PROMETHEUS_TOKEN is missing or has no right to query"
-                )
+                return self._elsewhere(f"{said}: PROMETHEUS_TOKEN is missing or has no right to query")
             case _ if response.is_redirect:
-                return self._temporary(
-                    promql, f"{said}: redirected to {response.headers.get('Location')}; give that address"
-                )
+                place = response.headers.get("Location")
+                return self._elsewhere(f"{said}: redirected to {place}; give that address")
             case 404:
-                return self._temporary(promql, f"{said}: no Prometheus is at this address")
+                return self._elsewhere(f"{said}: no Prometheus is at this address")
             case _:
-                return self._temporary(promql, said)
+                return Temporary(self._text(promql, said))
 
-    def _temporary(self, promql: str, what: str) -> Temporary:
-        return Temporary(self._text(promql, what))
+    def _elsewhere(self, what: str) -> Temporary:
+        """What has nothing to do with the query, which is not told then."""
+        return Temporary(f"Prometheus {self._shown_url}: {_short(what)}")
 
     def _text(self, promql: str, what: str) -> str:
         return f"Prometheus {self._shown_url}: {_short(what)} (query: {_short(promql)})"
+
+
+def _reason(error: requests.RequestException, seconds: float) -> str:
+    """Why there is no connection, in the system's words: requests wraps them four times."""
+    if isinstance(error, requests.ConnectTimeout):
+        return f"no connection within {seconds:g} s"
+    if isinstance(error, requests.exceptions.InvalidURL):
+        return "this is no address"  # its text quotes the credentials in it
+    found = re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", str(error))
+    return found[1].lower() if found else _short(f"{type(error).__name__}: {error}")
 
 
 def _short(text: str) -> str:

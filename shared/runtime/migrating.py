@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from shared.adapters.kafka import client_configuration, create_topics
 from shared.adapters.mongo import Mongo
 from shared.adapters.objectstore import S3ObjectStore
 from shared.contracts.errors import BadSetting
-from shared.contracts.policy import Policy
+from shared.contracts.policy import Policy, Rules
 from shared.contracts.topics import Topic
-from shared.runtime.settings import KafkaSettings, MongoSettings, ObjectStoreSettings
+from shared.runtime.settings import KafkaSettings, MongoSettings, ObjectStoreSettings, said
 
 # As in knative/base: one workload's events share a partition, and so many can be handled side by side.
 PARTITIONS = 4
@@ -28,19 +30,37 @@ def read_policies(path: Path) -> list[Policy]:
     """The policy versions in a JSON list.
 
     Raises:
-        BadSetting: no JSON list, or one of them is no policy; the text says which field.
+        BadSetting: no JSON list, or some of them are no policies; the text names every field that is wrong.
     """
     try:
-        documents = json.loads(path.read_text())
-        if not isinstance(documents, list):
-            raise BadSetting(f"{path}: expected a JSON list of policies")
-        return [Policy.model_validate(document) for document in documents]
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadSetting(f"{path}: {where}: {first['msg']}") from None
-    except ValueError as error:
-        raise BadSetting(f"{path}: {error}") from None
+        documents = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadSetting(f"{path}: no JSON: {error}") from None
+    if not isinstance(documents, list):
+        raise BadSetting(f"{path}: expected a JSON list of policies")
+    policies, wrong = [], []
+    for number, document in enumerate(documents, 1):
+        try:
+            policies.append(Policy.model_validate(document))
+        except ValidationError as error:
+            name = document.get("name") if isinstance(document, dict) else None
+            policy = f"policy {name if isinstance(name, str) and name else number}"
+            wrong += [f"{policy}: {_wrong(item)}" for item in error.errors(include_url=False)]
+    if wrong:
+        raise BadSetting(f"{path}: {'; '.join(wrong)}")
+    return policies
+
+
+def _wrong(item: ErrorDetails) -> str:
+    """One error of pydantic's for a person; a name that is none is answered by the nearest that is one."""
+    *above, last = (str(part) for part in item["loc"]) if item["loc"] else ("",)
+    if item["type"] != "extra_forbidden":
+        return f"{'.'.join((*above, last))}: {said(item)}".removeprefix(": ")
+    names = {(): sorted(Policy.model_fields), ("rules",): sorted(Rules.model_fields)}.get(tuple(above), [])
+    nearest = difflib.get_close_matches(last, names, n=1, cutoff=0.5)
+    what = "rule" if above == ["rules"] else "field"
+    hint = f", did you mean {nearest[0]}?" if nearest else f", there are {', '.join(names)}" if names else ""
+    return f"{'.'.join((*above, last))}: no such {what}{hint}"
 
 
 def migrate(policies: Path | None, environment: Mapping[str, str] | None = None) -> Iterator[str]:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from shared.contracts.errors import BadSetting
 
@@ -31,6 +34,33 @@ def _fits(pattern: str, words: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+@dataclass(frozen=True)
+class Written:
+    """How people write a setting's number: `10m`, `32Mi`."""
+
+    form: Callable[[int], str]
+
+
+def as_written(field: FieldInfo, value: object) -> str:
+    """A setting's value in the form in which its variable takes it; secrets masked."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, int):
+        form = next((each.form for each in field.metadata if isinstance(each, Written)), str)
+        return form(value)
+    return str(value)
+
+
+class SecretAddress(SecretStr):
+    """An address of which all may be seen but the passwords in it."""
+
+    def _display(self) -> str:
+        shown = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", self.get_secret_value())
+        return re.sub(r"(?i)((?:password|token)[^=:&,]*[=:])[^&,]*", r"\1***", shown)
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
@@ -62,14 +92,24 @@ class Settings(BaseModel):
             return cls.model_validate({name: source[name] for name in names if source.get(name)})
         except ValidationError as error:
             wrong = "; ".join(
-                f"{item['loc'][0]}: {item['msg'].removeprefix('Value error, ')}"
+                f"{item['loc'][0]}: {said(item)}"
                 for item in error.errors(include_url=False, include_input=False)
             )
             raise BadSetting(f"setting {wrong}") from None
 
     def shown(self) -> dict[str, str]:
-        """Variable to value, secrets masked."""
-        return {str(field.alias): str(getattr(self, name)) for name, field in type(self).model_fields.items()}
+        """Variable to value as it would be written there, secrets masked."""
+        return {
+            str(field.alias): as_written(field, getattr(self, name))
+            for name, field in type(self).model_fields.items()
+        }
+
+
+def said(item: ErrorDetails) -> str:
+    """One error of pydantic's, for a person."""
+    if item["type"] in ("bool_parsing", "bool_type"):
+        return "must be true or false"
+    return item["msg"].removeprefix("Value error, ")
 
 
 class KafkaSettings(Settings):
@@ -93,8 +133,8 @@ class KafkaSettings(Settings):
 
 
 class MongoSettings(Settings):
-    mongodb: SecretStr = Field(
-        SecretStr("mongodb://localhost:27017"), alias="MONGODB_URI", description="MongoDB's address"
+    mongodb: SecretAddress = Field(
+        SecretAddress("mongodb://localhost:27017"), alias="MONGODB_URI", description="MongoDB's address"
     )
     mongodb_database: Annotated[
         str, _fits(r"[A-Za-z0-9_-]{1,38}", "a database's name: letters, digits, - and _, at most 38")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -112,3 +113,16 @@ def test_brokers_that_are_away_are_temporary() -> None:
     away = client_configuration("127.0.0.1:1") | {"message.timeout.ms": 300, "log_level": 0}
     with pytest.raises(Temporary, match="Kafka"):
         KafkaPublisher(away).publish([event(created()).record()])
+
+
+def test_where_nobody_answers_one_line_says_so_and_nothing_else_is_written(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(Temporary) as raised:
+        create_topics(client_configuration("127.0.0.1:1"), [TOPIC], 1)
+    assert str(raised.value) == (
+        "no Kafka answers at 127.0.0.1:1 (KAFKA_BOOTSTRAP_SERVERS): Connection refused"
+    )
+    assert time.monotonic() - began < 12
+    assert capfd.readouterr() == ("", "")

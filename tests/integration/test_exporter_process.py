@@ -57,7 +57,7 @@ def test_without_mongodb_it_says_so_in_one_line_and_recovers(
 ) -> None:
     status, _, body = ask(exporter, "/metrics")
     assert status == 503
-    assert body.startswith("MongoDB: ")
+    assert body.startswith("no MongoDB answers at 127.0.0.1:")
     assert len(body.splitlines()) == 1
 
     mongodb = mongo_server({}, tmp_path / "data", tmp_path, port=mongodb_port)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 import time
@@ -45,7 +47,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield str(server.address)
 
 
-def scan(*arguments: str) -> subprocess.CompletedProcess[str]:
+def scan(*arguments: str, columns: str = "80", **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", SCAN, "scan", *arguments],
         capture_output=True,
@@ -53,6 +55,7 @@ def scan(*arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
         cwd=Path(__file__).parents[2],
+        env={**os.environ, "COLUMNS": columns, **environment},
     )
 
 
@@ -60,13 +63,18 @@ def test_the_table_tells_what_is_wasted_and_why_the_rest_is_not(address: str) ->
     done = scan("--prometheus", address)
     assert done.returncode == 0, done.stderr
     (wasteful,) = [line for line in done.stdout.splitlines() if "shop/StatefulSet/wasteful" in line]
-    cells = [cell.strip() for cell in wasteful.split("│")]
-    assert cells[2:] == [
-        "app", "100m / 100m", "1 -> 115m", "100Mi / 100Mi", "1Gi -> 115Mi", "-", "23.17 USD", "",
-    ]  # fmt: skip
-    (young,) = [line for line in done.stdout.splitlines() if "shop/StatefulSet/young" in line]
-    assert "too little data" in young
-    assert "2 workloads, 1 worth a change: 23.17 USD" in done.stdout
+    assert re.split(r" {2,}", wasteful.strip()) == [
+        "shop/StatefulSet/wasteful",
+        "app",
+        "100m / 100m",
+        "100Mi / 100Mi",
+        "1 -> 115m",
+        "1Gi -> 115Mi",
+        "23.17",
+    ]
+    assert re.search(r"^  too little data: .*: shop/StatefulSet/young$", done.stdout, re.MULTILINE)
+    assert "2 workloads, of which 1 is worth a change: saves 23.17 USD" in done.stdout
+    assert "before policy" in done.stdout
     assert done.stderr == ""
 
 
@@ -83,19 +91,34 @@ def test_json_has_every_figure_and_the_totals(address: str) -> None:
     assert document["totals"]["monthly_saving"] == entries["wasteful"]["monthly_saving"]
 
 
-def test_a_namespace_without_workloads_is_said_in_one_line(address: str) -> None:
-    done = scan("--prometheus", address, "--namespace", "nowhere")
+def test_a_narrow_terminal_loses_no_value(address: str) -> None:
+    narrow, wide = (scan("--prometheus", address, columns=columns) for columns in ("40", "400"))
+    assert narrow.stdout == wide.stdout
+    assert "…" not in narrow.stdout
+
+
+@pytest.mark.parametrize("known", [(), ("--namespace", "shop")])
+def test_a_namespace_that_is_not_there_is_said_beside_those_that_are(
+    address: str, known: tuple[str, ...]
+) -> None:
+    done = scan("--prometheus", address, "--namespace", "nowhere", *known)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr.startswith("kubefinops: no workload in namespace nowhere")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr == f"kubefinops: no namespace nowhere at {address}; seen: shop\n"
 
 
 def test_an_address_where_nobody_answers_is_said_in_one_line() -> None:
     done = scan("--prometheus", "http://127.0.0.1:1")
     assert done.returncode == 1
-    assert done.stderr.startswith("kubefinops: Prometheus http://127.0.0.1:1: ConnectionError")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr == "kubefinops: no Prometheus answers at http://127.0.0.1:1: connection refused\n"
+
+
+def test_a_wrong_address_is_told_by_the_name_that_it_came_from() -> None:
+    by_option = scan("--prometheus", "localhost:9090")
+    by_variable = scan(PROMETHEUS_URL="localhost:9090")
+    assert by_option.stderr.startswith("kubefinops: --prometheus: must be an address")
+    assert by_variable.stderr.startswith("kubefinops: setting PROMETHEUS_URL: must be an address")
+    assert by_option.returncode == by_variable.returncode == 2
 
 
 @pytest.mark.parametrize(

@@ -91,11 +91,27 @@ def test_the_requests_are_the_p95_of_cpu_and_the_peak_of_memory_with_headroom() 
 def test_every_value_has_a_sentence() -> None:
     container = only(size(observed(resources(1000, 1024, 2000, 2048)), RULES))
     assert container.reasons == (
-        "CPU request 1 -> 230m: p95 over 5-minute windows is 200m in the worst of 1 pods, plus 15%",
+        "CPU request 1 -> 230m: p95 over 5-minute windows is 200m in its one pod, plus 15%",
         "CPU limit 2 -> 460m: scales with the request, not into the peak of 300m",
-        "memory request 1Gi -> 230Mi: the peak is 200Mi in the worst of 1 pods, plus 15%",
+        "memory request 1Gi -> 230Mi: the peak is 200Mi in its one pod, plus 15%",
         "memory limit stays 2Gi: the peak is 200Mi; a limit costs nothing, and lowering one can only kill",
     )
+
+
+def test_a_sentence_says_among_how_many_pods_it_is_the_worst_and_from_what_it_rises() -> None:
+    several = only(size(observed(resources(1000, 1024), usage(pods=3)), RULES))
+    assert "in the worst of 3 pods" in several.reasons[0]
+    used = usage(cpu=900, peak=200, oom_kills=1)
+    killed = only(size(observed(resources(1000, 200, None, 256), used, oom_killed=True), RULES))
+    assert killed.reasons[3] == (
+        "memory limit 256Mi -> 356Mi: 1 OOM kill within 7 days under this limit:"
+        " at once a fifth more than the limit of 256Mi, or 100Mi if that is more"
+    )
+
+
+def test_a_value_that_stays_is_not_told_as_a_change() -> None:
+    container = only(size(observed(resources(1000, 230, 1000, 230), usage(cpu=100, peak=176)), RULES))
+    assert container.reasons[3] == "memory limit stays 230Mi: equal to the request (Guaranteed)"
 
 
 def test_a_request_that_is_not_set_is_proposed_where_the_qos_class_stays() -> None:

@@ -1,0 +1,150 @@
+"""`kubefinops propose` as a person runs it: a working tree, a real Prometheus, and what is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.prometheus import History
+from tests.servers import prometheus_server
+
+MIB = 2**20
+DAY = 86400
+PROPOSE = "import sys; from infra.cli.main import main; sys.argv[0] = 'kubefinops'; main()"
+MANIFEST = """\
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: web, namespace: shop}
+spec:
+  template:
+    spec:
+      containers:
+        - name: app
+          resources:
+            requests:
+              cpu: 4000m  # four
+              memory: 1024Mi
+            limits:
+              cpu: "8"
+"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A day of `web`, which uses little of what it asks for, and of `elsewhere`, alike."""
+    written = History()
+    end = int(time.time()) // 60 * 60 + 300
+    begin = end - DAY - 7200
+    times = range(begin, end + 1, 60)
+    for name in ("web", "elsewhere"):
+        pod = {"namespace": "shop", "pod": f"{name}-0"}
+        here = {**pod, "container": "app"}
+        written.add("container_cpu_usage_seconds_total", here, ((at, (at - begin) * 0.1) for at in times))
+        written.add("container_memory_working_set_bytes", here, ((at, 100.0 * MIB) for at in times))
+        owner = {**pod, "owner_kind": "StatefulSet", "owner_name": name, "owner_is_controller": "true"}
+        written.add("kube_pod_owner", owner, ((at, 1.0) for at in times))
+        for kind, resource, value in (
+            ("requests", "cpu", 4.0),
+            ("requests", "memory", 1024.0 * MIB),
+            ("limits", "cpu", 8.0),
+        ):
+            labels = {**here, "resource": resource}
+            written.add(f"kube_pod_container_resource_{kind}", labels, ((at, value) for at in times))
+    with prometheus_server(openmetrics=written.write(tmp_path_factory.mktemp("h") / "h.om")) as server:
+        yield str(server.address)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A repository's working tree: a folder of manifests, and a Helm chart."""
+    for name, text in {
+        "apps/shop/web.yaml": MANIFEST,
+        "apps/shop/notes.txt": "kind of notes",
+        "charts/shop/Chart.yaml": "name: shop\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def propose(
+    tree: Path, path: str, *more: str, prometheus: str = "http://127.0.0.1:1"
+) -> subprocess.CompletedProcess[str]:
+    asked = ["propose", "--repo", str(tree), "--path", path, "--prometheus", prometheus, *more]
+    return subprocess.run(
+        [sys.executable, "-c", PROPOSE, *asked],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "COLUMNS": "80"},
+    )
+
+
+def test_each_value_is_told_with_the_rule_that_clamped_it_and_keeps_its_unit(
+    address: str, tree: Path
+) -> None:
+    done = propose(tree, "apps/shop", prometheus=address)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "shop/StatefulSet/web (apps/shop/web.yaml): saves 47.70 USD a month",
+        "  app: CPU request 4 -> 2, CPU limit 8 -> 4, memory request 1Gi -> 512Mi",
+        "    CPU request clamped to 2 by policy default v1: steps down of at most 50%",
+        "    CPU limit clamped to 4 by policy default v1: steps down of at most 50%",
+        "    memory request clamped to 512Mi by policy default v1: steps down of at most 50%",
+        "1 other workload that Prometheus tells of has no manifest below apps/shop",
+        "changed 1 workload in 1 file, which saves 47.70 USD a month; see git diff",
+    ]
+    expected = MANIFEST.replace("4000m", "2000m").replace("1024Mi", "512Mi").replace('"8"', '"4"')
+    assert (tree / "apps/shop/web.yaml").read_text() == expected
+
+
+def test_ones_own_policies_judge_instead_of_the_default(address: str, tree: Path) -> None:
+    file = tree / "policies.json"
+    file.write_text(json.dumps([{"name": "org", "version": 3, "rules": {"max_step_down_percent": 25}}]))
+    done = propose(tree, "apps/shop", "--policies", str(file), prometheus=address)
+    assert "CPU request clamped to 3 by policy org v3: steps down of at most 25%" in done.stdout
+    assert "cpu: 3000m  # four" in (tree / "apps/shop/web.yaml").read_text()
+
+
+def test_a_proposal_that_policy_refuses_changes_nothing(address: str, tree: Path) -> None:
+    file = tree / "policies.json"
+    file.write_text(json.dumps([{"name": "org", "version": 1, "rules": {"pause": True}}]))
+    done = propose(tree, "apps/shop", "--policies", str(file), prometheus=address)
+    assert done.returncode == 1
+    assert "shop/StatefulSet/web: refused by policy: changes are paused" in done.stdout
+    assert "git diff" not in done.stdout
+    assert (tree / "apps/shop/web.yaml").read_text() == MANIFEST
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("../..", "--path: ../.. lies outside of the repository"),
+        ("apps/shop/web.yaml", "is a file; give the folder that is deployed, such as apps/shop"),
+        ("apps/cart", "there is no folder apps/cart in"),
+        ("apps/cart", "folders with manifests: apps/shop\n"),
+    ],
+)
+def test_a_path_that_is_no_folder_of_the_repository_is_said_as_what_it_is(
+    tree: Path, path: str, said: str
+) -> None:
+    done = propose(tree, path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_helm_chart_is_said_in_one_line(tree: Path) -> None:
+    done = propose(tree, "charts/shop")
+    assert done.returncode == 1
+    assert done.stdout.startswith("charts/shop is a Helm chart: its values are not edited")
+    assert done.stdout.count("\n") == 1
