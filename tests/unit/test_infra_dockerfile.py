@@ -77,7 +77,7 @@ def test_the_images_command_line_knows_migrate() -> None:
         check=False,
     )
     assert shown.returncode == 0, shown.stderr
-    assert "Create topics" in shown.stdout
+    assert "topics" in shown.stdout
 
 
 def test_the_entry_point_replaces_its_shell() -> None:
