@@ -102,7 +102,7 @@ def migrate(
         ),
     ] = None,
 ) -> None:
-    """Create what the functions need: topics, indexes, bucket, policies. Repeating it changes nothing."""
+    """Create topics, indexes and the bucket, and store policies. Repeating it changes nothing."""
     from infra.cli.migrate import migrate as run
 
     raise typer.Exit(run(policies))
