@@ -1,4 +1,7 @@
-"""Servers that the contract suites run on: each embedded one is started once a session, if a test asks."""
+"""Who runs when and beside whom, and the servers that the contract suites run on.
+
+Each embedded server is started once by each worker of a session in which a test asks for it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,41 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from xdist.remote import Producer  # type: ignore[import-untyped]
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from shared.adapters.mongo import Mongo
 from shared.adapters.objectstore import S3ObjectStore
 from tests.servers import mongo_server, objectstore_server
+
+# Those that take longest begin first, or one worker would still be at them when the other has nothing left.
+FIRST = ("test_loop.py", "test_faults.py", "test_outside.py", "test_emulator.py")
+FAULTS_COMPARE_WITH = "test_loop.py on generated usage"
+
+
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives a whole file to one worker, for its tests share what its fixtures started.
+
+    Two exceptions: the loop runs on generated and on measured usage side by side, and the faults follow the
+    former, with whose end they compare theirs.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        if file.endswith("e2e/test_faults.py") or (
+            file.endswith("e2e/test_loop.py") and "measured" not in test
+        ):
+            return FAULTS_COMPARE_WITH
+        return file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(scope="session")

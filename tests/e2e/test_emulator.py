@@ -24,16 +24,6 @@ def emulator(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "infra.emulator", *arguments]
 
 
-def of_this_checkout() -> set[int]:
-    """Processes that the emulator of this checkout started, by their working folder or command line."""
-    found = set()
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if f"{ROOT}/build/run" in line or f"{ROOT}/build/up" in line or f"{ROOT}/functions/" in line:
-            found.add(process.pid)
-    return found
-
-
 @contextmanager
 def taken(port: int) -> Iterator[None]:
     """Somebody else listens there; where that is so already, all the better."""
@@ -105,11 +95,14 @@ def test_a_folder_of_traces_that_is_none_is_said() -> None:
 
 
 def test_up_keeps_it_running_and_down_leaves_nothing_behind() -> None:
-    before = of_this_checkout()
+    children: list[psutil.Process] = []
     up = subprocess.run(emulator("up"), cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
     try:
         assert up.returncode == 0, up.stdout + up.stderr
         assert "the loop is running" in up.stdout
+        keeper = psutil.Process(int((ROOT / "build" / "up.pid").read_text()))
+        children = [keeper, *keeper.children(recursive=True)]
+        assert len(children) > 8
         address = next(line for line in up.stdout.splitlines() if line.startswith("metrics: ")).split()[1]
 
         def applied() -> bool:
@@ -126,6 +119,6 @@ def test_up_keeps_it_running_and_down_leaves_nothing_behind() -> None:
             emulator("down"), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
         )
     assert down.returncode == 0
-    until(lambda: of_this_checkout() <= before, within=10)
+    until(lambda: not any(child.is_running() for child in children), within=10)
     assert not (ROOT / "build" / "up").exists()
     assert not (ROOT / "build" / "up.pid").exists()

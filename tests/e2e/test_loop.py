@@ -3,65 +3,85 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-import yaml
-from confluent_kafka import Producer
 
+from functions.policy.judging import judge
 from infra.emulator.run import Loop
 from infra.grafana.queries import panel_queries
-from shared.contracts.quantities import parse_cpu, parse_memory
-from shared.contracts.topics import PRODUCT_TOPICS
-from tests.e2e.loops import Ran, check_invariants, finish, started
+from shared.contracts.documents import Recommendation
+from shared.contracts.events import Outcome as Verdict
+from shared.contracts.events import Resources
+from shared.contracts.policy import DEFAULT_POLICY
+from shared.contracts.quantities import MIB, parse_cpu, parse_memory
+from shared.contracts.topics import PRODUCT_TOPICS, Topic
+from tests.e2e.git import (
+    Git,
+    Subject,
+    containers,
+    hunks,
+    only_quantities,
+    rendered,
+    values,
+    without_quantities,
+)
+from tests.e2e.loops import Outcome, Ran, check_invariants, finish, outcome, started
 from tests.waiting import until
-
-Headers = list[tuple[str, str | bytes | None]]
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACES = ROOT.parent / "shared" / "data" / "traces"
 DASHBOARD = ROOT / "infra" / "grafana" / "provisioning" / "dashboards"
+KUBEFINOPS = str(Path(sys.executable).with_name("kubefinops"))
+FIELDS = ("cpu_request_m", "memory_request_bytes", "cpu_limit_m", "memory_limit_bytes")
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """A clone of the repository in which `kubefinops propose` has been at work on one Application."""
+
+    application: str
+    clone: Path
 
 
 @pytest.fixture(scope="module", params=["generated", "measured"])
-def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
-    traces = None
-    if request.param == "measured":
-        if not TRACES.is_dir():
-            pytest.skip("the measured traces are not beside this checkout")
-        traces = TRACES
+def loop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    if request.param == "measured" and not TRACES.is_dir():
+        pytest.skip("the measured traces are not beside this checkout")
+    traces = TRACES if request.param == "measured" else None
     with started(tmp_path_factory.mktemp(request.param), traces=traces) as loop:
-        cloned = tmp_path_factory.mktemp("clone") / "deploy"
-        proposed(loop, cloned)
-        yield finish(loop)
+        yield loop
 
 
-def proposed(loop: Loop, clone: Path) -> None:
-    """`kubefinops propose` on one Application's folder, before the loop has changed anything."""
-    origin = next((loop.stack.demo / "repos").glob("*/*.git"))
-    subprocess.run(["git", "clone", "-q", str(origin), str(clone)], check=True)
-    scenario = json.loads((loop.stack.demo / "scenario.json").read_text())
-    path = max(
-        (one["spec"]["source"]["path"] for one in scenario["applications"]),
-        key=lambda folder: len(list((clone / folder).rglob("*.yaml"))),
+@pytest.fixture(scope="module")
+def proposed(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Proposed:
+    """On the Application with most files, before the loop has changed anything."""
+    git = Git.of(loop.stack)
+    clone = tmp_path_factory.mktemp("clone") / "deploy"
+    subprocess.run(["git", "clone", "-q", str(git.directory), str(clone)], check=True)
+    application = max(
+        git.applications, key=lambda name: len(list((clone / git.applications[name][0]).rglob("*.yaml")))
     )
-    command = [str(Path(sys.executable).with_name("kubefinops")), "propose", "--repo", str(clone)]
-    command += ["--path", path, "--prometheus", loop.stack.environment["PROMETHEUS_URL"]]
+    command = [KUBEFINOPS, "propose", "--repo", str(clone), "--path", git.applications[application][0]]
+    command += ["--prometheus", loop.stack.environment["PROMETHEUS_URL"]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    diff = subprocess.run(
-        ["git", "-C", str(clone), "diff", "-U0"], capture_output=True, text=True, check=True
-    ).stdout
-    changed = [line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
-    assert changed
-    # Nothing but quantities is touched: no comment, no order, no quote.
-    assert all(re.search(r"(cpu|memory|requests|limits|resources)\b", line) for line in changed), changed
+    return Proposed(application, clone)
+
+
+@pytest.fixture(scope="module")
+def ran(loop: Loop, proposed: Proposed, outcomes: dict[str, Outcome]) -> Ran:
+    ran = finish(loop)
+    if loop.stack.options.traces is None:
+        outcomes["generated"] = outcome(ran)
+    return ran
 
 
 def live(ran: Ran, row: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -69,20 +89,16 @@ def live(ran: Ran, row: dict[str, Any]) -> dict[str, dict[str, Any]]:
     group = "batch" if row["kind"] in {"CronJob", "Job"} else "apps"
     url = ran.stack.standins["cluster"].address
     path = f"/apis/{group}/v1/namespaces/{row['namespace']}/{row['kind'].lower()}s/{row['name']}"
-    spec = requests.get(url + path, timeout=5).json()["spec"]
-    template = spec["jobTemplate"]["spec"]["template"] if row["kind"] == "CronJob" else spec["template"]
-    return {one["name"]: one["resources"] for one in template["spec"]["containers"]}
+    running = requests.get(url + path, timeout=5).json()
+    return {one["name"]: one["resources"] for one in containers({"kind": row["kind"], **running})}
 
 
-def merged(ran: Ran) -> str:
-    repository = next((ran.stack.demo / "repos").glob("*/*.git"))
-    command = ["git", "--git-dir", str(repository), "log", "--format=%an %s", "main"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def subject_of(one: Recommendation) -> Subject:
+    return one.workload.namespace, one.workload.kind, one.workload.name
 
 
 def test_it_comes_to_its_end_with_every_event_audited_and_no_dead_letter(ran: Ran) -> None:
     check_invariants(ran)
-    assert ran.summary["dead_letters"] == 0
     assert ran.summary["audit_records"] == sum(ran.summary["topics"][topic] for topic in PRODUCT_TOPICS)
 
 
@@ -90,8 +106,7 @@ def test_it_shows_twelve_workloads_in_three_namespaces_and_four_applications(ran
     rows = ran.summary["workloads"]
     assert len(rows) >= 12
     assert len({row["namespace"] for row in rows}) >= 3
-    scenario = json.loads((ran.stack.demo / "scenario.json").read_text())
-    assert len(scenario["applications"]) >= 4
+    assert len(ran.git.applications) >= 4
 
 
 def test_it_shows_each_ending(ran: Ran) -> None:
@@ -125,15 +140,71 @@ def test_what_waits_or_was_refused_is_not_in_the_cluster(ran: Ran) -> None:
             assert parse_cpu(running[container["name"]]["requests"]["cpu"]) == container["cpu_request_m"][0]
 
 
-def test_git_holds_every_merged_change_by_its_own_commits(ran: Ran) -> None:
-    assert "kubefinops" in merged(ran)
-    repository = next((ran.stack.demo / "repos").glob("*/*.git"))
-    command = ["git", "--git-dir", str(repository), "archive", "main"]
-    archive = subprocess.run(command, capture_output=True, check=True).stdout
-    files = subprocess.run(
-        ["tar", "-xO", "--wildcards", "*.yaml"], input=archive, capture_output=True, check=True
-    )
-    assert list(yaml.safe_load_all(files.stdout.decode().replace("\napiVersion", "\n---\napiVersion")))
+def test_git_deploys_the_values_of_every_merged_change_and_nothing_else_is_changed(
+    ran: Ran, tmp_path: Path
+) -> None:
+    trees = {"before": tmp_path / "before", "after": tmp_path / "after"}
+    ran.git.check_out(ran.before, trees["before"])
+    ran.git.check_out(ran.after, trees["after"])
+    before, after = (ran.git.deployed(tree) for tree in trees.values())
+    merged = {
+        subject_of(one): {each.name: each.proposed for each in one.containers}
+        for one in ran.recommendations
+        if "merged" in {move.after for move in one.transitions}
+    }
+    assert merged.keys() >= {(row["namespace"], row["kind"], row["name"]) for row in ran.rows("applied")}
+    assert after.keys() == before.keys()
+    for subject, deployed in after.items():
+        if subject not in merged:
+            assert deployed == before[subject]
+            continue
+        found = {one["name"]: values(one) for one in containers(deployed)}
+        expected = {one["name"]: values(one) for one in containers(before[subject])} | merged[subject]
+        assert found == expected, subject
+        assert without_quantities(deployed) == without_quantities(before[subject])
+
+
+def test_what_is_merged_replaces_quantities_in_place_by_commits_of_its_own(ran: Ran) -> None:
+    assert ran.git.authors(ran.before, ran.after) == {"kubefinops"}
+    lines = ran.git.changed_lines(ran.before, ran.after)
+    assert lines
+    for taken, put in lines:
+        assert only_quantities(taken, put), (taken, put)
+
+
+def test_propose_writes_what_the_loop_would_under_the_default_policy(
+    ran: Ran, proposed: Proposed, tmp_path: Path
+) -> None:
+    ran.git.check_out(ran.before, tmp_path)
+    path, namespace = ran.git.applications[proposed.application]
+    judged = {subject_of(one): judge(one.proposal, [DEFAULT_POLICY]) for one in ran.recommendations}
+    changed = 0
+    for old, new in zip(rendered(tmp_path / path), rendered(proposed.clone / path), strict=True):
+        subject = old["metadata"].get("namespace", namespace), old["kind"], old["metadata"]["name"]
+        judgement = judged.get(subject)
+        if judgement is None or judgement.outcome is Verdict.DENY:
+            assert new == old
+            continue
+        changed += 1
+        assert without_quantities(new) == without_quantities(old)
+        wanted = {one.name: one.proposed for one in judgement.containers}
+        for before, after in zip(containers(old), containers(new), strict=True):
+            assert is_near(values(after), wanted.get(before["name"], values(before))), (subject, after)
+    assert changed
+    diff = subprocess.run(
+        ["git", "-C", str(proposed.clone), "diff", "-U0"], capture_output=True, text=True, check=True
+    ).stdout
+    assert all(only_quantities(taken, put) for taken, put in hunks(diff)), diff
+
+
+def is_near(one: Resources, other: Resources) -> bool:
+    """Whether they differ by no more than the seconds between two looks can make: a step of rounding."""
+    for name in FIELDS:
+        a, b = getattr(one, name), getattr(other, name)
+        step = 10 if name.startswith("cpu") else 16 * MIB
+        if (a is None) != (b is None) or (a is not None and abs(a - b) > min(step, 0.1 * b)):
+            return False
+    return True
 
 
 def test_every_panel_of_the_dashboard_has_data(ran: Ran) -> None:
@@ -151,46 +222,8 @@ def test_every_panel_of_the_dashboard_has_data(ran: Ran) -> None:
             until(lambda expression=expression: shows(expression), within=75)  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("path", ["github", "argocd"])
-def test_a_forged_webhook_is_refused_and_emits_nothing(ran: Ran, path: str) -> None:
-    assert ran.stack.functions is not None
-    before = len(ran.loop.watcher.records)
-    for headers in ({}, {"Authorization": "Bearer guess", "X-Hub-Signature-256": "sha256=00"}):
-        answer = requests.post(
-            f"{ran.stack.functions['receiver'].url}/webhooks/{path}", data=b"{}", headers=headers, timeout=5
-        )
-        assert answer.status_code == 401
-    assert len(ran.loop.watcher.records) == before
-
-
-def test_poison_becomes_a_dead_letter_with_a_readable_reason_and_the_loop_goes_on(ran: Ran) -> None:
-    producer = Producer({"bootstrap.servers": ran.stack.environment["KAFKA_BOOTSTRAP_SERVERS"]})
-    good = next(seen for seen in ran.loop.watcher.records if seen.topic == "recommendation.created")
-    no_event: Headers = [("content-type", b"application/json")]
-    wrong_type: Headers = [(n, b"x.y.z" if n == "ce_type" else v.encode()) for n, v in good.headers.items()]
-    right_type: Headers = [(n, v.encode()) for n, v in good.headers.items()]
-    producer.produce("recommendation.created", value=b"{}", headers=no_event)
-    producer.produce("recommendation.created", value=good.value.encode(), headers=wrong_type)
-    producer.produce("recommendation.created", value=b'{"cluster": 1}', headers=right_type)
-    producer.produce("recommendation.created", value=b"{not json", headers=right_type)
-    producer.flush(10)
-
-    def letters() -> list[str]:
-        return [
-            seen.headers.get("ce_knativeerrordata", "")
-            for seen in ran.loop.watcher.records
-            if seen.topic == "recommendation.created.dlq"
-        ]
-
-    # policy and audit both read this topic: each refuses what it cannot read.
-    until(lambda: len(letters()) >= 8, within=20)
-    assert all(letters())
-    assert ran.loop.stack.eventing is not None
-    assert ran.loop.stack.eventing.fire("reconcile")
-
-
 def test_scan_on_the_command_line_needs_nothing_but_this_prometheus(ran: Ran) -> None:
-    command = [str(Path(sys.executable).with_name("kubefinops")), "scan", "--format", "json"]
+    command = [KUBEFINOPS, "scan", "--format", "json"]
     command += ["--prometheus", ran.stack.environment["PROMETHEUS_URL"]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={"PATH": ""})
     assert done.returncode == 0, done.stderr
@@ -199,7 +232,7 @@ def test_scan_on_the_command_line_needs_nothing_but_this_prometheus(ran: Ran) ->
 
 def test_status_tells_a_recommendations_story(ran: Ran) -> None:
     row = ran.rows("applied")[0]
-    command = [str(Path(sys.executable).with_name("kubefinops")), "status"]
+    command = [KUBEFINOPS, "status"]
     command += [f"{row['namespace']}/{row['kind']}/{row['name']}"]
     done = subprocess.run(
         command,
@@ -211,3 +244,66 @@ def test_status_tells_a_recommendations_story(ran: Ran) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "merged -> applied by argocd" in done.stdout
+
+
+def test_the_summary_has_the_documented_keys_and_types(ran: Ran) -> None:
+    text = str
+    pair = [int | None, int | None]
+    check_shape(
+        ran.summary,
+        {
+            "topics": {topic.value: int for topic in Topic},
+            "workloads": [
+                {
+                    **dict.fromkeys(("namespace", "kind", "name", "state", "reason"), text),
+                    **dict.fromkeys(("verdict", "pull_request", "monthly_saving", "currency"), text),
+                    "containers": [
+                        {
+                            "name": text,
+                            "cpu_request_m": pair,
+                            "memory_request_bytes": pair,
+                            "memory_limit_bytes": pair,
+                        }
+                    ],
+                }
+            ],
+            "totals": {
+                "workloads": int,
+                "states": dict.fromkeys({row["state"] for row in ran.summary["workloads"]}, int),
+                "monthly_saving_proposed": text,
+                "monthly_saving_applied": text,
+                "currency": text,
+                "pull_requests": int,
+            },
+            "services": {
+                name: {"kind": text, "address": text, "version": text}
+                for name in ("kafka", "mongodb", "objectstore", "prometheus", "github", "argocd", "cluster")
+            },
+            "dead_letters": int,
+            "audit_records": int,
+            "seconds": {"setup": float, "run": float},
+        },
+        "summary",
+    )
+    rows = ran.summary["workloads"]
+    savings = sum(Decimal(row["monthly_saving"]) for row in ran.rows("applied"))
+    assert Decimal(ran.summary["totals"]["monthly_saving_applied"]) == savings
+    assert ran.summary["totals"]["workloads"] == len(rows) == sum(ran.summary["totals"]["states"].values())
+    assert ran.summary["totals"]["pull_requests"] == len(ran.pulls)
+
+
+def check_shape(found: Any, wanted: Any, where: str) -> None:
+    """Objects have these keys, lists these items: all of one kind, or one for each place."""
+    if isinstance(wanted, dict):
+        assert isinstance(found, dict), where
+        assert wanted.keys() <= found.keys(), where
+        for name, each in wanted.items():
+            check_shape(found[name], each, f"{where}.{name}")
+    elif isinstance(wanted, list):
+        assert isinstance(found, list), where
+        assert len(wanted) in (1, len(found)), where
+        for index, item in enumerate(found):
+            check_shape(item, wanted[index if len(wanted) > 1 else 0], f"{where}[{index}]")
+    else:
+        assert isinstance(found, wanted), f"{where} is {found!r}"
+        assert not isinstance(found, bool), where
