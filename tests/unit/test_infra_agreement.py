@@ -8,9 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from infra.cli.config import STAGES, settings_of
-from shared.runtime.migrating import PARTITIONS
 from infra.emulator.manifests import Manifests, load
 from shared.contracts.topics import Topic
+from shared.runtime.migrating import PARTITIONS
 
 ROOT = Path(__file__).parents[2]
 # Read by functions-framework and its server, not by the stages.
