@@ -9,7 +9,7 @@ base, and one that was merged (by a merge commit, by squashing or by rebasing) a
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,7 +17,7 @@ from functions.gitops.grouping import Group
 from functions.gitops.layers import NotLocated
 from functions.gitops.message import commit_message, members_in
 from shared.adapters.git_host import Commit, Comparison, GitHost, Pull, PullState, Relation
-from shared.contracts.errors import Refused
+from shared.contracts.errors import Moved, Refused
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,10 @@ class Branch:
         """The newest pull request, if it is no longer open."""
         newest = next(iter(self.pulls), None)
         return newest if newest is not None and newest.state is not PullState.OPEN else None
+
+    def has_other(self, pulls: Sequence[Pull]) -> bool:
+        """Whether one of the branch's pull requests has come, ended or been opened again since."""
+        return {(one.number, one.state) for one in pulls} != {(one.number, one.state) for one in self.pulls}
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,12 @@ def beside_base(host: GitHost, branch: Branch) -> View:
 
     What is no longer to be on the branch, for its pull request or its document says that it was merged, is in
     the base that is read after that. In an older one it would not be, and the commit made of that would take
-    back what was merged.
+    back what was merged. And what the base has since a merge that this does not know of would seem to have
+    been there always: so there must have been none.
 
     Raises:
         NotLocated: the Application follows no branch.
+        Moved: a pull request has come or ended since `look`.
     """
     repository = branch.group.repository
     base_head = host.head(repository, branch.base)
@@ -91,14 +97,10 @@ def beside_base(host: GitHost, branch: Branch) -> View:
             f"Application {branch.group.application} follows {branch.base!r} of {repository}, which is no "
             "branch: there is nothing that a pull request could change"
         )
+    if branch.has_other(host.pull_requests(repository, branch.group.branch)):
+        raise Moved(f"a pull request of {branch.group.branch} has come or ended")
     comparison = None if branch.head is None else host.compare(repository, base_head, branch.head)
     return View(branch.group, branch.base, branch.head, branch.pulls, base_head, comparison)
-
-
-def has_same_pulls(host: GitHost, branch: Branch) -> bool:
-    """Whether no pull request has come or ended since `look`."""
-    now = host.pull_requests(branch.group.repository, branch.group.branch)
-    return [(one.number, one.state) for one in now] == [(one.number, one.state) for one in branch.pulls]
 
 
 def members_of(host: GitHost, pull: Pull) -> dict[str, tuple[str, ...]]:

@@ -19,7 +19,6 @@ from functions.gitops.body import body_of, marker_of, title_of
 from functions.gitops.branch import (
     View,
     beside_base,
-    has_same_pulls,
     look,
     members_of,
     open_pull,
@@ -123,9 +122,6 @@ class Reconciler:
             return
         view = beside_base(self._host, branch)
         edits, held = self._plan(task, view, approved, opened)
-        if edits.rejected and not has_same_pulls(self._host, branch):
-            # What was merged meanwhile is in the base: that is no reason to give up, but to adopt it.
-            raise Moved(f"a pull request of {task.group.branch} was opened or ended meanwhile")
         for one in approved:
             if one.id in edits.rejected and one.id in task.own:
                 self._end(task, one, State.ADVISORY, edits.rejected[one.id])
@@ -229,6 +225,8 @@ class Reconciler:
         pulls = self._host.pull_requests(group.repository, group.branch)
         pull = open_pull(pulls, view.base)
         if pull is None:
+            if view.has_other(pulls):
+                raise Moved(f"a pull request of {group.branch} has ended: what it had is not proposed again")
             pull = self._host.open_pull_request(
                 group.repository, branch=group.branch, base=view.base, title=title, body=body
             )

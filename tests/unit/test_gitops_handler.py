@@ -735,13 +735,17 @@ def test_a_merge_at_any_moment_is_never_taken_back(squash: bool, followed: bool)
     assert moments > 10
 
 
+@pytest.mark.parametrize("squash", [False, True])
 @pytest.mark.parametrize("dies", [False, True])
-def test_another_delivery_that_merges_at_any_moment_leaves_both_in_git_and_told(dies: bool) -> None:
+def test_another_delivery_that_merges_at_any_moment_leaves_both_in_git_and_told(
+    dies: bool, squash: bool
+) -> None:
     """`dies`: it is killed after the merge, before a document tells of the pull request."""
     moments, tried = 1, -1
     while tried < moments:
         tried += 1
         made = stage("cart", "web")
+        fake(made).squash = squash
         events = [made.approve("cart"), made.approve("web")]
 
         def other(made: Stage = made, cart: Event = events[0]) -> None:
@@ -759,6 +763,10 @@ def test_another_delivery_that_merges_at_any_moment_leaves_both_in_git_and_told(
         for name, approved in zip(("cart", "web"), events, strict=True):
             assert made.of(approved).state is State.PR_OPEN, f"the other before call {tried}"
             assert made.manifest(name, "main") == manifest(name, PROPOSED), f"the other before call {tried}"
+        # A host that squashes cannot tell, at that one moment, that a second one has nothing to say.
+        blind = squash and meanwhile.calls[tried : tried + 1] == ["open_pull_request"]
+        pulls = made.host.pull_requests(REPOSITORY, BRANCH)
+        assert len(pulls) == (2 if blind else 1), f"the other before call {tried}"
     assert moments > 10
 
 
