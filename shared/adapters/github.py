@@ -222,7 +222,7 @@ class GitHubHost:
     def label_pull_request(self, repository: str, number: int, labels: Sequence[str]) -> None:
         """See GitHost."""
         with self._asking(repository, f"labels of pull request {repository}#{number}") as repo:
-            repo.get_pull(number).as_issue().add_to_labels(*labels)
+            repo.get_issue(number).add_to_labels(*labels)
 
     def close_pull_request(self, repository: str, number: int) -> None:
         """See GitHost."""
@@ -366,7 +366,8 @@ def _pull(repository: str, pull: PullRequest, *, complete: bool = False, ended_b
         ended_by=ended_by,
         ended_at=pull.closed_at,
         mergeable=pull.mergeable if complete else None,
-        auto_merge=bool(pull.raw_data.get("auto_merge")),
+        # Not its raw_data: that would ask for each one of a list anew.
+        auto_merge=bool(pull.auto_merge),
     )
 
 

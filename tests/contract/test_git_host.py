@@ -440,3 +440,22 @@ def test_a_file_that_is_no_text_is_known_but_not_read(on_github: OnStandin) -> N
     assert "logo.png" in files
     with pytest.raises(ValueError, match="utf-8"):
         files["logo.png"]
+
+
+def test_a_list_of_pull_requests_is_one_request_and_so_are_labels(
+    on_github: OnStandin, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An attribute that PyGithub has to fetch would be one more for each that the branch ever had."""
+    first = open_pull(on_github, CHANGED)
+    on_github.host.close_pull_request(on_github.repository, first)
+    open_again = on_github.host.open_pull_request(
+        on_github.repository, branch=BRANCH, base="main", title="again", body=""
+    )
+    with caplog.at_level("DEBUG", logger="urllib3.connectionpool"):
+        found = on_github.host.pull_requests(on_github.repository, BRANCH)
+        assert [one.number for one in found] == [open_again.number, first]
+        assert len([one for one in caplog.messages if "HTTP/1.1" in one]) == 1, caplog.messages
+        caplog.clear()
+        on_github.host.label_pull_request(on_github.repository, first, ["kubefinops"])
+        assert len([one for one in caplog.messages if "HTTP/1.1" in one]) == 1, caplog.messages
+    assert on_github.host.pull_request(on_github.repository, first).labels == ("kubefinops",)
