@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import secrets
 import socket
 
 __all__ = ["LOOPBACK", "take_port"]
 
 LOOPBACK = "127.0.0.1"
+QUIET_PORTS = range(20000, 32768)
 
 
 def take_port(usual: int, product: str) -> tuple[int, str | None]:
@@ -34,6 +36,8 @@ def _is_free(port: int) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    # Below the range of which the kernel gives outgoing connections theirs (32768 and up): a port of that
+    # range, free a moment ago, may be a connection's by the time that a server binds it.
+    while not _is_free(port := secrets.choice(QUIET_PORTS)):
+        pass
+    return port
