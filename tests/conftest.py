@@ -16,7 +16,7 @@ from shared.adapters.mongo import Mongo
 from shared.adapters.objectstore import S3ObjectStore
 from tests.servers import mongo_server, objectstore_server
 
-# Those that take longest begin first, or one worker would still be at them when the other has nothing left.
+# Those that take longest begin first, or one worker would still be at them when the others have nothing left.
 FIRST = ("test_loop.py", "test_faults.py", "test_outside.py", "test_emulator.py")
 FAULTS_COMPARE_WITH = "test_loop.py on generated usage"
 

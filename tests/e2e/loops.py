@@ -120,7 +120,7 @@ def started(
         stack.stop()
 
 
-def finish(loop: Loop, disturb: Callable[[float], None] | None = None, within: float = 120) -> Ran:
+def finish(loop: Loop, disturb: Callable[[float], None] | None = None, within: float = 240) -> Ran:
     """Asks for a scan and waits until nothing more can happen."""
     git = Git.of(loop.stack)
     before = git.head()
@@ -146,7 +146,7 @@ def finish(loop: Loop, disturb: Callable[[float], None] | None = None, within: f
     return ran
 
 
-def ticking(loop: Loop, condition: Callable[[], bool], within: float = 30.0) -> None:
+def ticking(loop: Loop, condition: Callable[[], bool], within: float = 60.0) -> None:
     """Ticks until it holds, as the schedule would. Raises AssertionError after `within` seconds."""
     assert loop.stack.eventing is not None
     deadline = time.monotonic() + within

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import pytest
 import requests
 
 from tests.waiting import until
@@ -67,21 +66,18 @@ def test_a_killed_emulator_leaves_no_child(tmp_path: Path) -> None:
     until(lambda: not any(child.is_running() for child in children), within=20)
 
 
-@pytest.mark.parametrize(
-    ("variable", "value"), [("KUBEFINOPS_CLUSTER", " "), ("S3_BUCKET", "NO"), ("KUBEFINOPS_PAUSE", "perhaps")]
-)
-def test_a_bad_setting_is_one_line_that_names_it(variable: str, value: str) -> None:
+def test_a_bad_setting_is_one_line_that_names_it() -> None:
     done = subprocess.run(
         emulator("run"),
         cwd=ROOT,
-        env={**os.environ, variable: value},
+        env={**os.environ, "KUBEFINOPS_PAUSE": "perhaps"},
         capture_output=True,
         text=True,
         timeout=90,
         check=False,
     )
     assert done.returncode == 2
-    assert variable in done.stderr
+    assert "KUBEFINOPS_PAUSE" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 

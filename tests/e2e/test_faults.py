@@ -121,7 +121,7 @@ def test_ten_seconds_without_each_thing_that_it_depends_on_lose_nothing(
             nonlocal over
             over = next(script, "over") == "over"
 
-        ran = finish(loop, disturb, within=180)
+        ran = finish(loop, disturb)
         assert over
         check_invariants(ran)
         assert outcome(ran) == undisturbed

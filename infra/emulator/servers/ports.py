@@ -38,6 +38,22 @@ def _is_free(port: int) -> bool:
 def _free_port() -> int:
     # Below the range of which the kernel gives outgoing connections theirs (32768 and up): a port of that
     # range, free a moment ago, may be a connection's by the time that a server binds it.
-    while not _is_free(port := secrets.choice(QUIET_PORTS)):
+    while not (_is_free(port := secrets.choice(QUIET_PORTS)) and _is_reserved(port)):
         pass
     return port
+
+
+def _is_reserved(port: int) -> bool:
+    """Whether it is ours from now on: seconds may pass until the server binds it, and others choose as well.
+
+    A name in Linux's abstract namespace tells them, and goes when this process does (unix(7)).
+    """
+    with socket.socket(socket.AF_UNIX) as name:
+        try:
+            name.bind(f"\0kubefinops-port-{port}")
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+        name.detach()  # held until the process ends
+    return True
