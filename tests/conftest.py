@@ -18,23 +18,20 @@ from tests.servers import mongo_server, objectstore_server
 
 # Those that take longest begin first, or one worker would still be at them when the others have nothing left.
 FIRST = ("test_loop.py", "test_faults.py", "test_outside.py", "test_emulator.py")
-FAULTS_COMPARE_WITH = "test_loop.py on generated usage"
 
 
 class ByFile(LoadScopeScheduling):  # type: ignore[misc]
     """Gives a whole file to one worker, for its tests share what its fixtures started.
 
-    Two exceptions: the loop runs on generated and on measured usage side by side, and the faults follow the
-    former, with whose end they compare theirs.
+    Two exceptions: the loop runs on generated and on measured usage side by side, and each fault has a loop
+    of its own.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, test = nodeid.partition("::")
-        if file.endswith("e2e/test_faults.py") or (
-            file.endswith("e2e/test_loop.py") and "measured" not in test
-        ):
-            return FAULTS_COMPARE_WITH
-        return file
+        if file.endswith("e2e/test_loop.py"):
+            return f"{file} {'measured' if '[measured' in test else 'generated'}"
+        return nodeid if file.endswith("e2e/test_faults.py") else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:

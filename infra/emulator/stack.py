@@ -24,7 +24,7 @@ from infra.emulator.servers.mongo import mongo_server
 from infra.emulator.servers.objectstore import objectstore_server
 from infra.emulator.servers.ports import LOOPBACK, take_port
 from infra.emulator.servers.process import Process
-from infra.emulator.servers.prometheus import ScrapeJob, prometheus_server
+from infra.emulator.servers.prometheus import EmbeddedPrometheus, ScrapeJob, prometheus_server
 from infra.emulator.servers.server import Server
 from shared.contracts.errors import BadSetting
 from shared.runtime.migrating import migrate
@@ -41,10 +41,15 @@ BAD_SETTING = 2  # the exit status of a function that refuses its settings
 
 @dataclass(frozen=True)
 class Options:
-    """What a run can be told. `traces` None: usage is generated from `seed`."""
+    """What a run can be told. `traces` None: usage is generated from `seed`.
+
+    `past` is the folder of another stack that made a demo and its history before (`make_past`), which end
+    when it did; None: they are made now.
+    """
 
     work: Path
     traces: Path | None = None
+    past: Path | None = None
     seed: int = 7
     tick_seconds: int = 1
     duplicate: bool = False
@@ -96,6 +101,7 @@ class Stack:
         work = options.work
         self.logs = work / "logs"
         self.demo = work / "demo"
+        self._prometheus = work / "prometheus"
         # Made anew for each run: nothing that is printed or committed lets anybody in.
         self._tokens = {
             name: secrets.token_hex(16)
@@ -169,7 +175,7 @@ class Stack:
         self._make_standins(self.functions["receiver"].url)
         prometheus = self.servers["prometheus"] = prometheus_server(
             environ,
-            work / "prometheus",
+            self._prometheus,
             self.logs,
             self._scrape_jobs(self.functions["exporter"].url),
             self.demo / "history.om",
@@ -188,11 +194,13 @@ class Stack:
                 for server in (mongo, store)
                 if server.kind == "embedded"
             ]
-            done, _ = wait(started, return_when=FIRST_EXCEPTION)
-            failures = [failed for one in done if (failed := one.exception())]
-            if failures:
+            try:
+                done, _ = wait(started, return_when=FIRST_EXCEPTION)
+                for one in done:
+                    one.result()
+            except BaseException:  # Ctrl-C too
                 self.stop()  # the others need not become ready first
-                raise failures[0]
+                raise
         for line in migrate(self.demo / "policies.json", self.environment):
             self._say(line)
         self.eventing = Eventing(
@@ -286,7 +294,18 @@ class Stack:
         if prometheus.kind == "embedded":
             self._timed(prometheus.name, prometheus.start)
 
+    def make_past(self) -> None:
+        """Makes what `Options.past` of other stacks can name, in this one's folder. Raises StartError."""
+        self._make_demo()
+        EmbeddedPrometheus(
+            self._prometheus, self.logs, openmetrics=self.demo / "history.om", port=0
+        ).backfill()
+
     def _make_demo(self) -> None:
+        if self.options.past is not None:
+            for made in (self.demo, self._prometheus):
+                shutil.copytree(self.options.past / made.name, made)
+            return
         command = [sys.executable, "-m", "infra.standins.demo", "--out", str(self.demo)]
         command += ["--seed", str(self.options.seed), "--owner", OWNER, "--repo", REPOSITORY]
         if self.options.traces is not None:

@@ -86,6 +86,7 @@ class Ran:
 def started(
     folder: Path,
     *,
+    past: Path | None = None,
     traces: Path | None = None,
     duplicate: bool = False,
     on_delivery: OnDelivery | None = None,
@@ -98,6 +99,7 @@ def started(
     options = Options(
         work=folder / "run",
         traces=traces,
+        past=past,
         seed=SEED,
         duplicate=duplicate,
         standard_ports=False,

@@ -48,6 +48,7 @@ def test_a_taken_port_is_said_and_ctrl_c_ends_every_child(tmp_path: Path) -> Non
             assert run.wait(30) == 130
         finally:
             run.kill()
+            run.wait()
     assert "port 9090 is in use: Prometheus listens on" in log.read_text()
     assert "interrupted; everything that it started has ended" in log.read_text()
     until(lambda: not any(child.is_running() for child in children), within=5)

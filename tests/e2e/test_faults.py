@@ -5,44 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from infra.emulator.run import Loop
 from infra.emulator.servers.server import Server
 from infra.emulator.stack import Standin
 from shared.contracts.topics import Topic
+from tests.e2e.conftest import Undisturbed
 from tests.e2e.deliveries import Deliveries, delivered_again
-from tests.e2e.loops import Outcome, check_invariants, finish, outcome, recommendations, started, ticking
+from tests.e2e.loops import check_invariants, finish, outcome, recommendations, started, ticking
 from tests.e2e.outage import Dependency, Door
 
 STAGES = {"recommender", "policy", "gitops", "argocd", "audit"}
 
 
-@pytest.fixture(scope="module")
-def undisturbed(outcomes: dict[str, Outcome], tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """How each workload ends when nothing goes wrong: as another test has seen it, or seen now."""
-    if "generated" not in outcomes:
-        with started(tmp_path_factory.mktemp("undisturbed")) as loop:
-            outcomes["generated"] = outcome(finish(loop))
-    return outcomes["generated"]
-
-
 def test_every_event_delivered_twice_by_two_at_once_ends_the_same(
-    tmp_path: Path, undisturbed: Outcome
+    tmp_path: Path, past: Path, undisturbed: Undisturbed
 ) -> None:
     deliveries = Deliveries()
     with (
-        started(tmp_path, duplicate=True, on_delivery=deliveries.saw) as loop,
+        started(tmp_path, past=past, duplicate=True, on_delivery=deliveries.saw) as loop,
         delivered_again(loop.stack, deliveries),
     ):
         ran = finish(loop)
         check_invariants(ran)
         assert deliveries.overlapping() >= STAGES
-        assert outcome(ran) == undisturbed
+        assert outcome(ran) == undisturbed.outcome()
 
 
-def test_every_function_killed_once_in_the_middle_ends_the_same(tmp_path: Path, undisturbed: Outcome) -> None:
-    with started(tmp_path) as loop:
+def test_every_function_killed_once_in_the_middle_ends_the_same(
+    tmp_path: Path, past: Path, undisturbed: Undisturbed
+) -> None:
+    with started(tmp_path, past=past) as loop:
         killed: set[str] = set()
 
         def kill(_elapsed: float) -> None:
@@ -66,7 +58,7 @@ def test_every_function_killed_once_in_the_middle_ends_the_same(tmp_path: Path, 
         ran = finish(loop, kill)
         assert len(killed) == 7
         check_invariants(ran)
-        assert outcome(ran) == undisturbed
+        assert outcome(ran) == undisturbed.outcome()
         assert loop.stack.functions is not None
         assert all(function.restarts >= 1 for function in loop.stack.functions)
 
@@ -110,9 +102,9 @@ def outages(loop: Loop, door: Door) -> Iterator[None]:
 
 
 def test_ten_seconds_without_each_thing_that_it_depends_on_lose_nothing(
-    tmp_path: Path, undisturbed: Outcome
+    tmp_path: Path, past: Path, undisturbed: Undisturbed
 ) -> None:
-    with Door() as door, started(tmp_path, objects_behind=door) as loop:
+    with Door() as door, started(tmp_path, past=past, objects_behind=door) as loop:
         script = outages(loop, door)
         next(script)
         over = False
@@ -124,7 +116,7 @@ def test_ten_seconds_without_each_thing_that_it_depends_on_lose_nothing(
         ran = finish(loop, disturb)
         assert over
         check_invariants(ran)
-        assert outcome(ran) == undisturbed
+        assert outcome(ran) == undisturbed.outcome()
         # The second scan looked at everything too, and proposed nothing twice.
         ticking(loop, lambda: len(loop.reports()) == 2)
         assert len(recommendations(loop)) == len(ran.recommendations)

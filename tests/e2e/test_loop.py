@@ -23,6 +23,7 @@ from shared.contracts.events import Resources
 from shared.contracts.policy import DEFAULT_POLICY
 from shared.contracts.quantities import MIB, parse_cpu, parse_memory
 from shared.contracts.topics import PRODUCT_TOPICS, Topic
+from tests.e2e.conftest import Undisturbed
 from tests.e2e.git import (
     Git,
     Subject,
@@ -33,7 +34,7 @@ from tests.e2e.git import (
     values,
     without_quantities,
 )
-from tests.e2e.loops import Outcome, Ran, check_invariants, finish, outcome, started
+from tests.e2e.loops import Ran, check_invariants, finish, outcome, started
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,10 +78,10 @@ def proposed(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Proposed:
 
 
 @pytest.fixture(scope="module")
-def ran(loop: Loop, proposed: Proposed, outcomes: dict[str, Outcome]) -> Ran:
+def ran(loop: Loop, proposed: Proposed, undisturbed: Undisturbed) -> Ran:
     ran = finish(loop)
     if loop.stack.options.traces is None:
-        outcomes["generated"] = outcome(ran)
+        undisturbed.keep(outcome(ran))
     return ran
 
 

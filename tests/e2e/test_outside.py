@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,9 +38,9 @@ def deliveries() -> Deliveries:
 
 
 @pytest.fixture(scope="module")
-def loop(deliveries: Deliveries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+def loop(deliveries: Deliveries, past: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     """Here every change waits for a person."""
-    with started(tmp_path_factory.mktemp("outside"), on_delivery=deliveries.saw) as loop:
+    with started(tmp_path_factory.mktemp("outside"), past=past, on_delivery=deliveries.saw) as loop:
         first = next(one for one in loop.mongo.policies.active() if one.name == "rightsizing")
         document = first.model_dump(mode="json")
         document["version"] += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from infra.emulator.servers.tools import PROMETHEUS, SETUP
 __all__ = ["EmbeddedPrometheus", "ScrapeJob", "prometheus_server"]
 
 VARIABLE = "PROMETHEUS_URL"
+POLL_SECONDS = 0.02
+BLOCK_HOURS = 40_000  # longer than any history, and so long that hardly one crosses a border of blocks
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class EmbeddedPrometheus:
         self.address = Address(f"http://{LOOPBACK}:{self._port}")
         self.version = "unknown"
         self._data = data
+        self._blocks = data / "blocks"
         self._log = logs / "prometheus.log"
         self._jobs = tuple(jobs)
         self._openmetrics = openmetrics
@@ -91,16 +94,14 @@ class EmbeddedPrometheus:
 
     def start(self) -> Address:
         program = _program("prometheus")
-        blocks = self._data / "blocks"
-        if self._openmetrics is not None and not blocks.exists():
-            self._backfill(self._openmetrics, blocks)
-        blocks.mkdir(parents=True, exist_ok=True)
+        self.backfill()
+        self._blocks.mkdir(parents=True, exist_ok=True)
         configuration = self._data / "prometheus.yml"
         configuration.write_text(yaml.safe_dump(self._configuration(), sort_keys=False))
         command = [
             str(program),
             f"--config.file={configuration}",
-            f"--storage.tsdb.path={blocks}",
+            f"--storage.tsdb.path={self._blocks}",
             "--storage.tsdb.retention.time=10y",  # the default of 15 days would delete a longer history
             f"--web.listen-address={LOOPBACK}:{self._port}",
         ]
@@ -111,6 +112,26 @@ class EmbeddedPrometheus:
         self._process.wait_http(f"{self.address}/-/ready", within=30)
         self.version = _ask_version(self.address)
         return self.address
+
+    def backfill(self) -> None:
+        """Reads the history into blocks, once; what has blocks already keeps them. Raises StartError."""
+        if self._openmetrics is None or self._blocks.exists():
+            return
+        unfinished = self._blocks.with_name("blocks.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        command = [
+            *(str(_program("promtool")), "tsdb", "create-blocks-from", "openmetrics", "--quiet"),
+            # Hidden flag: the file is read once for each block, and blocks have 2 hours by default.
+            *(f"--max-block-duration={BLOCK_HOURS}h", str(self._openmetrics), str(unfinished)),
+        ]
+        promtool = self._process = Process.start(command, {}, self._log.with_name("promtool.log"))
+        while promtool.alive:  # or until `stop` ends it
+            time.sleep(POLL_SECONDS)
+        if promtool.kill() != 0:
+            wrote = promtool.output().strip()
+            raise StartError(f"promtool cannot read the history {self._openmetrics}: {wrote}")
+        unfinished.rename(self._blocks)
 
     def stop(self) -> None:
         if self._process is not None:
@@ -125,24 +146,6 @@ class EmbeddedPrometheus:
             # A history that ends in the next minutes would otherwise refuse the scrapes until then.
             "storage": {"tsdb": {"out_of_order_time_window": "6h"}},
         }
-
-    def _backfill(self, openmetrics: Path, blocks: Path) -> None:
-        unfinished = blocks.with_name("blocks.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        done = subprocess.run(
-            [
-                *(_program("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet"),
-                # Hidden flag: blocks of 2 hours, the default, would read the file once for each of them.
-                *("--max-block-duration=500h", openmetrics, unfinished),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise StartError(f"promtool cannot read the history {openmetrics}: {done.stderr.strip()}")
-        unfinished.rename(blocks)
 
 
 def _program(name: str) -> Path:
