@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from functions.recommender.container import Rules, is_worth
+from functions.recommender.container import is_worth
+from functions.recommender.rules import Rules
 from shared.contracts.documents import Recommendation
 from shared.contracts.events import ContainerProposal, FailureReason, Resources
 from shared.contracts.states import State

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field
 
-from functions.recommender.container import Rules
-from shared.contracts.events import Rates
-from shared.contracts.pricing import rates
+from functions.recommender.rules import Rules
 from shared.contracts.quantities import format_cpu, format_memory, parse_cpu, parse_memory
 from shared.runtime.settings import (
     KafkaSettings,
@@ -19,6 +17,9 @@ from shared.runtime.settings import (
     PrometheusSettings,
     Written,
 )
+
+if TYPE_CHECKING:
+    from shared.contracts.events import Rates
 
 
 def _cpu(value: object) -> object:
@@ -139,6 +140,8 @@ class SizingSettings(PrometheusSettings):
 
     @property
     def prices(self) -> Rates:
+        from shared.contracts.pricing import rates
+
         return rates(self.core_hour, self.gib_hour, self.currency)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from functions.recommender.container import Rules, Stance, size_container
+from functions.recommender.container import Stance, size_container
+from functions.recommender.rules import Rules
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
 from shared.contracts.quantities import format_cpu, format_memory

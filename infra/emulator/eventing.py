@@ -44,6 +44,7 @@ class Eventing:
                 duplicate=duplicate,
             )
             for source in manifests.kafka_sources
+            for _ in range(source.consumers)
         ]
         self.ping_sources = {
             source.name: RunningPingSource(source, self._sink(source.sink), backoff_scale=backoff_scale)
@@ -70,7 +71,10 @@ class Eventing:
     @property
     def counts(self) -> dict[str, Counts]:
         """What each KafkaSource did since the start, by its name."""
-        return {running.source.name: running.counts for running in self._sources}
+        found: dict[str, Counts] = {}
+        for running in self._sources:
+            found[running.source.name] = found.get(running.source.name, Counts()) + running.counts
+        return found
 
     @property
     def in_flight(self) -> int:

@@ -1,4 +1,4 @@
-"""A running KafkaSource: a consumer whose records are delivered side by side and committed in order."""
+"""A running KafkaSource: consumers whose records are delivered side by side and committed in order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -47,6 +47,9 @@ class Counts:
     dead_lettered: int = 0
     lost: int = 0
 
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
 
 @dataclass
 class _Lane:
@@ -58,7 +61,7 @@ class _Lane:
 
 
 class RunningSource:
-    """Consumes for one KafkaSource from `start` to `stop`."""
+    """One consumer of a KafkaSource, from `start` to `stop`; a source has as many as it asks for."""
 
     def __init__(
         self,

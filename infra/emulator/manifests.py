@@ -91,6 +91,7 @@ class KafkaSource:
     sink: Destination
     delivery: Delivery
     extensions: Mapping[str, str] = field(default_factory=dict)
+    consumers: int = 1
 
 
 @dataclass(frozen=True)
@@ -251,6 +252,13 @@ def _one_of(spec: Document, name: str, allowed: tuple[str, ...], default: str) -
     return value
 
 
+def _positive(spec: Document, name: str, default: int) -> int:
+    value = spec.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}: {value!r} is no number from 1")
+    return value
+
+
 def _kafka_source(document: Document) -> KafkaSource:
     spec, namespace = document["spec"], namespace_of(document)
     return KafkaSource(
@@ -263,6 +271,7 @@ def _kafka_source(document: Document) -> KafkaSource:
         sink=destination_of(spec["sink"], namespace),
         delivery=delivery(spec.get("delivery"), namespace),
         extensions=dict((spec.get("ceOverrides") or {}).get("extensions") or {}),
+        consumers=_positive(spec, "consumers", 1),
     )
 
 

@@ -24,7 +24,7 @@ from shared.contracts.states import State
 from shared.contracts.topics import Topic
 
 TICK_SECONDS = 1.0
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.25  # each look reads every document
 RUN_SECONDS = 120.0
 
 

@@ -34,6 +34,7 @@ from shared.contracts.errors import (
     Unreadable,
 )
 from shared.contracts.topics import Topic
+from shared.runtime.memory import load_less, share_pages
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
@@ -68,6 +69,7 @@ class Stage(Generic[Wired]):
             print(f"{name}: {error}", file=sys.stderr)
             raise SystemExit(2) from None
         self._mount(flask.current_app)
+        share_pages()
 
     def handler(self) -> Wired:
         """The wired handler; the first call loads it, others wait for that."""
@@ -77,6 +79,7 @@ class Stage(Generic[Wired]):
                 from shared.runtime.world import World
 
                 configure(self.name, self.settings.log_level)
+                load_less()
                 self._wired = self._wire(World(self.name, self.settings))
             return self._wired
 

@@ -278,6 +278,30 @@ def test_an_unfinished_record_holds_back_the_commit_of_those_after_it(kafka: Kaf
         release.set()
 
 
+def test_each_consumer_of_a_source_has_its_own_records_in_flight(kafka: Kafka) -> None:
+    release, lock, busy = threading.Event(), threading.Lock(), Counter[str]()
+    most = kafkasource.UNORDERED_IN_FLIGHT
+    patient = source(kafka, consumers=PARTITIONS, delivery=replace(QUICK, timeout=60.0))
+
+    def answer(request: Request) -> Answer:
+        with lock:
+            busy[request.headers["ce-knativekafkapartition"]] += 1
+        release.wait(60)
+        return Answer()
+
+    for number in range(2 * most * PARTITIONS):
+        kafka.send(str(number), partition=number % PARTITIONS)
+    kafka.flush()
+    with event_receiver(answer) as receiver, running(kafka, receiver, patient) as eventing:
+        try:
+            # The first to join the group has all partitions until it learns of the other.
+            wait_until(lambda: busy.total() == most * PARTITIONS, "as many in flight by each", within=40)
+        finally:
+            release.set()
+        wait_until(lambda: len(set(ids(receiver.requests))) == 2 * most * PARTITIONS, "all delivered")
+        assert eventing.counts["stage-topic"].delivered >= most
+
+
 def test_ordered_is_one_in_flight_for_each_partition(kafka: Kafka) -> None:
     lock, busy, overlaps = threading.Lock(), Counter[str](), []
 

@@ -155,6 +155,7 @@ def test_a_source_defaults_to_latest_and_ordered_as_knative_does() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        ({"consumers": 0}, "KafkaSource x: consumers: 0 is no number from 1"),
         ({"initialOffset": "newest"}, "KafkaSource x: initialOffset: 'newest' is none of earliest, latest"),
         ({"ordering": "random"}, "KafkaSource x: ordering: 'random'"),
         ({"delivery": {"backoffDelay": "1s"}}, "KafkaSource x: '1s' is no ISO 8601 duration"),

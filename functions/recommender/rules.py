@@ -1,0 +1,31 @@
+"""The engine's settings, apart from the rest: a function reads them before it loads what uses them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.contracts.quantities import MIB
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The engine's settings. CPU in millicores, memory in bytes, headrooms as factors, shares of 1.
+
+    15 % of headroom is what krr gives to memory and the VerticalPodAutoscaler to both. A memory limit has
+    more, because it kills. Seven days without lowering memory after an OOM kill are Crane's.
+    """
+
+    minimum_history_hours: float = 24.0
+    minimum_samples: int = 100
+    minimum_runs: int = 5
+    cpu_headroom: float = 1.15
+    memory_headroom: float = 1.15
+    memory_limit_headroom: float = 1.3
+    cpu_floor_m: int = 10
+    memory_floor_bytes: int = 32 * MIB
+    relative_change: float = 0.10
+    cpu_change_m: int = 10
+    memory_change_bytes: int = 16 * MIB
+    oom_days: int = 7
+    throttled_share: float = 0.10
+    keep_qos: bool = True
