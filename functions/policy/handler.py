@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from functions.policy.judging import judge
+from functions.policy.judging import SEVERITY, judge
 from shared.contracts.documents import Recommendation
 from shared.contracts.events import (
     Outcome,
     PolicyViolated,
     RecommendationApproved,
     RecommendationCreated,
+    Verdict,
+    small,
 )
 from shared.contracts.policy import Policy
 from shared.contracts.states import State
@@ -20,6 +22,10 @@ from shared.runtime.ledger import Decision, Ledger
 if TYPE_CHECKING:
     from shared.adapters.mongo import Policies
     from shared.contracts.envelope import Event
+
+# An event is to stay under 64 KiB, its envelope included.
+MOST_CONTAINER_BYTES = 32 * 1024
+MOST_VERDICT_BYTES = 20 * 1024
 
 
 class PolicyHandler:
@@ -46,12 +52,28 @@ def decide(recommendation: Recommendation, *, policies: list[Policy]) -> Decisio
         "containers": judged.containers,
         "monthly_saving": judged.monthly_saving,
     }
+    told = _told(judged.verdicts)
     common = {
         "recommendation_id": recommendation.id,
         "workload": recommendation.workload,
         **facts,
+        "containers": small(judged.containers, MOST_CONTAINER_BYTES),
+        "verdicts": told,
+        "verdicts_left_out": len(judged.verdicts) - len(told),
     }
     if judged.outcome is Outcome.DENY:
         violated = PolicyViolated.model_validate({**common, "reason": judged.reason})
         return Decision(State.VIOLATED, violated, {**facts, "reason": "policy", "message": judged.reason})
     return Decision(State.APPROVED, RecommendationApproved.model_validate(common), facts)
+
+
+def _told(verdicts: tuple[Verdict, ...]) -> tuple[Verdict, ...]:
+    """As many as an event has room for, in their order; the mildest are left out first."""
+    room = MOST_VERDICT_BYTES
+    kept = set()
+    for index in sorted(range(len(verdicts)), key=lambda at: -SEVERITY.index(verdicts[at].outcome)):
+        room -= len(verdicts[index].model_dump_json())
+        if room < 0:
+            break
+        kept.add(index)
+    return tuple(verdict for index, verdict in enumerate(verdicts) if index in kept)

@@ -23,6 +23,7 @@ from shared.contracts.events import (
     ReportPointer,
     ScanRequested,
     Shard,
+    small,
 )
 from shared.contracts.identity import Workload, digest, recommendation_id
 from shared.contracts.money import Money
@@ -202,7 +203,7 @@ def _draft(report: Report, each: Entry, pointer: ReportPointer) -> Recommendatio
         scanned_at=report.scanned_at,
         replicas=each.replicas,
         pods=each.pods,
-        containers=_small(each.containers),
+        containers=small(each.containers, MOST_CONTAINER_BYTES),
         confidence=each.confidence,
         history_seconds=each.history_seconds,
         monthly_cost_before=each.monthly_cost_before,
@@ -224,10 +225,3 @@ def _draft(report: Report, each: Entry, pointer: ReportPointer) -> Recommendatio
         containers=proposal.containers,
         monthly_saving=each.monthly_saving,
     )
-
-
-def _small(containers: tuple[ContainerProposal, ...]) -> tuple[ContainerProposal, ...]:
-    size = sum(len(each.model_dump_json()) for each in containers)
-    if size <= MOST_CONTAINER_BYTES:
-        return containers
-    return tuple(each.model_copy(update={"reasons": ("see the report",)}) for each in containers)

@@ -44,6 +44,7 @@ class SizingSettings(PrometheusSettings):
         _DEFAULT.minimum_history_hours,
         alias="KUBEFINOPS_MINIMUM_HISTORY_HOURS",
         ge=0,
+        le=90 * 24,  # as long as KUBEFINOPS_HISTORY_DAYS can be
         description="hours of history without which nothing is proposed",
     )
     minimum_samples: int = Field(

@@ -10,7 +10,15 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+)
 
 from shared.contracts.errors import Permanent
 from shared.contracts.identity import Workload
@@ -24,7 +32,28 @@ def rfc3339(moment: datetime) -> str:
     return text.removesuffix("+00:00") + "Z"
 
 
+# Windows, deadlines and retention are reckoned from an event's time: it has to leave room on both sides.
+FIRST_YEAR, LAST_YEAR = 2000, 2200
+
+
+def within_reach(moment: datetime) -> datetime:
+    """The moment itself, if others can be reckoned from it.
+
+    Raises:
+        ValueError: it lies outside the years 2000 to 2200, or does not convert to UTC at all.
+    """
+    try:
+        year = moment.astimezone(UTC).year
+    except OverflowError:  # before the year 1 or after 9999
+        year = 0
+    if not FIRST_YEAR <= year <= LAST_YEAR:
+        raise ValueError(f"{moment.isoformat()} is outside the years {FIRST_YEAR} to {LAST_YEAR}")
+    return moment
+
+
 Moment = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
+# Of an event. What is reckoned from it, such as a window's beginning, may lie beyond: that is a Moment.
+EventMoment = Annotated[Moment, AfterValidator(within_reach)]
 MillicoresField = Annotated[int, Field(ge=0)]
 BytesField = Annotated[int, Field(ge=0)]
 
@@ -47,7 +76,8 @@ class Payload(BaseModel):
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "data"
             more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-            raise Permanent(f"{cls.__name__}: {where}: {first['msg']}{more}") from None
+            why = first["msg"].removeprefix("Value error, ")
+            raise Permanent(f"{cls.__name__}: {where}: {why}{more}") from None
 
 
 class Shard(Payload):
@@ -64,7 +94,7 @@ class ScanRequested(Payload):
 
     cluster: str
     scan_id: str
-    scanned_at: Moment
+    scanned_at: EventMoment
     requested_by: Literal["schedule", "person"]
     shard: Shard | None = None
 
@@ -116,6 +146,13 @@ class ContainerProposal(Payload):
     reasons: tuple[str, ...]
 
 
+def small(containers: tuple[ContainerProposal, ...], most_bytes: int) -> tuple[ContainerProposal, ...]:
+    """The containers as an event may carry them: beyond so much JSON, the sentences stay in the report."""
+    if sum(len(each.model_dump_json()) for each in containers) <= most_bytes:
+        return containers
+    return tuple(each.model_copy(update={"reasons": ("see the report",)}) for each in containers)
+
+
 class ReportPointer(Payload):
     """Where the evidence lies; a reader checks the sha256 of the whole object."""
 
@@ -139,7 +176,7 @@ class RecommendationCreated(Payload):
     recommendation_id: str
     workload: Workload
     scan_id: str
-    scanned_at: Moment
+    scanned_at: EventMoment
     replicas: int = Field(ge=0)
     pods: float = Field(ge=0, description="how many run on average; the costs are for these")
     containers: tuple[ContainerProposal, ...] = Field(min_length=1)
@@ -179,6 +216,9 @@ class _Judged(Payload):
     workload: Workload
     outcome: Outcome
     verdicts: tuple[Verdict, ...]
+    verdicts_left_out: int = Field(
+        default=0, ge=0, description="mild verdicts that an event is too small for; the document has all"
+    )
     policies: dict[str, int] = Field(description="the versions that judged, by policy name")
     containers: tuple[ContainerProposal, ...] = Field(description="after every clamp")
     monthly_saving: Money
@@ -219,7 +259,7 @@ class ChangeApplied(Payload):
     revision: str = Field(description="the Git revision that Argo CD has synced")
     merge_commit: str
     url: str
-    applied_at: Moment
+    applied_at: EventMoment
     monthly_saving: Money
 
 

@@ -1,6 +1,6 @@
 """Keeps a function's processes small: pages stay shared after the fork, and unused libraries stay unloaded.
 
-Both are worth some 6 and 11 MiB a function.
+Both are worth some 6 and 13 MiB a function.
 """
 
 from __future__ import annotations
@@ -9,12 +9,17 @@ import gc
 import importlib
 import importlib.util
 import sys
+import warnings
 from types import ModuleType
 
 # PyGithub signs as a GitHub App with it; we come with a token. It would load cryptography.
 ON_FIRST_USE = ("jwt",)
-# Without pyOpenSSL it fails, but loads cryptography first; Python's own ssl is used then.
-WITHOUT_PYOPENSSL = "pymongo.pyopenssl_context"
+NEVER = {
+    # Without pyOpenSSL it fails, but loads cryptography first; Python's own ssl is used then.
+    "pymongo.pyopenssl_context": "OpenSSL",
+    # requests guesses a text's encoding by it where the server tells none: what we read is JSON, in UTF-8.
+    "charset_normalizer": "chardet",
+}
 
 
 def share_pages() -> None:
@@ -42,6 +47,8 @@ def load_less() -> None:
     """To be called before the first client library is imported."""
     for name in ON_FIRST_USE:
         sys.modules.setdefault(name, _LoadedOnFirstUse(name))
-    if importlib.util.find_spec("OpenSSL") is None:
-        # None there is Python's own way to say that a module cannot be imported.
-        sys.modules.setdefault(WITHOUT_PYOPENSSL, None)  # type: ignore[arg-type]
+    for name, needed in NEVER.items():
+        if importlib.util.find_spec(needed) is None:
+            # None there is Python's own way to say that a module cannot be imported.
+            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    warnings.filterwarnings("ignore", message="Unable to find acceptable character detection")

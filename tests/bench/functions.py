@@ -16,7 +16,7 @@ from infra.emulator.servers.ports import LOOPBACK, take_port
 from infra.emulator.stack import OVERLAY, ROOT
 from tests.bench.figure import Figure
 
-PAIRS = 5
+PAIRS = 9
 BOUND = 1.5
 EMPTY = """\
 import functions_framework

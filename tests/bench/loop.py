@@ -32,7 +32,7 @@ def measure() -> list[Figure]:
             ended = time.monotonic()
             loop.stop()
             assert stack.functions is not None
-            resident = {one.name: _resident_mib(one.pid) for one in stack.functions}
+            resident = {one.name: resident_mib(one.pid) for one in stack.functions}
         finally:
             stack.stop()
     if not where.done:
@@ -46,7 +46,7 @@ def measure() -> list[Figure]:
     ]
 
 
-def _resident_mib(pid: int) -> float:
+def resident_mib(pid: int) -> float:
     """Resident memory of a process and its children together, in MiB.
 
     What the function alone would hold: pages that its own processes share count once, pages of files

@@ -59,6 +59,17 @@ class Deliveries:
                 found.add(attempts[0].stage)
         return found
 
+    def interrupted(self) -> set[str]:
+        """Stages that gave no answer to a delivery, and accepted the same record later."""
+        unanswered = set[Place]()
+        found = set()
+        for attempt in self.attempts:
+            if attempt.status is None:
+                unanswered.add(attempt.place)
+            elif attempt.status < 300 and attempt.place in unanswered:
+                found.add(attempt.stage)
+        return found
+
 
 @contextmanager
 def delivered_again(stack: Stack, deliveries: Deliveries) -> Iterator[None]:

@@ -23,6 +23,7 @@ from shared.contracts.events import Resources
 from shared.contracts.policy import DEFAULT_POLICY
 from shared.contracts.quantities import MIB, parse_cpu, parse_memory
 from shared.contracts.topics import PRODUCT_TOPICS, Topic
+from tests.bench.loop import RESIDENT_MIB, resident_mib
 from tests.e2e.conftest import Undisturbed
 from tests.e2e.git import (
     Git,
@@ -229,6 +230,12 @@ def test_scan_on_the_command_line_needs_nothing_but_this_prometheus(ran: Ran) ->
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={"PATH": ""})
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)
+
+
+def test_no_function_holds_more_than_100_mib(ran: Ran) -> None:
+    assert ran.stack.functions is not None
+    resident = {one.name: round(resident_mib(one.pid), 1) for one in ran.stack.functions}
+    assert max(resident.values()) <= RESIDENT_MIB, resident
 
 
 def test_status_tells_a_recommendations_story(ran: Ran) -> None:

@@ -168,7 +168,7 @@ BROKEN: list[tuple[str, Callable[[Objects], object]]] = [
         lambda it: revision(it).update(timeoutSeconds=20),
     ),
     (
-        "timeoutSeconds 120 is not below delivery.timeout 100 of KafkaSource policy-recommendation-created",
+        "timeoutSeconds 200 is not below delivery.timeout 100 of KafkaSource policy-recommendation-created",
         lambda it: source(it)["delivery"].update(timeout="PT100S"),
     ),
     ("timeoutSeconds 900 is above Knative's maximum", lambda it: revision(it).update(timeoutSeconds=900)),

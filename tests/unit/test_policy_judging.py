@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from functions.policy.handler import decide
 from functions.policy.judging import Judged, judge
-from shared.contracts.events import Outcome
+from shared.contracts.events import Outcome, RecommendationApproved
 from shared.contracts.identity import Workload
 from shared.contracts.policy import DEFAULT_POLICY, Policy
-from tests.examples import MIB, container, created, resources
+from tests.examples import MIB, container, created, draft, event, resources
 
 
 def policy(name: str = "p", **rules: Any) -> Policy:
@@ -181,3 +182,21 @@ def test_whatever_is_not_denied_lies_in_every_interval(
         return
     assert current * (1 - down / 100) <= value <= current * (1 + up / 100)
     assert floor <= value <= ceiling
+
+
+def test_an_event_has_room_for_the_verdicts_that_matter_and_the_document_has_all() -> None:
+    proposal = created(containers=tuple(container(f"container-{number:02}") for number in range(60)))
+    policies = [
+        policy("steps", max_step_down_percent=10, cpu_floor="950m", memory_floor="1000Mi"),
+        policy("more-steps", max_step_down_percent=5, approval_above_monthly_saving={"amount": "1"}),
+    ]
+    decision = decide(draft(proposal), policies=policies)
+    told, kept = decision.payload, decision.facts["verdicts"]
+    assert isinstance(told, RecommendationApproved)
+    assert isinstance(kept, tuple)
+    assert len(event(told).record().value) < 64 * 1024
+    assert len(told.verdicts) + told.verdicts_left_out == len(kept)
+    assert told.verdicts_left_out > 0
+    assert [one for one in told.verdicts if one.outcome is Outcome.REQUIRE_APPROVAL] == [
+        one for one in kept if one.outcome is Outcome.REQUIRE_APPROVAL
+    ]

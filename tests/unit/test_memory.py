@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+LOADED = """
+import sys
+from shared.runtime.memory import load_less
+load_less()
+import shared.adapters.github, shared.adapters.mongo, shared.adapters.objectstore
+print(*(name for name in ("cryptography", "charset_normalizer", "jwt.algorithms") if sys.modules.get(name)))
+import jwt
+print(jwt.decode(jwt.encode({"a": 1}, "k" * 32), "k" * 32, algorithms=["HS256"]))
+"""
+
+
+def test_clients_load_no_library_that_no_function_uses_and_one_that_is_asked_for_all_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", LOADED], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["", "{'a': 1}"]
