@@ -11,7 +11,9 @@ from werkzeug.exceptions import Unauthorized
 
 from functions.receiver.authenticating import bears, is_signed
 from functions.receiver.requesting import reconcile, scan_of_slot, slot_of
+from shared.contracts.envelope import NO_TIME
 from shared.contracts.errors import Permanent, Unreadable
+from shared.contracts.events import within_reach
 from shared.runtime.ledger import utc_now
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 PING = "dev.knative.sources.ping"
 # A notification is tried three times within seconds; one that is so old is a replay.
 STALE = timedelta(minutes=15)
-BEFORE_ALL = datetime.fromtimestamp(0, UTC)  # of a fact that does not tell its time
 # What can move a pull request; everything else that GitHub tells is acknowledged and left alone.
 GITHUB_EVENTS = ("pull_request", "pull_request_review", "push")
 
@@ -131,8 +132,13 @@ def _moved_at(payload: Mapping[str, Any]) -> datetime:
     ):
         found = payload.get(part)
         if isinstance(found, dict) and found.get(field):
-            return _moment(found[field], f"{part}.{field}")
-    return BEFORE_ALL
+            try:
+                return _moment(found[field], f"{part}.{field}")
+            except Unreadable:
+                if part != "head_commit":
+                    raise
+                # The committer chose that one, and may have chosen any.
+    return NO_TIME
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
@@ -150,4 +156,7 @@ def _moment(value: object, name: str) -> datetime:
         moment = datetime.fromisoformat(str(value))
     except ValueError:
         raise Unreadable(f"{name}: {value!r} is no RFC 3339 time") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return within_reach(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except ValueError as error:
+        raise Unreadable(f"{name}: {error}") from None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its stubs forget it
 
 from shared.contracts.envelope import Record
@@ -22,6 +24,10 @@ LOOK_SECONDS = 8
 QUIET: dict[str, str | int | bool] = {"log_level": 0}
 # Longer than the message timeout, so that librdkafka has told the fate of every record by then.
 FLUSH_SECONDS = MESSAGE_TIMEOUT_SECONDS + 5
+# A record that is too large, a topic's name that cannot be: the same record is refused again, however late.
+# All else has its cause outside the record (a missing topic, rights, a full queue), and may be mended there.
+# (librdkafka's own codes begin with an underscore; they are public all the same.)
+NEVER = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError._INVALID_ARG})  # noqa: SLF001
 
 
 class Publisher(Protocol):
@@ -49,43 +55,78 @@ class KafkaPublisher:
         """See Publisher."""
         if not records:
             return
+        deadline = time.monotonic() + FLUSH_SECONDS
         producer = self._own_producer()
-        failures: list[str] = []
+        failures: list[KafkaError] = []
         done = threading.Semaphore(0)
 
-        def reported(error: Any, _message: Any) -> None:
+        def reported(error: KafkaError | None, _message: Any) -> None:
             if error is not None:
-                failures.append(str(error))
+                failures.append(error)
             done.release()
 
         for record in records:
-            try:
-                producer.produce(
-                    record.topic,
-                    key=record.key.encode(),
-                    value=record.value.encode(),
-                    headers=[(name, text.encode()) for name, text in record.headers.items()],
-                    on_delivery=reported,
-                )
-            except BufferError as error:
-                raise Temporary(f"Kafka: the send buffer is full ({error})") from error
-            except KafkaException as error:  # too large, or a topic's name that cannot be
-                raise Permanent(f"Kafka: {record.topic} refuses {record.event_id}: {error}") from error
-            producer.poll(0)
-        late = producer.flush(FLUSH_SECONDS)
-        for _ in records:
+            self._produce(producer, record, reported)
+            with self._serving(producer):
+                producer.poll(0)
+        with self._serving(producer):
+            producer.flush(_left(deadline))
+        for reports in range(len(records)):
             # Another thread's flush may serve this thread's callbacks: wait for each of ours.
-            if not done.acquire(timeout=FLUSH_SECONDS):
+            if not done.acquire(timeout=_left(deadline)):
                 raise Temporary(
-                    f"Kafka: {late} records were not acknowledged in {FLUSH_SECONDS} s{self._trouble}"
+                    f"Kafka: {len(records) - reports} of {len(records)} records were not acknowledged"
+                    f" in {FLUSH_SECONDS} s{self._trouble}"
                 )
         if failures:
+            if any(_is_fatal(error) for error in failures):
+                self._drop(producer)
             raise Temporary(
                 f"Kafka: {len(failures)} of {len(records)} records failed: {failures[0]}{self._trouble}"
             )
         self._trouble = ""
 
-    def _says(self, error: Any) -> None:
+    def _produce(
+        self, producer: Producer, record: Record, reported: Callable[[KafkaError | None, Any], None]
+    ) -> None:
+        """Hands the record to librdkafka, which calls `reported` with its fate. Raises what publish does."""
+        try:
+            producer.produce(
+                record.topic,
+                key=record.key.encode(),
+                value=record.value.encode(),
+                headers=[(name, text.encode()) for name, text in record.headers.items()],
+                on_delivery=reported,
+            )
+        except BufferError as error:
+            raise Temporary(f"Kafka: the send buffer is full ({error})") from error
+        except KafkaException as error:
+            reason = error.args[0]
+            if _is_fatal(reason):
+                self._drop(producer)
+            kind = Permanent if reason.code() in NEVER else Temporary
+            raise kind(f"Kafka: {record.topic} refuses {record.event_id}: {reason}") from error
+
+    @contextmanager
+    def _serving(self, producer: Producer) -> Iterator[None]:
+        """Around what runs librdkafka's callbacks: a fatal error of the producer is raised out of it.
+
+        As a KafkaException, or, if a delivery report's callback ran with that exception pending and stumbled
+        over it, as the SystemError that it causes.
+        """
+        try:
+            yield
+        except (KafkaException, SystemError) as error:
+            self._drop(producer)
+            raise Temporary(f"Kafka: the producer has failed: {error.__cause__ or error}") from error
+
+    def _drop(self, producer: Producer) -> None:
+        """After a fatal error librdkafka refuses everything for good: the next delivery makes a new one."""
+        with self._lock:
+            if self._producer is producer:  # and not one that another thread has made since
+                self._producer = None
+
+    def _says(self, error: KafkaError) -> None:
         self._trouble = f" ({error.str()})"
 
     def _own_producer(self) -> Producer:
@@ -158,6 +199,15 @@ def create_topics(
     except KafkaException as error:
         raise Temporary(f"Kafka at {where} creates no topics: {error.args[0].str()}") from error
     return missing
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def _is_fatal(error: KafkaError) -> bool:
+    """The error itself, or what every call says after it."""
+    return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001
 
 
 def _reason(text: str) -> str:

@@ -241,6 +241,12 @@ class Mongo:
             )
             reports = self.database["reports"]
             reports.create_index([("bucket", 1), ("key", 1)], unique=True, name="object")
+            reports.create_index(
+                [("chain", 1), ("sequence", 1)],
+                unique=True,
+                name="link",
+                partialFilterExpression={"chain": {"$exists": True}},
+            )
             reports.create_index([("cluster", 1), ("kind", 1), ("created_at", -1)], name="by_kind")
             digests = self.database["digests"]
             digests.create_index([("cluster", 1), ("container", 1), ("day", 1)], unique=True, name="day")

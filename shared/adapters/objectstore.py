@@ -17,7 +17,7 @@ from minio import Minio
 from minio.error import MinioException, S3Error
 from minio.retention import Retention
 
-from shared.contracts.errors import Temporary
+from shared.contracts.errors import BadSetting, Temporary
 
 CONTENT_TYPE = "application/json"
 
@@ -126,9 +126,24 @@ class S3ObjectStore:
             raise
 
     def create_bucket(self) -> bool:
-        """Creates the bucket with object lock; False if it is there. Raises Temporary."""
+        """Creates the bucket with object lock; False if it is there.
+
+        Raises:
+            BadSetting: it is there without object lock, so that nothing could be put into it.
+            Temporary: the server cannot be reached, or does not tell.
+        """
         with _translated(self.bucket):
-            if self._client.bucket_exists(self.bucket):
-                return False
-            self._client.make_bucket(self.bucket, location=self._region, object_lock=True)
-            return True
+            if not self._client.bucket_exists(self.bucket):
+                self._client.make_bucket(self.bucket, location=self._region, object_lock=True)
+                return True
+            try:
+                self._client.get_object_lock_config(self.bucket)
+            except S3Error as error:
+                if error.code != "ObjectLockConfigurationNotFoundError":
+                    raise
+                raise BadSetting(
+                    f"S3_BUCKET: the bucket {self.bucket} is there, but without object lock: what is written"
+                    " could not be locked; switch object lock on where the server can do that afterwards, or"
+                    " name a bucket that is not there yet, and it is created with object lock"
+                ) from None
+            return False

@@ -11,19 +11,21 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.errors import Permanent, Unreadable
-from shared.contracts.events import PAYLOADS, TOPIC_OF_PAYLOAD, Payload, rfc3339, schema_uri
+from shared.contracts.events import PAYLOADS, TOPIC_OF_PAYLOAD, Payload, rfc3339, schema_uri, within_reach
 from shared.contracts.identity import digest
 from shared.contracts.topics import TOPIC_OF_TYPE, Topic
 
 CONTENT_TYPE = "application/json"
 STRUCTURED = "application/cloudevents"
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace>(?!0{32})[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
+# The receiver's event about a fact that does not tell its time.
+NO_TIME = datetime.fromtimestamp(0, UTC)
 REQUIRED = ("id", "source", "specversion", "type")
 
 
@@ -138,6 +140,11 @@ def decode(
         raise Unreadable(f"attribute time: {attributes['time']!r} is no RFC 3339 time") from None
     if moment.tzinfo is None:
         raise Unreadable(f"attribute time: {attributes['time']!r} has no time zone")
+    if moment != NO_TIME:
+        try:
+            within_reach(moment)
+        except ValueError as error:
+            raise Unreadable(f"attribute time: {error}") from None
     causation = attributes.get("causationid")
     return Event(
         id=str(attributes["id"]),

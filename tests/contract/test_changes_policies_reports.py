@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from pymongo.errors import DuplicateKeyError
 
 from shared.adapters.mongo import Changes, Mongo, Reports
 from shared.contracts.documents import Change, ReportRow
@@ -117,6 +118,45 @@ def test_a_stored_version_of_a_policy_is_immutable(mongo: Mongo) -> None:
     with pytest.raises(ValueError, match="immutable"):
         mongo.policies.put(policy(1, pause=True))
     assert not mongo.policies.active()[0].rules.pause
+
+
+def test_the_unique_keys_are_those_of_the_contract(mongo: Mongo) -> None:
+    unique = {
+        f"{collection}.{name}": ([field for field, _ in index["key"]], index.get("partialFilterExpression"))
+        for collection in ("policies", "recommendations", "changes", "reports", "digests")
+        for name, index in mongo.database[collection].index_information().items()
+        if index.get("unique")
+    }
+    assert unique == {
+        "policies.version": (["name", "version"], None),
+        "policies.one_active": (["name"], {"active": True}),
+        "recommendations.one_per_slot": (["workload_key", "slot"], {"slot": {"$exists": True}}),
+        "changes.one_open_per_group": (["group"], {"state": "open"}),
+        "reports.object": (["bucket", "key"], None),
+        "reports.link": (["chain", "sequence"], {"chain": {"$exists": True}}),
+        "digests.day": (["cluster", "container", "day"], None),
+    }
+
+
+def test_a_link_of_a_chain_is_there_once_and_rows_without_a_chain_do_not_matter(mongo: Mongo) -> None:
+    rows = mongo.database["reports"]
+    for key in ("a", "b"):
+        mongo.reports.insert(row().model_copy(update={"key": key}))
+    rows.insert_one({"bucket": "kubefinops", "key": "c", "chain": "local", "sequence": 1})
+    with pytest.raises(DuplicateKeyError):
+        rows.insert_one({"bucket": "kubefinops", "key": "d", "chain": "local", "sequence": 1})
+    rows.insert_one({"bucket": "kubefinops", "key": "e", "chain": "local", "sequence": 2})
+    assert rows.count_documents({}) == 4
+
+
+@pytest.mark.parametrize("options", ["", "?w=1", "?w=0&journal=false"])
+def test_every_write_waits_for_the_majority_and_the_journal_whatever_the_address_says(
+    mongo_address: str, options: str
+) -> None:
+    mongo = Mongo(f"{mongo_address.rstrip('/')}/{options}", "nowhere")
+    assert mongo.database.write_concern.document == {"w": "majority", "j": True}
+    assert mongo.database["recommendations"].write_concern.document == {"w": "majority", "j": True}
+    mongo.close()
 
 
 def test_a_server_that_is_away_is_temporary() -> None:

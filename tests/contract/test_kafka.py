@@ -2,22 +2,59 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from infra.emulator.servers.apache_kafka import is_fetched
+from infra.emulator.servers.mock_kafka import MockCluster
+from shared.adapters import kafka
 from shared.adapters.kafka import KafkaPublisher, client_configuration, create_topics
 from shared.contracts.envelope import Record, decode_record
-from shared.contracts.errors import Temporary
+from shared.contracts.errors import Permanent, Temporary
 from tests.examples import created, event
 from tests.servers import apache_kafka_server, kafka_server
+from tests.waiting import until
 
 TOPIC = "recommendation.created"
+PRODUCE = 0  # the request's key in Kafka's protocol
+
+
+class FaultyCluster(MockCluster):
+    """A mock cluster in this process, which fails as it is told to."""
+
+    def refuse_topic(self, error: int) -> None:
+        """What the brokers say of the topic from now on; 0 is that all is well."""
+        self._call("rd_kafka_mock_topic_set_error", (TOPIC.encode(), ctypes.c_int(error)))
+
+    def refuse_next_record(self, error: int) -> None:
+        errors = (ctypes.c_int * 1)(error)
+        self._call(
+            "rd_kafka_mock_push_request_errors_array", (ctypes.c_int16(PRODUCE), ctypes.c_size_t(1), errors)
+        )
+
+    def end(self) -> None:
+        self._call("rd_kafka_mock_cluster_destroy", ())
+        destroy = self._library.rd_kafka_destroy
+        destroy.restype = None
+        destroy(self._owner)
+
+    def _call(self, name: str, arguments: tuple[object, ...]) -> None:
+        function = getattr(self._library, name)
+        function.restype = None
+        function(self._cluster, *arguments)
+
+
+@pytest.fixture
+def faulty() -> Iterator[FaultyCluster]:
+    cluster = FaultyCluster({TOPIC: 1})
+    yield cluster
+    cluster.end()
 
 
 @pytest.fixture(scope="module", params=["embedded", "apache"])
@@ -113,6 +150,67 @@ def test_brokers_that_are_away_are_temporary() -> None:
     away = client_configuration("127.0.0.1:1") | {"message.timeout.ms": 300, "log_level": 0}
     with pytest.raises(Temporary, match="Kafka"):
         KafkaPublisher(away).publish([event(created()).record()])
+
+
+def test_a_topic_that_may_not_be_written_is_temporary_until_it_may(faulty: FaultyCluster) -> None:
+    publisher = KafkaPublisher(client_configuration(faulty.bootstrap))
+    faulty.refuse_topic(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    with pytest.raises(Temporary, match=r"1 of 1 records failed: .*authorization"):
+        publisher.publish([event(created()).record()])
+    # The producer knows by now, and refuses the record without asking.
+    with pytest.raises(Temporary, match=r"refuses cause-1: .*authorization"):
+        publisher.publish([event(created()).record()])
+    faulty.refuse_topic(0)
+
+    def is_published() -> bool:
+        try:
+            publisher.publish([event(created()).record()])
+        except Temporary:
+            return False
+        return True
+
+    until(is_published)  # the producer asks for the topic again each second
+
+
+def test_after_a_fatal_error_the_next_delivery_makes_a_new_producer(faulty: FaultyCluster) -> None:
+    publisher = KafkaPublisher(client_configuration(faulty.bootstrap))
+    publisher.publish([event(created()).record()])
+    faulty.refuse_next_record(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
+    with pytest.raises(Temporary, match="sequence desynchronization"):
+        publisher.publish([event(created()).record()])
+    publisher.publish([event(created()).record()])
+
+
+def test_a_producer_that_failed_between_deliveries_is_replaced_too(faulty: FaultyCluster) -> None:
+    publisher = KafkaPublisher(client_configuration(faulty.bootstrap))
+    publisher.publish([event(created()).record()])
+    faulty.refuse_next_record(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
+    producer = publisher._producer
+    assert producer is not None
+    producer.produce(TOPIC, b"")
+    with pytest.raises((SystemError, KafkaException)):
+        producer.flush(10)
+    with pytest.raises(Temporary, match="Fatal error"):
+        publisher.publish([event(created()).record()])
+    publisher.publish([event(created()).record()])
+
+
+@pytest.mark.parametrize(
+    "change", [{"value": "x" * 1_100_000}, {"topic": "x" * 1000}], ids=["too large", "no topic's name"]
+)
+def test_what_no_retry_can_mend_is_permanent(bootstrap: str, change: dict[str, str]) -> None:
+    record = event(created()).record().model_copy(update=change)
+    with pytest.raises(Permanent, match="refuses cause-1"):
+        KafkaPublisher(client_configuration(bootstrap)).publish([record])
+
+
+def test_one_deadline_holds_for_all_records_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "FLUSH_SECONDS", 1)
+    away = client_configuration("127.0.0.1:1") | {"message.timeout.ms": 60_000}
+    began = time.monotonic()
+    with pytest.raises(Temporary, match="3 of 3 records were not acknowledged in 1 s"):
+        KafkaPublisher(away).publish([event(created()).record()] * 3)
+    assert time.monotonic() - began < 1.8
 
 
 def test_where_nobody_answers_one_line_says_so_and_nothing_else_is_written(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import pytest
 from minio.error import S3Error
 
 from shared.adapters.objectstore import ObjectStore, S3ObjectStore, canonical
-from shared.contracts.errors import Temporary
+from shared.contracts.errors import BadSetting, Temporary
 from tests.fakes.objectstore import FakeObjectStore
 
 KEY = "reports/local/2026/11/23/scan-0000.json"
@@ -17,6 +19,20 @@ KEY = "reports/local/2026/11/23/scan-0000.json"
 
 def later() -> datetime:
     return datetime.now(UTC) + timedelta(days=1)
+
+
+def a_store(
+    environment: dict[str, str], mode: Literal["GOVERNANCE", "COMPLIANCE"] = "GOVERNANCE"
+) -> S3ObjectStore:
+    """For a bucket of the test's own, which is not there yet."""
+    return S3ObjectStore(
+        environment["S3_ENDPOINT"],
+        access_key=environment["S3_ACCESS_KEY"],
+        secret_key=environment["S3_SECRET_KEY"],
+        bucket=f"test-{uuid.uuid4().hex[:12]}",
+        region=environment["S3_REGION"],
+        retention_mode=mode,
+    )
 
 
 @pytest.fixture(params=["fake", "s3"])
@@ -53,8 +69,32 @@ def test_a_version_is_locked_until_its_time(object_store: S3ObjectStore) -> None
     assert object_store.get(KEY, stored.version_id) == b"evidence"
 
 
+@pytest.mark.parametrize("mode", ["GOVERNANCE", "COMPLIANCE"])
+def test_a_version_has_the_retention_and_the_content_type_that_it_was_put_with(
+    objectstore_environment: dict[str, str], mode: Literal["GOVERNANCE", "COMPLIANCE"]
+) -> None:
+    store = a_store(objectstore_environment, mode)
+    store.create_bucket()
+    until = later().replace(microsecond=0)
+    stored = store.put(KEY, b'{"a":1}', until)
+    retention = store._client.get_object_retention(store.bucket, KEY, version_id=stored.version_id)
+    assert retention is not None
+    assert (retention.mode, retention.retain_until_date) == (mode, until)
+    found = store._client.stat_object(store.bucket, KEY, version_id=stored.version_id)
+    assert (found.content_type, found.size) == ("application/json", stored.size)
+
+
 def test_the_bucket_is_created_once(object_store: S3ObjectStore) -> None:
     assert not object_store.create_bucket()
+
+
+def test_a_bucket_that_is_there_without_object_lock_is_a_bad_setting(
+    objectstore_environment: dict[str, str],
+) -> None:
+    store = a_store(objectstore_environment)
+    store._client.make_bucket(store.bucket)
+    with pytest.raises(BadSetting, match=rf"^S3_BUCKET: the bucket {store.bucket} .* without object lock"):
+        store.create_bucket()
 
 
 def test_a_server_that_is_away_is_temporary() -> None:

@@ -9,8 +9,10 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from shared.contracts.envelope import Event, attributes_of_record, decode, decode_record
+from functions.receiver.requesting import reconcile
+from shared.contracts.envelope import NO_TIME, Event, attributes_of_record, decode, decode_record
 from shared.contracts.errors import Permanent, Unreadable
 from shared.contracts.events import PAYLOADS, ScanRequested, json_schema, rfc3339
 from shared.contracts.identity import Workload, digest, event_id, recommendation_id
@@ -207,6 +209,62 @@ def test_an_unknown_type_is_unreadable() -> None:
 def test_a_time_without_a_zone_or_sense_is_unreadable(time: str) -> None:
     with pytest.raises(Unreadable, match="time"):
         decode({**scan_event().attributes(), "time": time}, scan_event().data.model_dump())
+
+
+# What does not convert to UTC, and what lies so far off that windows and deadlines leave the calendar.
+FAR_OFF = [
+    "0001-01-01T00:00:00+14:00",
+    "0001-01-01T00:00:00Z",
+    "1999-12-31T23:59:59Z",
+    "2000-01-01T00:00:00+01:00",
+    "2200-12-31T23:30:00-01:00",
+    "2201-01-01T00:00:00Z",
+    "9999-12-31T00:00:00Z",
+    "9999-12-31T23:59:59-01:00",
+]
+NEAR = ["2000-01-01T00:00:00Z", "2026-11-23T13:00:00+01:00", "2200-12-31T23:59:59Z"]
+
+
+@pytest.mark.parametrize("time", FAR_OFF)
+def test_a_time_from_which_nothing_can_be_reckoned_is_unreadable(time: str) -> None:
+    with pytest.raises(Unreadable, match=rf"^attribute time: {re.escape(time[:4])}-.* outside the years"):
+        decode({**scan_event().attributes(), "time": time}, scan_event().data.model_dump())
+
+
+@pytest.mark.parametrize("time", FAR_OFF)
+def test_a_time_in_the_data_from_which_nothing_can_be_reckoned_is_permanent(time: str) -> None:
+    data = {**scan_event().data.model_dump(), "scanned_at": time}
+    with pytest.raises(Permanent, match=r"^ScanRequested: scanned_at: \d{4}-.* outside the years") as raised:
+        decode(scan_event().attributes(), data)
+    assert not isinstance(raised.value, Unreadable)
+
+
+@pytest.mark.parametrize("time", NEAR)
+def test_a_time_within_two_centuries_is_read(time: str) -> None:
+    moment = datetime.fromisoformat(time)
+    data = {**scan_event().data.model_dump(), "scanned_at": time}
+    found = decode({**scan_event().attributes(), "time": time}, data)
+    assert isinstance(found.data, ScanRequested)
+    assert found.time == found.data.scanned_at == moment
+
+
+def test_every_time_in_a_payload_has_these_bounds() -> None:
+    found = set()
+    for model in PAYLOADS.values():
+        for name, schema in model.model_json_schema(mode="validation")["properties"].items():
+            if schema.get("format") == "date-time":
+                with pytest.raises(ValidationError) as raised:
+                    model.model_validate({name: FAR_OFF[0]})
+                assert [error["type"] for error in raised.value.errors() if error["loc"] == (name,)] == [
+                    "value_error"
+                ], f"{model.__name__}.{name}"
+                found.add(name)
+    assert found == {"scanned_at", "applied_at"}
+
+
+def test_the_receivers_event_of_a_fact_without_a_time_is_read() -> None:
+    one = reconcile("local", "git_host", "delivery-1", NO_TIME)
+    assert decode_record(one.record()) == one
 
 
 def test_data_that_is_no_json_is_permanent() -> None:

@@ -11,6 +11,7 @@ from werkzeug.exceptions import Unauthorized
 
 from functions.receiver.handler import ReceiverHandler
 from functions.receiver.requesting import slot_of
+from shared.contracts.envelope import NO_TIME
 from shared.contracts.errors import Permanent, Unreadable
 from shared.contracts.events import ReconcileRequested, ScanRequested
 from shared.contracts.topics import Topic
@@ -163,6 +164,15 @@ def test_a_push_has_the_time_of_its_commit_and_one_without_a_time_is_still_the_s
     assert first == again
     assert first.time == datetime(2026, 11, 23, 11, tzinfo=UTC)
     assert timeless == timeless_again
+
+
+@pytest.mark.parametrize("chosen", ["1999-12-31T23:59:59Z", "9999-12-31T23:59:59-10:00", "yesterday"])
+def test_a_push_whose_committer_chose_an_impossible_time_is_one_without_a_time(chosen: str) -> None:
+    receiver = Receiver()
+    payload = {"repository": {"full_name": "acme/deploy"}, "head_commit": {"timestamp": chosen}}
+    body = json.dumps(payload).encode()
+    receiver.github(signed(body, event="push"), body)
+    assert receiver.publisher.events[0].time == NO_TIME
 
 
 def test_a_github_event_that_moves_no_pull_request_is_left_alone() -> None:
