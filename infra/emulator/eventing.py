@@ -117,7 +117,8 @@ class Eventing:
         try:
             if destination.kind == "KafkaSink":
                 return TopicSink(self._manifests.kafka_sink(destination), self._producer)
-            return self._http_sink(self._addresses[self._manifests.service(destination.name).name])
+            address = self._addresses[self._manifests.service(destination.name).name]
+            return self._http_sink(destination.at(address))
         except KeyError as error:
             raise ManifestError(f"sink {destination.name}: {error.args[0]}") from None
 

@@ -13,7 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -35,11 +37,11 @@ class Function:
     """One Knative Service, running. It keeps its port over restarts."""
 
     def __init__(
-        self, service: Service, command: list[str], env: Mapping[str, str], port: int, log: Path
+        self, service: Service, command: list[str], env: Mapping[str, str], url: str, log: Path
     ) -> None:
         self.service = service
         self.name = service.name
-        self.url = f"http://{LOOPBACK}:{port}"
+        self.url = url
         self.log = log
         self.restarts = 0
         self.ready_seconds: float | None = None
@@ -125,15 +127,32 @@ class Function:
 class Functions:
     """All Knative Services of the manifests, started together and kept running."""
 
-    def __init__(self, manifests: Manifests, *, root: Path, overrides: Mapping[str, str], logs: Path) -> None:
+    def __init__(
+        self,
+        manifests: Manifests,
+        *,
+        root: Path,
+        overrides: Mapping[str, str],
+        logs: Path,
+        listening: Mapping[str, tuple[str, int]] = MappingProxyType({}),
+    ) -> None:
         """`root` holds functions/<target>/main.py; `overrides` are this machine's values of the settings.
 
-        Logs go to `logs`/<service>.log. Raises SetupError for a secret without a value, or without the
-        program functions-framework.
+        `listening` gives a Service its address and port; the others have a free port of the loopback
+        interface. Logs go to `logs`/<service>.log. Raises SetupError for a secret without a value, or
+        without the program functions-framework.
         """
         known = frozenset[str]().union(*(service.variables for service in manifests.services))
         self._functions = {
-            service.name: _function(service, known, overrides, root, logs) for service in manifests.services
+            service.name: _function(
+                service,
+                known,
+                overrides,
+                root,
+                logs,
+                listening=listening.get(service.name) or (LOOPBACK, take_port(0, service.name)[0]),
+            )
+            for service in manifests.services
         }
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="functions", daemon=True)
@@ -192,11 +211,22 @@ def environment(service: Service, known: Iterable[str], overrides: Mapping[str, 
     return env
 
 
+def url_of(host: str, port: int) -> str:
+    """Where what listens there is reached from this machine; 0.0.0.0 is every address that it has."""
+    return f"http://{LOOPBACK if IPv4Address(host).is_unspecified else host}:{port}"
+
+
 def _function(
-    service: Service, known: frozenset[str], overrides: Mapping[str, str], root: Path, logs: Path
+    service: Service,
+    known: frozenset[str],
+    overrides: Mapping[str, str],
+    root: Path,
+    logs: Path,
+    *,
+    listening: tuple[str, int],
 ) -> Function:
     env = environment(service, known, overrides)
-    port, _ = take_port(0, service.name)
+    host, port = listening
     target = env["FUNCTION_TARGET"]
     withheld = [argument for name in sorted(known - env.keys()) for argument in ("-u", name)]
     command = [
@@ -204,13 +234,13 @@ def _function(
         *("--target", target),
         *("--source", str(root / "functions" / target / "main.py")),
         *("--signature-type", env["FUNCTION_SIGNATURE_TYPE"]),
-        *("--host", LOOPBACK, "--port", str(port)),
+        *("--host", host, "--port", str(port)),
     ]
     # gunicorn puts its control socket there, and else into the home of whoever runs this.
     runtime = logs.parent / "runtime" / service.name
     runtime.mkdir(parents=True, exist_ok=True)
     own = {"PORT": str(port), "XDG_RUNTIME_DIR": str(runtime), "TMPDIR": str(runtime)}
-    return Function(service, command, {**env, **own}, port, logs / f"{service.name}.log")
+    return Function(service, command, {**env, **own}, url_of(host, port), logs / f"{service.name}.log")
 
 
 def _functions_framework() -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urljoin, urlsplit
 
 import yaml
 
@@ -42,11 +43,16 @@ def seconds(duration: str) -> float:
 
 @dataclass(frozen=True)
 class Reference:
-    """What a `ref` points at."""
+    """What a `ref` points at; `uri` is the path that may stand beside it."""
 
     kind: str
     namespace: str
     name: str
+    uri: str = ""
+
+    def at(self, address: str) -> str:
+        """Where its events go, when the object is at `address`."""
+        return urljoin(address, self.uri)
 
 
 Destination = Reference | str
@@ -227,12 +233,20 @@ def namespace_of(document: Document) -> str:
 def destination_of(destination: Document, namespace: str) -> Destination:
     """What a `sink` or `deadLetterSink` points at; an object's namespace defaults to its holder's.
 
-    Raises KeyError.
+    Raises KeyError, ValueError for a URI that Knative refuses there, or that is no HTTP address.
     """
     if "ref" not in destination:
-        return str(destination["uri"])
-    ref = destination["ref"]
-    return Reference(ref["kind"], ref.get("namespace", namespace), ref["name"])
+        uri = str(destination["uri"])
+        parts = urlsplit(uri)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"uri: {uri!r} is no address as http://HOST/PATH")
+        return uri
+    ref, uri = destination["ref"], str(destination.get("uri") or "")
+    if urlsplit(uri).scheme or urlsplit(uri).netloc:
+        raise ValueError(f"uri: beside a ref it is a path, and {uri!r} is an address")
+    if uri and ref["kind"] == "KafkaSink":
+        raise ValueError(f"uri: {uri!r} leads past the KafkaSink, which is a path itself")
+    return Reference(ref["kind"], ref.get("namespace", namespace), ref["name"], uri)
 
 
 def _read_one(reader: Any, document: Document) -> Any:

@@ -7,18 +7,20 @@ import json
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 from rich.console import Console
 
 from infra.emulator.display import Progress, show
-from infra.emulator.servers.errors import SetupError
+from infra.emulator.servers.errors import SetupError, StartError
 from infra.emulator.stack import OWNER, REPOSITORY, ROOT, Options, Stack
 from infra.emulator.summary import Standing, standing, summarise
 from infra.emulator.watcher import Seen, Watcher
 from shared.adapters.mongo import Mongo
 from shared.adapters.objectstore import S3ObjectStore
+from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.errors import Temporary
 from shared.contracts.states import State
 from shared.contracts.topics import Topic
@@ -127,6 +129,7 @@ def run(traces: Path | None, seed: int) -> int:
     began = time.monotonic()
     try:
         stack.start()
+        require_workloads(stack)
         loop = Loop(stack, on_record=progress.saw)
         setup = time.monotonic() - began
         progress.start()
@@ -154,6 +157,25 @@ def run(traces: Path | None, seed: int) -> int:
         console.print(f"not finished after {RUN_SECONDS:g} s: {where}; logs: {stack.logs}", style="red")
         return 1
     return 0
+
+
+def require_workloads(stack: Stack) -> None:
+    """A scan of a given Prometheus that knows none would have no shard, and so no end.
+
+    Raises:
+        StartError: it has no series of pods' owners.
+        Temporary: it cannot be asked.
+    """
+    server, environment = stack.servers["prometheus"], stack.environment
+    if server.kind != "given":
+        return
+    client = HttpPrometheus(environment["PROMETHEUS_URL"], environment.get("PROMETHEUS_TOKEN", ""))
+    if not client.query("count(kube_pod_owner)", datetime.now(UTC)):
+        raise StartError(
+            f"PROMETHEUS_URL: Prometheus at {server.address} has no kube_pod_owner series, so nothing to"
+            " scan: let it scrape a cluster's kube-state-metrics and cAdvisor, or `make up` (see"
+            " infra/docker-compose-lite.yml); without PROMETHEUS_URL there is one with a history"
+        )
 
 
 def where_to_look(stack: Stack) -> list[str]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import requests
 
 from infra.emulator.eventing import Eventing
-from infra.emulator.functions import Functions
+from infra.emulator.functions import Functions, url_of
 from infra.emulator.kafkasource import OnDelivery
 from infra.emulator.manifests import load
 from infra.emulator.servers.errors import StartError
@@ -36,6 +38,9 @@ SCRAPE_SECONDS = 2.0
 STANDIN = "stand-in"
 # The variable that replaces a stand-in, and how the variables of its secrets begin.
 STANDIN_OF = {"GITHUB_URL": "GITHUB_", "ARGOCD_URL": "ARGOCD_"}
+# Where infra/prometheus/prometheus.yml looks for the two that a Prometheus scrapes.
+SCRAPED_PORTS = {"exporter": 9110, "cluster": 9111}
+LISTEN = "KUBEFINOPS_LISTEN"
 BAD_SETTING = 2  # the exit status of a function that refuses its settings
 
 
@@ -92,7 +97,10 @@ class Stack:
         say: Callable[[str], None],
         on_delivery: OnDelivery | None = None,
     ) -> None:
-        """`environ` names servers that are used instead of embedded ones; `say` takes a line of progress."""
+        """`environ` names servers that are used instead of embedded ones; `say` takes a line of progress.
+
+        Exporter and cluster listen for a Prometheus that was given on the address in KUBEFINOPS_LISTEN.
+        """
         self.options = options
         self._environ = environ
         self._say = say
@@ -171,8 +179,7 @@ class Stack:
         self._addresses["PROMETHEUS_URL"] = f"http://{LOOPBACK}:{port}"
         for variable in STANDIN_OF:
             self._addresses[variable] = f"http://{LOOPBACK}:{take_port(0, variable)[0]}"
-        self.functions = Functions(self.manifests, root=ROOT, overrides=self.environment, logs=self.logs)
-        self._make_standins(self.functions["receiver"].url)
+        self.functions = self._make_processes()
         prometheus = self.servers["prometheus"] = prometheus_server(
             environ,
             self._prometheus,
@@ -247,9 +254,35 @@ class Stack:
             found[standin.name] = {"kind": STANDIN, "address": standin.address, "version": STANDIN}
         return found
 
-    def _make_standins(self, receiver: str) -> None:
+    def _make_processes(self) -> Functions:
+        """The functions, and the stand-ins that tell them what happened."""
+        scraped = self._scraped()
+        functions = Functions(
+            self.manifests,
+            root=ROOT,
+            overrides=self.environment,
+            logs=self.logs,
+            listening={"exporter": scraped["exporter"]},
+        )
+        self._make_standins(functions["receiver"].url, *scraped["cluster"])
+        return functions
+
+    def _scraped(self) -> dict[str, tuple[str, int]]:
+        """Where exporter and cluster listen. Raises BadSetting."""
+        given = bool(self._environ.get("PROMETHEUS_URL"))
+        host = _own_address(self._environ.get(LISTEN) or LOOPBACK) if given else LOOPBACK
+        where = {}
+        for name, usual in SCRAPED_PORTS.items():
+            port, notice = take_port(usual if given and self.options.standard_ports else 0, name)
+            if notice:
+                self._say(f"{notice.replace(LOOPBACK, host)}; the given Prometheus has to look there")
+            where[name] = (host, port)
+        return where
+
+    def _make_standins(self, receiver: str, host: str, port: int) -> None:
+        """`host` and `port` are the cluster's."""
         scenario, repositories = str(self.demo / "scenario.json"), str(self.demo / "repos")
-        cluster = f"http://{LOOPBACK}:{take_port(0, 'cluster')[0]}"
+        cluster = url_of(host, port)
         tokens = self._tokens
         wanted = {
             "github": (
@@ -261,7 +294,10 @@ class Stack:
                     *("--webhook-secret", tokens["GITHUB_WEBHOOK_SECRET"]),
                 ],
             ),
-            "cluster": (cluster, ["--scenario", scenario]),
+            "cluster": (
+                cluster,
+                ["--scenario", scenario, *(() if host == LOOPBACK else ("--host", host))],
+            ),
             "argocd": (
                 self._addresses["ARGOCD_URL"],
                 [
@@ -342,3 +378,13 @@ class Stack:
         self._say(f"{name}: {what} ({time.monotonic() - began:.1f} s)")
         if server is not None and server.notice:
             self._say(server.notice)
+
+
+def _own_address(address: str) -> str:
+    """Raises BadSetting where nothing can listen on it."""
+    try:
+        with socket.socket() as probe:
+            probe.bind((str(IPv4Address(address)), 0))
+    except (ValueError, OSError):
+        raise BadSetting(f"{LISTEN}: {address!r} is no IPv4 address of this machine") from None
+    return address

@@ -12,17 +12,57 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from shared.contracts.errors import BadSetting
 
+# Patterns are compiled when a setting is read: most stages import more of these classes than they read.
+_PORT = r"(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+_HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[^][/?#@:,\s]+)"
+_HTTP_URL = rf"https?://(?:[^/?#\s]*@)?{_HOST}(?::{_PORT})?(?:/[^?#\s]*)?"
+_KAFKA_SERVERS = rf"[^\s,:]+:{_PORT}(?:,[^\s,:]+:{_PORT})*"
+# As pymongo reads it, whose import would cost a function's start more than all of this module. Stricter in
+# one thing: an @ after the first / says that a password holds both, and a half of it would become the host.
+_MONGODB_URI = (
+    r"mongodb(?P<srv>\+srv)?://(?:(?:[^:/?@%]|%[0-9A-Fa-f]{2})+(?::(?:[^:/?@%]|%[0-9A-Fa-f]{2})*)?@)?"
+    rf"{_HOST}(?(srv)|(?::{_PORT})?(?:,{_HOST}(?::{_PORT})?)*)"
+    r'(?:/[^/?@ "$]*)?(?:\?(?:[^=]+=.*)?)?'
+)
+
 
 def _http_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")) or len(value.split("//", 1)[1]) == 0:
+    # Without the value in its words: there may be a password in it.
+    if not value.startswith(("http://", "https://")):
         raise ValueError("must be an address that begins with http:// or https://")
+    if not re.fullmatch(_HTTP_URL, value):
+        raise ValueError("must be an address as http://HOST:PORT/PATH, with a PORT from 1 to 65535")
     return value.rstrip("/")
+
+
+def _host_alone(value: str) -> str:
+    if re.search("[/@]", value.partition("//")[2]):
+        raise ValueError("must be an address as http://HOST:PORT: neither a path nor a user can be in it")
+    return value
+
+
+def _mongodb_uri(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(_MONGODB_URI, value.get_secret_value()):
+        raise ValueError(
+            "no address as mongodb://USER:PASSWORD@HOST:PORT or mongodb+srv://HOST;"
+            " in a password, : / ? # @ and % are written as %3A %2F %3F %23 %40 %25"
+        )
+    return value
 
 
 def _fits(pattern: str, words: str) -> AfterValidator:
@@ -91,8 +131,10 @@ class Settings(BaseModel):
         try:
             return cls.model_validate({name: source[name] for name in names if source.get(name)})
         except ValidationError as error:
+            # pydantic names a default that is wrong by its field.
+            variables = {name: str(field.alias) for name, field in cls.model_fields.items()}
             wrong = "; ".join(
-                f"{item['loc'][0]}: {said(item)}"
+                f"{variables.get(str(item['loc'][0]), item['loc'][0])}: {said(item)}"
                 for item in error.errors(include_url=False, include_input=False)
             )
             raise BadSetting(f"setting {wrong}") from None
@@ -113,12 +155,12 @@ def said(item: ErrorDetails) -> str:
 
 
 class KafkaSettings(Settings):
-    kafka: Annotated[
-        str, _fits(r"[^\s,:]+:\d+(,[^\s,:]+:\d+)*", "host:port, or several separated by commas")
-    ] = Field(
-        "localhost:9092",
-        alias="KAFKA_BOOTSTRAP_SERVERS",
-        description="Kafka brokers, host:port, separated by commas",
+    kafka: Annotated[str, _fits(_KAFKA_SERVERS, "host:port (1 to 65535), or several separated by commas")] = (
+        Field(
+            "localhost:9092",
+            alias="KAFKA_BOOTSTRAP_SERVERS",
+            description="Kafka brokers, host:port, separated by commas",
+        )
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", alias="KAFKA_SECURITY_PROTOCOL", description="how the brokers are spoken to"
@@ -131,9 +173,17 @@ class KafkaSettings(Settings):
         SecretStr(""), alias="KAFKA_PASSWORD", description="with SASL: the password"
     )
 
+    @field_validator("kafka_username", "kafka_password")
+    @classmethod
+    def _is_there_with_sasl(cls, value: str | SecretStr, info: ValidationInfo) -> str | SecretStr:
+        protocol = info.data.get("kafka_security_protocol", "")
+        if protocol.startswith("SASL") and not value:
+            raise ValueError(f"must be set with KAFKA_SECURITY_PROTOCOL={protocol}")
+        return value
+
 
 class MongoSettings(Settings):
-    mongodb: SecretAddress = Field(
+    mongodb: Annotated[SecretAddress, AfterValidator(_mongodb_uri)] = Field(
         SecretAddress("mongodb://localhost:27017"), alias="MONGODB_URI", description="MongoDB's address"
     )
     mongodb_database: Annotated[
@@ -142,7 +192,7 @@ class MongoSettings(Settings):
 
 
 class ObjectStoreSettings(Settings):
-    s3_endpoint: HttpUrl = Field(
+    s3_endpoint: Annotated[HttpUrl, AfterValidator(_host_alone)] = Field(
         "http://localhost:9000", alias="S3_ENDPOINT", description="MinIO or any other S3 server"
     )
     s3_access_key: str = Field("minioadmin", alias="S3_ACCESS_KEY", description="its access key")
@@ -161,7 +211,11 @@ class ObjectStoreSettings(Settings):
         "GOVERNANCE", alias="KUBEFINOPS_RETENTION_MODE", description="object lock of what is written"
     )
     retention_days: int = Field(
-        365, alias="KUBEFINOPS_RETENTION_DAYS", ge=1, description="days for which objects are locked"
+        365,
+        alias="KUBEFINOPS_RETENTION_DAYS",
+        ge=1,
+        le=36500,  # a day that far off is still a date
+        description="days for which objects are locked",
     )
 
 
@@ -191,7 +245,7 @@ class GitHostSettings(Settings):
 
 
 class GitHostWriteSettings(GitHostSettings):
-    github_write_pause: Annotated[float, Field(ge=0)] = Field(
+    github_write_pause: Annotated[float, Field(ge=0, le=60)] = Field(
         1.0,
         alias="GITHUB_WRITE_PAUSE_SECONDS",
         description="seconds between two writes; GitHub asks for one",

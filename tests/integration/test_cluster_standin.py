@@ -54,12 +54,13 @@ def _scenario() -> Scenario:
 class _Process:
     """The stand-in on a port of its own choice."""
 
-    def __init__(self, scenario: Path) -> None:
+    def __init__(self, scenario: Path, host: str = "127.0.0.1") -> None:
         command = [sys.executable, "-m", "infra.standins.cluster", "--port", "0", "--scenario", str(scenario)]
+        command += ["--host", host]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line.startswith("ready http://127.0.0.1:"), line
+        assert line.startswith(f"ready http://{host}:"), line
         self.url = line.split()[1]
         self.session = requests.Session()
         self.session.trust_env = False
@@ -198,6 +199,14 @@ def test_the_process_goes_on_where_the_written_history_ends(scenario: Path, tmp_
     live = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))
     for series, value in last.items():
         assert 0 <= float(live[series]) - value < 0.1 * 120
+
+
+def test_it_listens_on_the_address_that_is_named(scenario: Path) -> None:
+    process = _Process(scenario, "127.0.0.2")
+    try:
+        assert process.session.get(f"{process.url}/metrics/cadvisor", timeout=5).ok
+    finally:
+        process.end()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -223,6 +223,14 @@ def test_every_record_reaches_the_sink_and_is_committed_at_the_stop(kafka: Kafka
     assert kafka.committed(f"group-{kafka.topic}") == {0: 20, 1: 20}
 
 
+def test_a_path_beside_the_sinks_ref_is_where_events_go(kafka: Kafka) -> None:
+    kafka.send("1")
+    kafka.flush()
+    sink = Reference("Service", NAMESPACE, "stage", "/in?x=1")
+    with event_receiver() as receiver, running(kafka, receiver, source(kafka, sink=sink)):
+        assert receiver.wait_for(1)[0].path == "/in?x=1"
+
+
 def test_a_successor_in_the_group_goes_on_where_it_stopped(kafka: Kafka) -> None:
     with event_receiver() as receiver:
         for generation in ("a", "b"):

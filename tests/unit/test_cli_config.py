@@ -26,7 +26,7 @@ def test_values_are_shown_as_they_are_written() -> None:
     ("uri", "shown"),
     [
         ("mongodb://localhost:27017", "mongodb://localhost:27017"),
-        ("mongodb://me:p@ss@a:1,b:2/?w=1", "mongodb://me:***@a:1,b:2/?w=1"),
+        ("mongodb://me:p%40ss@a:1,b:2/?w=1", "mongodb://me:***@a:1,b:2/?w=1"),
         ("mongodb+srv://me:x@host/?tlsCertificateKeyFilePassword=y&w=1",
          "mongodb+srv://me:***@host/?tlsCertificateKeyFilePassword=***&w=1"),
     ],

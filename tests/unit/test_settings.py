@@ -1,7 +1,13 @@
 from __future__ import annotations
 
-import pytest
+import subprocess
+import sys
 
+import pytest
+from pymongo.errors import PyMongoError
+from pymongo.uri_parser import parse_uri
+
+from functions.recommender.settings import SizingSettings
 from infra.cli.config import settings_of
 from shared.adapters.github import GitHubHost
 from shared.contracts.errors import BadSetting
@@ -11,13 +17,12 @@ from shared.runtime.settings import (
     KafkaSettings,
     MongoSettings,
     ObjectStoreSettings,
-    PrometheusSettings,
     Settings,
 )
 from shared.runtime.world import World
 
 
-class Everything(KafkaSettings, MongoSettings, ObjectStoreSettings, PrometheusSettings, GitHostWriteSettings):
+class Everything(KafkaSettings, MongoSettings, ObjectStoreSettings, SizingSettings, GitHostWriteSettings):
     pass
 
 
@@ -41,7 +46,22 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         ("S3_BUCKET", "UPPER", "a bucket's name"),
         ("KUBEFINOPS_RETENTION_DAYS", "soon", "valid integer"),
         ("KUBEFINOPS_RETENTION_DAYS", "0", "greater than or equal to 1"),
+        ("KUBEFINOPS_RETENTION_DAYS", "9999999", "less than or equal to 36500"),
+        ("KUBEFINOPS_MINIMUM_HISTORY_HOURS", "inf", "less than or equal to 2160"),
+        ("S3_ENDPOINT", "http://h:port", "a PORT from 1 to 65535"),
+        ("S3_ENDPOINT", "http://h:9000/path", "neither a path nor a user"),
+        ("S3_ENDPOINT", "http://u:p@h:9000", "neither a path nor a user"),
+        ("PROMETHEUS_URL", "http://h:port", "a PORT from 1 to 65535"),
+        ("PROMETHEUS_URL", "http://h:0", "a PORT from 1 to 65535"),
+        ("PROMETHEUS_URL", "http://h:9090/?x=1", "an address as http://HOST:PORT/PATH"),
+        ("PROMETHEUS_URL", "https://", "an address as http://HOST:PORT/PATH"),
+        ("MONGODB_URI", "mongodb://u:p@ss/w@h:1", "no address as mongodb://USER:PASSWORD@HOST:PORT"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "h:99999", "host:port (1 to 65535)"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "h:9092,h:0", "host:port (1 to 65535)"),
+        ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL", "KAFKA_USERNAME: must be set with KAFKA_SECURITY_PROTOCOL"),
+        ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL", "KAFKA_PASSWORD: must be set with KAFKA_SECURITY_PROTOCOL"),
         ("GITHUB_WRITE_PAUSE_SECONDS", "-1", "greater than or equal to 0"),
+        ("GITHUB_WRITE_PAUSE_SECONDS", "inf", "less than or equal to 60"),
         ("KUBEFINOPS_LOG_LEVEL", "LOUD", "'DEBUG'"),
     ],
 )
@@ -51,6 +71,86 @@ def test_a_bad_setting_names_the_variable_and_what_is_wrong(variable: str, value
     assert variable in str(caught.value)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("S3_ENDPOINT", "https://s3.eu-central-1.amazonaws.com"),
+        ("S3_ENDPOINT", "http://localhost:9000/"),
+        ("PROMETHEUS_URL", "https://me:p@ss@h/select/0/prometheus/"),
+        ("PROMETHEUS_URL", "http://[::1]:65535"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "a.b:1,c_d:65535"),
+    ],
+)
+def test_a_good_address_is_taken_without_its_last_slash(variable: str, value: str) -> None:
+    assert Everything.read({variable: value}).shown()[variable] == value.rstrip("/")
+
+
+def test_with_sasl_a_user_and_a_password_are_enough() -> None:
+    given = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_USERNAME": "u", "KAFKA_PASSWORD": "p"}
+    assert Everything.read(given).kafka_username == "u"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mongodb://h",
+        "mongodb://h:27017",
+        "mongodb://a:1,b:2,c/db?replicaSet=rs0&w=majority",
+        "mongodb://h/?directConnection=true",
+        "mongodb://h?w=1",
+        "mongodb://u@h",
+        "mongodb://u:p%40ss%2Fw%25@h:1/db",
+        "mongodb://[::1]:27017",
+        "mongodb://%2Ftmp%2Fmongodb.sock",
+    ],
+)
+def test_an_address_that_pymongo_takes_is_taken(uri: str) -> None:
+    assert parse_uri(uri)
+    assert Everything.read({"MONGODB_URI": uri}).mongodb.get_secret_value() == uri
+
+
+def test_an_srv_address_is_taken() -> None:
+    uri = "mongodb+srv://u:p@cluster.example.com/db?retryWrites=true"  # to parse it pymongo asks the DNS
+    assert Everything.read({"MONGODB_URI": uri}).mongodb.get_secret_value() == uri
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://h:27017",
+        "mongodb://",
+        "mongodb:///db",
+        "mongodb://h:port",
+        "mongodb://h:99999",
+        "mongodb://a:1,",
+        "mongodb://u:se:cret@h",
+        "mongodb://u:se@cret@h",
+        "mongodb://u:se/cret@h:1",
+        "mongodb://u:se?cret@h",
+        "mongodb://u:se%cret@h",
+        "mongodb://:secret@h",
+        "mongodb://u:secret@h/?w",
+        "mongodb+srv://u:secret@h:27017",
+        "mongodb+srv://u:secret@a,b",
+    ],
+)
+def test_an_address_that_pymongo_refuses_is_refused_without_its_password(uri: str) -> None:
+    with pytest.raises((PyMongoError, ValueError)):
+        parse_uri(uri)
+    with pytest.raises(BadSetting, match="MONGODB_URI: no address as") as caught:
+        Everything.read({"MONGODB_URI": uri})
+    assert "cret" not in str(caught.value)
+
+
+def test_a_function_reads_its_settings_without_any_client_library() -> None:
+    code = (
+        "import sys; from shared.runtime.settings import *; MongoSettings.read({'MONGODB_URI': 'mongodb://h'});"
+        "print({'pymongo', 'minio', 'requests', 'confluent_kafka'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_secrets_are_masked_when_shown() -> None:

@@ -17,6 +17,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m infra.standins.cluster", description=__doc__)
     parser.add_argument("command", nargs="?", choices=["serve", "history"], default="serve")
     parser.add_argument("--scenario", type=Path, required=True, help="the scenario's JSON file")
+    parser.add_argument("--host", default="127.0.0.1", help="serve: the address to listen on")
     parser.add_argument("--port", type=int, default=0, help="serve: the port, 0 for any free one")
     parser.add_argument("--out", type=Path, help="history: the OpenMetrics file to write")
     parser.add_argument("--end", type=float, help="history: Unix time at which it ends (the scenario's now)")
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> int:
         scenario = load(options.scenario)
         if options.command == "history":
             return _history(scenario, options.out, options.end)
-        return _serve(scenario, options.port)
+        return _serve(scenario, options.host, options.port)
     except (ScenarioError, TraceError, ApiError, OSError) as error:
         print(f"cluster: {error}", file=sys.stderr)
         return 2
@@ -43,7 +44,7 @@ def _history(scenario: Scenario, out: Path, end: float | None) -> int:
     return 0
 
 
-def _serve(scenario: Scenario, port: int) -> int:
+def _serve(scenario: Scenario, host: str, port: int) -> int:
     from werkzeug.serving import WSGIRequestHandler, make_server  # noqa: PLC0415
 
     from infra.standins.cluster.api import Application  # noqa: PLC0415
@@ -56,11 +57,11 @@ def _serve(scenario: Scenario, port: int) -> int:
             """Nobody reads a line for every scrape."""
 
     application = Application(Cluster(scenario))
-    server = make_server("127.0.0.1", port, application, threaded=True, request_handler=Handler)
+    server = make_server(host, port, application, threaded=True, request_handler=Handler)
     for number in (signal.SIGTERM, signal.SIGINT):
         # shutdown() waits for the loop that this handler interrupts: it must come from elsewhere.
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
-    print(f"ready http://127.0.0.1:{server.server_port}", flush=True)
+    print(f"ready http://{host}:{server.server_port}", flush=True)
     server.serve_forever(poll_interval=0.05)  # so long does it take to notice that it shall end
     server.server_close()
     return 0
