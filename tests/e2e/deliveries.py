@@ -59,16 +59,18 @@ class Deliveries:
                 found.add(attempts[0].stage)
         return found
 
+    def unanswered(self) -> set[str]:
+        """Stages that gave no answer to a delivery."""
+        return {attempt.stage for attempt in self.attempts if attempt.status is None}
+
     def interrupted(self) -> set[str]:
         """Stages that gave no answer to a delivery, and accepted the same record later."""
-        unanswered = set[Place]()
-        found = set()
-        for attempt in self.attempts:
-            if attempt.status is None:
-                unanswered.add(attempt.place)
-            elif attempt.status < 300 and attempt.place in unanswered:
-                found.add(attempt.stage)
-        return found
+        unanswered = {attempt.place for attempt in self.attempts if attempt.status is None}
+        return {
+            attempt.stage
+            for attempt in self.attempts
+            if attempt.place in unanswered and attempt.status is not None and attempt.status < 300
+        }
 
 
 @contextmanager
