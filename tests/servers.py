@@ -57,11 +57,13 @@ def objectstore_server() -> Iterator[EmbeddedObjectStore]:
 
 @contextmanager
 def prometheus_server(
-    openmetrics: Path | None = None, jobs: Sequence[ScrapeJob] = ()
+    openmetrics: Path | None = None, jobs: Sequence[ScrapeJob] = (), *, flags: Sequence[str] = ()
 ) -> Iterator[EmbeddedPrometheus]:
     with tempfile.TemporaryDirectory(prefix="prometheus-") as directory:
         data = Path(directory) / "data"
-        with _started(EmbeddedPrometheus(data, Path(directory), jobs, openmetrics, port=0)) as server:
+        with _started(
+            EmbeddedPrometheus(data, Path(directory), jobs, openmetrics, port=0, flags=flags)
+        ) as server:
             yield server
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
 
 from shared.contracts.errors import Temporary
 
 if TYPE_CHECKING:
-    from shared.adapters.prometheus import Prometheus, Series
+    from shared.adapters.prometheus import Curve, Prometheus, Series
+
+R = TypeVar("R")
 
 
 class UntilDeadline:
@@ -24,11 +26,22 @@ class UntilDeadline:
 
     def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
         """See Prometheus. Raises Temporary too when the time is up."""
+        return self._within(lambda left: self._prometheus.query(promql, at, left), timeout)
+
+    def query_range(
+        self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+    ) -> list[Curve]:
+        """See Prometheus. Raises Temporary too when the time is up."""
+        return self._within(
+            lambda left: self._prometheus.query_range(promql, begin, end, step, left), timeout
+        )
+
+    def _within(self, ask: Callable[[float], list[R]], timeout: float | None) -> list[R]:
         left = self._end - self._monotonic()
         if left <= 0:
             raise self._late()
         try:
-            rows = self._prometheus.query(promql, at, left if timeout is None else min(timeout, left))
+            rows = ask(left if timeout is None else min(timeout, left))
         except Temporary as error:
             # What was cut short by us says "timeout"; why it had so little time says more.
             if self._monotonic() >= self._end:

@@ -88,7 +88,8 @@ class RecommenderHandler:
             self._propose(event, scan, scan.shard)
 
     def _fan_out(self, event: Event, scan: ScanRequested) -> None:
-        found = shards(discover(self._until_deadline(), scan.cluster, scan.scanned_at))
+        labels = self._settings.prometheus_labels
+        found = shards(discover(self._until_deadline(), scan.cluster, scan.scanned_at, labels=labels))
         if not found:
             log.warning(
                 "no workloads are there at %s: has Prometheus kube-state-metrics' kube_pod_owner?",
@@ -156,6 +157,7 @@ class RecommenderHandler:
             oom_days=settings.oom_days,
             namespaces={workload.namespace for workload in wanted},
             wanted=wanted,
+            labels=settings.prometheus_labels,
         )
         return Report(
             cluster=scan.cluster,

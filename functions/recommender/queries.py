@@ -34,6 +34,7 @@ STATE = (
     "kube_horizontalpodautoscaler_info",
     "kube_horizontalpodautoscaler_spec_target_metric",
 )
+WORKLOADS = (*OWNERS, "kube_deployment_spec_replicas")
 _OWNER_LABELS = "namespace, pod, replicaset, job_name, owner_kind, owner_name, owner_is_controller"
 _STATE_LABELS = (
     f"__name__, {_OWNER_LABELS}, deployment, container, resource, horizontalpodautoscaler,"
@@ -49,14 +50,19 @@ _POD_NAME_BEGINNING = 46
 
 @dataclass(frozen=True)
 class Scope:
-    """The namespaces to read; empty is all. `names`, where given, narrows to pods of such workloads."""
+    """The namespaces to read; empty is all. `names`, where given, narrows to pods of such workloads.
+
+    `labels` are matchers as `cluster="eu-1"` that every selector has: other clusters may be in the server.
+    """
 
     namespaces: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    labels: str = ""
 
     @property
     def namespace_matcher(self) -> str:
-        return f"namespace=~{_any_of(self.namespaces)}" if self.namespaces else 'namespace!=""'
+        namespaces = f"namespace=~{_any_of(self.namespaces)}" if self.namespaces else 'namespace!=""'
+        return f"{self.labels}, {namespaces}" if self.labels else namespaces
 
     @property
     def containers(self) -> str:
@@ -111,18 +117,17 @@ def window(history: timedelta, samples_in_hour: float | None, samples_in_ten_min
     )
 
 
-def state(scope: Scope) -> str:
+def state(scope: Scope, metrics: tuple[str, ...] = STATE) -> str:
     """What kube-state-metrics tells now, one row a fact."""
     return (
-        f"max by ({_STATE_LABELS}) ({{__name__=~{_any_of(STATE)}, {scope.namespace_matcher},"
+        f"max by ({_STATE_LABELS}) ({{__name__=~{_any_of(metrics)}, {scope.namespace_matcher},"
         ' resource=~"|cpu|memory", reason=~"|OOMKilled"})'
     )
 
 
-def workloads(scope: Scope) -> str:
+def workloads(scope: Scope, metrics: tuple[str, ...] = WORKLOADS) -> str:
     """Whose pods there are now, and Deployments without any."""
-    names = _any_of((*OWNERS, "kube_deployment_spec_replicas"))
-    return f"max by ({_STATE_LABELS}) ({{__name__=~{names}, {scope.namespace_matcher}}})"
+    return f"max by ({_STATE_LABELS}) ({{__name__=~{_any_of(metrics)}, {scope.namespace_matcher}}})"
 
 
 def owners(scope: Scope, history: timedelta) -> str:
@@ -134,15 +139,16 @@ def owners(scope: Scope, history: timedelta) -> str:
     )
 
 
-def samples_in_hour(history: timedelta) -> str:
+def samples_in_hour(history: timedelta, labels: str = "") -> str:
     """Samples of the best-scraped container in a typical hour of the history.
 
     Over all namespaces, because no pod of a shard may have lived for an hour; a few hours tell enough.
     """
     seconds = int(history.total_seconds())
     step = max(3600, seconds // 56 // 3600 * 3600)
+    everywhere = Scope(labels=labels).containers
     return (
-        f'quantile_over_time(0.5, max(count_over_time({MEMORY}{{container!=""}}[1h]))'
+        f"quantile_over_time(0.5, max(count_over_time({MEMORY}{{{everywhere}}}[1h]))"
         f"[{duration(seconds)}:{duration(step)}])"
     )
 
@@ -192,15 +198,14 @@ def usage(scope: Scope, window: Window, oom_days: int) -> dict[str, str]:
     }
 
 
-def runs(names: Collection[str], scope: Scope, window: Window) -> dict[str, str]:
-    """What pods that run to completion are told with beyond `usage`, for the workloads of these names.
+def runs(scope: Scope, window: Window) -> dict[str, str]:
+    """What pods that run to completion are told with beyond `usage`; the scope has their workloads' names.
 
     They may live for less than one window. `rate` divides by the whole range what was used in a part of it,
     `deriv` (least squares, which a counter's reset would mislead: then `rate` is more) by the part. The
     first window is looked for at each step, because most lie between two of the rarer ones. `samples` are
     single scrapes.
     """
-    scope = Scope(scope.namespaces, tuple(names))
     cpu, memory = f"{CPU}{{{scope.containers}}}", f"{MEMORY}{{{scope.containers}}}"
     history, step, window_range = duration(window.history), duration(window.step), duration(window.cpu)
     rate, slope = f"rate({cpu}[{window_range}])", f"deriv({cpu}[{window_range}])"

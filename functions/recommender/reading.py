@@ -5,12 +5,14 @@ Every query is asked at the scan's time, so a repetition sees the same past.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from functions.recommender import queries
+from functions.recommender.asking import Asked, Asking, Part, Question
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.queries import Scope, Window
 from functions.recommender.sizing import RUN_TO_COMPLETION, Observed, ObservedContainer
@@ -24,28 +26,30 @@ Key = tuple[str, str, str]  # namespace, pod, container
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One query as it was put, and how many rows came."""
-
-    name: str
-    promql: str
-    rows: int
-
-
-@dataclass(frozen=True)
 class Reading:
-    """What was seen: workloads in the order of their names, and how it was asked for."""
+    """What was seen: workloads in the order of their names, and how it was asked for.
+
+    `pods` are each one's that were measured, past ones included: whose series are the workload's.
+    `labels` are the matchers that were in every query, for who asks more about the same.
+    """
 
     workloads: tuple[Observed, ...]
     window: Window
     asked: tuple[Asked, ...]
+    pods: Mapping[Workload, frozenset[Pod]] = field(default_factory=dict)
+    labels: str = ""
 
 
 def discover(
-    prometheus: Prometheus, cluster: str, at: datetime, namespaces: Collection[str] = ()
+    prometheus: Prometheus, cluster: str, at: datetime, namespaces: Collection[str] = (), *, labels: str = ""
 ) -> list[Workload]:
-    """Every workload that is there at `at`, in the order of namespace, kind and name. Raises Temporary."""
-    rows = prometheus.query(queries.workloads(Scope(tuple(namespaces))), at)
+    """Every workload that is there at `at`, in the order of namespace, kind and name.
+
+    `labels` are the matchers of this cluster's series, as PROMETHEUS_LABELS has them. Raises Temporary.
+    """
+    scope = Scope(tuple(namespaces), labels=labels)
+    ask = Asking(prometheus, at).metrics
+    rows = ask("workloads", partial(queries.workloads, scope), queries.WORKLOADS)
     return [_workload(cluster, controller) for controller in sorted(Cluster.of(rows).controllers())]
 
 
@@ -58,62 +62,72 @@ def read(
     oom_days: int,
     namespaces: Collection[str] = (),
     wanted: Collection[Workload] | None = None,
+    labels: str = "",
 ) -> Reading:
     """What the workloads of `namespaces` (empty: of all), or the `wanted` ones among them, ask for and use.
+
+    `labels` are the matchers of this cluster's series, as PROMETHEUS_LABELS has them.
 
     Raises:
         Temporary: Prometheus cannot be reached, or will not run a query.
     """
-    asking = _Asking(prometheus, at)
-    scope = Scope(tuple(sorted(namespaces)))
-    now = Cluster.of(asking("state", queries.state(scope)))
+    asking = Asking(prometheus, at)
+    scope = Scope(tuple(sorted(namespaces)), labels=labels)
+    now = Cluster.of(asking.metrics("state", partial(queries.state, scope), queries.STATE))
     controllers = now.controllers()
     if wanted is not None:
         names = {(workload.namespace, workload.kind, workload.name) for workload in wanted}
         part = {controller: pods for controller, pods in controllers.items() if controller in names}
         if len(part) * 2 < len(controllers):
             # A part of a large namespace: the other parts' containers are read by other shards.
-            scope = Scope(scope.namespaces, tuple(sorted({name for _, _, name in part})))
+            scope = replace(scope, names=tuple(sorted({name for _, _, name in part})))
         controllers = part
-    window = queries.window(
-        history,
-        _scalar(asking("samples_in_hour", queries.samples_in_hour(history))),
-        _scalar(asking("samples_in_ten_minutes", queries.samples_in_ten_minutes(scope))),
+    whole = _part(scope, controllers)
+    # How often scrapes come is seen in the best-scraped container of all, not in a half.
+    frequencies = {
+        "samples_in_hour": queries.samples_in_hour(history, labels),
+        "samples_in_ten_minutes": queries.samples_in_ten_minutes(scope),
+    }
+    first = asking.all(
+        {
+            **{name: partial(_as_it_is, promql) for name, promql in frequencies.items()},
+            "owners": partial(queries.owners, history=history),
+        },
+        whole,
     )
-    owners = Owners.of(asking("owners", queries.owners(scope, history)))
+    window = queries.window(history, *(_scalar(first[name]) for name in frequencies))
+    owners = Owners.of(first["owners"])
     owners.pods |= now.owners.pods
     owners.replica_sets |= now.owners.replica_sets
     owners.jobs |= now.owners.jobs
-    figures = _Figures(
-        {name: asking(name, promql) for name, promql in queries.usage(scope, window, oom_days).items()},
-        owners,
-    )
-    if names_of_runs := sorted({name for _, kind, name in controllers if kind in RUN_TO_COMPLETION}):
-        figures.sharpen(
-            {
-                name: asking(f"{name}_of_runs", promql)
-                for name, promql in queries.runs(names_of_runs, scope, window).items()
-            }
+    usage = partial(queries.usage, window=window, oom_days=oom_days)
+    figures = _Figures(asking.all({name: _question(usage, name) for name in usage(scope)}, whole), owners)
+    if of_runs := [controller for controller in controllers if controller[1] in RUN_TO_COMPLETION]:
+        scope = replace(scope, names=tuple(sorted({name for _, _, name in of_runs})))
+        runs = partial(queries.runs, window=window)
+        found = asking.all(
+            {f"{name}_of_runs": _question(runs, name) for name in runs(scope)}, _part(scope, of_runs)
         )
+        figures.sharpen({name.removesuffix("_of_runs"): rows for name, rows in found.items()})
     workloads = tuple(
         _observed(_workload(cluster, controller), pods, now=now, figures=figures, window=window, at=at)
         for controller, pods in sorted(controllers.items())
     )
-    return Reading(workloads, window, tuple(asking.asked))
+    pods = {_workload(cluster, controller): frozenset(figures.pods(controller)) for controller in controllers}
+    return Reading(workloads, window, tuple(asking.asked), pods, labels)
 
 
-@dataclass
-class _Asking:
-    """Puts queries, and keeps them for the report."""
+def _part(scope: Scope, controllers: Iterable[Controller]) -> Part:
+    return Part(scope, frozenset((namespace, name) for namespace, _, name in controllers))
 
-    prometheus: Prometheus
-    at: datetime
-    asked: list[Asked] = field(default_factory=list)
 
-    def __call__(self, name: str, promql: str) -> list[Series]:
-        rows = self.prometheus.query(promql, self.at)
-        self.asked.append(Asked(name, promql, len(rows)))
-        return rows
+def _question(queries_of: Callable[[Scope], dict[str, str]], name: str) -> Question:
+    return lambda scope: queries_of(scope)[name]
+
+
+def _as_it_is(promql: str, scope: Scope) -> str:  # noqa: ARG001
+    """A question about all at once, whose answers of halves could not be put together."""
+    return promql
 
 
 class _Figures:

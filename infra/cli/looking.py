@@ -3,40 +3,75 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable, Collection
-from datetime import datetime
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from functions.recommender.reading import read
+from functions.recommender.reading import Reading, read
 from functions.recommender.report import Entry, entry
 from functions.recommender.settings import SizingSettings
 from functions.recommender.sizing import size
+from infra.cli.histories import Histories, histories
 from infra.cli.tables import some
-from shared.adapters.prometheus import HttpPrometheus
-from shared.contracts.errors import BadSetting, KubeFinOpsError
+from shared.contracts.errors import BadSetting, KubeFinOpsError, Temporary
+from shared.runtime.settings import PrometheusSettings
+from shared.runtime.world import prometheus_of
 
 if TYPE_CHECKING:
-    from shared.adapters.prometheus import Prometheus, Series
+    from shared.adapters.prometheus import Curve, Prometheus, Series
+
+S = TypeVar("S", bound=PrometheusSettings)
 
 # A person waits for a whole cluster at once; a function has its delivery's time.
 QUERY_SECONDS = 120
+# What read() asks where there are runs of Jobs too, and what histories() asks: for a bar's length only.
+ABOUT_QUERIES, ABOUT_HISTORIES = 17, 2
 
 
 class NothingFound(KubeFinOpsError):
     """Prometheus answers, and tells of no workload that was asked for."""
 
 
-def sizing_settings(prometheus_url: str) -> SizingSettings:
-    """The environment's, with this address. Raises BadSetting, which names what the address came from."""
+@dataclass(frozen=True)
+class Seen:
+    """Every workload, with its proposal or the reason for none.
+
+    `histories` are there if they were asked for and could be read; `no_histories` says why they could not.
+    """
+
+    entries: list[Entry]
+    histories: Histories | None = None
+    no_histories: str | None = None
+
+
+def sizing_settings(prometheus_url: str, labels: Sequence[str] = ()) -> SizingSettings:
+    """See `asked`."""
+    return asked(SizingSettings, prometheus_url, labels)
+
+
+def asked(kind: type[S], prometheus_url: str, labels: Sequence[str] = ()) -> S:
+    """The environment's settings, with this address and, if there are any, these labels, each KEY=VALUE.
+
+    Raises:
+        BadSetting: names what the address or the labels came from.
+    """
+    given = {"PROMETHEUS_URL": prometheus_url, **({"PROMETHEUS_LABELS": ",".join(labels)} if labels else {})}
+    options = {"PROMETHEUS_URL": "--prometheus", "PROMETHEUS_LABELS": "--label"}
     try:
-        return SizingSettings.read({**os.environ, "PROMETHEUS_URL": prometheus_url})
+        return kind.read({**os.environ, **given})
     except BadSetting as error:
-        if os.environ.get("PROMETHEUS_URL") == prometheus_url:
-            raise
-        raise BadSetting(str(error).replace("setting PROMETHEUS_URL:", "--prometheus:")) from None
+        text = str(error)
+        for variable, value in given.items():
+            if os.environ.get(variable) != value:
+                text = re.sub(rf"(setting )?\b{variable}:", f"{options[variable]}:", text)
+        raise BadSetting(text) from None
 
 
 def look(settings: SizingSettings, namespaces: Collection[str], at: datetime) -> list[Entry]:
@@ -46,60 +81,119 @@ def look(settings: SizingSettings, namespaces: Collection[str], at: datetime) ->
         NothingFound: there is no such namespace, or no workload.
         Temporary: Prometheus cannot be reached, or does not answer.
     """
-    client: Prometheus = HttpPrometheus(
-        settings.prometheus, settings.prometheus_token.get_secret_value(), timeout=QUERY_SECONDS
-    )
-    if sys.stderr.isatty():
-        with Console(stderr=True).status("asking Prometheus") as status:
-            client = _Told(client, status.update)
-            found = proposals(client, at, namespaces, settings)
-    else:
-        found = proposals(client, at, namespaces, settings)
-    missing = set(namespaces) - {each.workload.namespace for each in found}
-    if missing:
-        rows = client.query("count by (namespace) (kube_pod_owner)", at)
-        there = {row.labels.get("namespace", "") for row in rows}
-        if unknown := missing - there:
-            raise NothingFound(
-                f"no namespace {some(unknown)} at {settings.prometheus}; seen: {some(there) or 'none'}"
-            )
-    if not found:
-        where = f"namespace {', '.join(namespaces)}" if namespaces else "any namespace"
-        raise NothingFound(
-            f"no workload in {where} at {settings.prometheus}: it needs the series of"
-            " kube-state-metrics (kube_pod_owner) and cAdvisor, up to now"
+    return see(settings, namespaces, at).entries
+
+
+def see(
+    settings: SizingSettings, namespaces: Collection[str], at: datetime, *, with_histories: bool = False
+) -> Seen:
+    """The same, and on demand how usage went over the history. Raises what `look` does."""
+    client = prometheus_of(settings, QUERY_SECONDS)
+    with _told(client, ABOUT_QUERIES + with_histories * ABOUT_HISTORIES) as prometheus:
+        reading = _read(prometheus, at, namespaces, settings)
+        found = _entries(reading, settings)
+        _require(
+            found,
+            namespaces,
+            prometheus,
+            at,
+            labels=settings.prometheus_labels,
+            address=client.address,
         )
-    return found
+        if not with_histories:
+            return Seen(found)
+        try:
+            return Seen(found, histories(prometheus, reading, at, namespaces))
+        except Temporary as error:
+            # Nothing is sized by them: the figures stand, and the page says that its plots are missing.
+            return Seen(found, no_histories=str(error))
 
 
-def proposals(
+def _read(
     prometheus: Prometheus, at: datetime, namespaces: Collection[str], settings: SizingSettings
-) -> list[Entry]:
-    """The same reading, sizing and pricing as the recommender's; no document is looked at, so what is in
-    flight or was refused before is proposed here too. Raises Temporary.
-    """
-    reading = read(
+) -> Reading:
+    return read(
         prometheus,
         settings.cluster,
         at,
         history=settings.window,
         oom_days=settings.oom_days,
         namespaces=namespaces,
+        labels=settings.prometheus_labels,
     )
+
+
+def _entries(reading: Reading, settings: SizingSettings) -> list[Entry]:
+    """Sized and priced as the recommender does; no document is looked at, so what is in flight or was
+    refused before is proposed here too.
+    """
     return [
         entry(observed, size(observed, settings.rules), settings.prices) for observed in reading.workloads
     ]
 
 
-class _Told:
-    """Tells on a terminal which query is asked, because a large cluster takes its time."""
+def _require(
+    found: list[Entry],
+    namespaces: Collection[str],
+    prometheus: Prometheus,
+    at: datetime,
+    *,
+    labels: str,
+    address: str,
+) -> None:
+    """Raises NothingFound where a namespace is not there, or no workload at all."""
+    missing = set(namespaces) - {each.workload.namespace for each in found}
+    if missing:
+        owners = f"count by (namespace) (kube_pod_owner{{{labels}}})"
+        rows = prometheus.query(owners, at)
+        there = {row.labels.get("namespace", "") for row in rows}
+        if unknown := missing - there:
+            raise NothingFound(f"no namespace {some(unknown)} at {address}; seen: {some(there) or 'none'}")
+    if not found:
+        where = f"namespace {', '.join(namespaces)}" if namespaces else "any namespace"
+        raise NothingFound(
+            f"no workload in {where} at {address}: it needs the series of"
+            " kube-state-metrics (kube_pod_owner) and cAdvisor, up to now"
+        )
 
-    def __init__(self, prometheus: Prometheus, tell: Callable[[str], None]) -> None:
+
+@contextmanager
+def _told(prometheus: Prometheus, about: int) -> Iterator[Prometheus]:
+    """On a terminal a bar beside the work, because a large cluster takes its time; else nothing.
+
+    On standard error: what is printed on standard output stays a document.
+    """
+    if not sys.stderr.isatty():
+        yield prometheus
+        return
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("queries"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as progress:
+        task = progress.add_task("asking Prometheus", total=about)
+        yield _Told(prometheus, lambda: progress.advance(task))
+
+
+class _Told:
+    """Tells of each query that was answered."""
+
+    def __init__(self, prometheus: Prometheus, answered: Callable[[], None]) -> None:
         self._prometheus = prometheus
-        self._tell = tell
-        self._asked = 0
+        self._answered = answered
 
     def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
-        self._asked += 1
-        self._tell(f"asking Prometheus: query {self._asked}")
-        return self._prometheus.query(promql, at, timeout)
+        rows = self._prometheus.query(promql, at, timeout)
+        self._answered()
+        return rows
+
+    def query_range(
+        self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+    ) -> list[Curve]:
+        curves = self._prometheus.query_range(promql, begin, end, step, timeout)
+        self._answered()
+        return curves

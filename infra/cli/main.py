@@ -1,4 +1,6 @@
-"""`kubefinops`: the verbs, their options, and their exit codes: 0 done, 1 could not, 2 wrongly asked."""
+"""`kubefinops`: the verbs, their options, and their exit codes: 0 done, 1 could not, 2 wrongly asked; of
+scan, 3 too much waste, of doctor, 3 something is missing.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from shared.contracts.errors import BadSetting, KubeFinOpsError
 app = typer.Typer(
     name="kubefinops",
     help="Right-sizes Kubernetes workloads through Git.\n\n"
-    "scan and propose need a Prometheus, status a MongoDB, migrate all the servers, config nothing.",
+    "scan, propose and doctor need a Prometheus, status a MongoDB, migrate all the servers, config nothing.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,6 +33,14 @@ NamespaceOption = Annotated[
     list[str] | None,
     typer.Option(help="look at this namespace only; may be repeated", metavar="NAME"),
 ]
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="read only series with this label, where one Prometheus has several clusters; may be repeated;"
+        " default: those in PROMETHEUS_LABELS",
+        metavar="KEY=VALUE",
+    ),
+]
 FormatOption = Annotated[Literal["table", "json"], typer.Option(help="table for people, json for programs")]
 
 
@@ -38,12 +48,46 @@ FormatOption = Annotated[Literal["table", "json"], typer.Option(help="table for 
 def scan(
     prometheus: PrometheusOption,
     namespace: NamespaceOption = None,
-    format: FormatOption = "table",  # noqa: A002
+    *,
+    format: Annotated[  # noqa: A002
+        Literal["table", "json", "csv", "yaml", "html"],
+        typer.Option(
+            help="table for people; json and yaml: the same document for programs; csv: a row for each"
+            " container, in millicores and bytes; html: one page with a plot for each container, which"
+            " opens offline"
+        ),
+    ] = "table",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="write it to this file, all or nothing; default, and -: standard output", metavar="FILE"
+        ),
+    ] = None,
+    fail_on_waste: Annotated[
+        str | None,
+        typer.Option(
+            help="exit with 3 if what is proposed saves more than this a month, in the currency of the"
+            " prices: 200",
+            metavar="AMOUNT",
+        ),
+    ] = None,
+    label: LabelOption = None,
 ) -> None:
-    """Show a cluster's waste: what each container asks for, uses and should ask for. Changes nothing."""
+    """Show a cluster's waste: what each container asks for, uses and should ask for. Changes nothing.
+
+    Exit codes:
+
+    * 0: done
+
+    * 1: could not: no Prometheus answers, nothing is there to look at, the file cannot be written
+
+    * 2: wrongly asked
+
+    * 3: done, and the waste is above --fail-on-waste
+    """
     from infra.cli.scan import scan as run
 
-    raise typer.Exit(run(prometheus, namespace or [], format))
+    raise typer.Exit(run(prometheus, namespace or [], format, output, fail_on_waste, labels=label or []))
 
 
 @app.command()
@@ -69,11 +113,71 @@ def propose(
             metavar="FILE",
         ),
     ] = None,
+    *,
+    label: LabelOption = None,
 ) -> None:
     """Edit a working tree as a pull request would, under the default policy or --policies; no commit."""
     from infra.cli.propose import propose as run
 
-    raise typer.Exit(run(repo, path, prometheus, namespace or [], policies))
+    raise typer.Exit(run(repo, path, prometheus, namespace or [], policies=policies, labels=label or []))
+
+
+@app.command()
+def backtest(
+    traces: Annotated[
+        Path,
+        typer.Option(
+            help="a folder of recorded usage: *.csv or *.csv.gz with timestamp_s, workload, pod, container,"
+            " cpu_cores, memory_bytes",
+            exists=True,
+            file_okay=False,
+            metavar="DIR",
+        ),
+    ],
+    strategy: Annotated[
+        list[str] | None, typer.Option(help="only this way of sizing; may be repeated", metavar="NAME")
+    ] = None,
+    learn_days: Annotated[float, typer.Option(help="days watched before the first sizes", metavar="N")] = 14,
+    hold_days: Annotated[float, typer.Option(help="days for which sizes are kept", metavar="N")] = 7,
+    *,
+    format: FormatOption = "table",  # noqa: A002
+    emit: Annotated[
+        Path | None,
+        typer.Option(help="write every recommendation that was made to this CSV file", metavar="FILE"),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="draw memory requested against weeks in which it was exceeded, into this SVG file",
+            metavar="FILE",
+        ),
+    ] = None,
+) -> None:
+    """Walk every way of sizing, ours and its peers', through recorded usage: what it saved and broke."""
+    from infra.backtest.walking import Pace
+    from infra.cli.backtest import Outputs
+    from infra.cli.backtest import backtest as run
+
+    raise typer.Exit(run(traces, strategy or [], Pace(learn_days, hold_days), format, Outputs(emit, plot)))
+
+
+@app.command()
+def doctor(prometheus: PrometheusOption, label: LabelOption = None, format: FormatOption = "table") -> None:  # noqa: A002
+    """Tell whether a Prometheus has what is read: which series, how often, how far back, and what is off.
+
+    Exit codes:
+
+    * 0: all that is required is there
+
+    * 1: no Prometheus answers
+
+    * 2: wrongly asked
+
+    * 3: something that is required is missing
+    """
+    from infra.cli.doctor import doctor as run
+
+    raise typer.Exit(run(prometheus, label or [], format))
 
 
 @app.command()

@@ -36,7 +36,15 @@ NO_REPORT = ReportPointer(bucket="", key="", version_id=None, pointer="", sha256
 KIND = re.compile(r"^kind:\s*\w", re.MULTILINE)
 
 
-def propose(repo: Path, path: str, prometheus_url: str, namespaces: list[str], policies: Path | None) -> int:
+def propose(
+    repo: Path,
+    path: str,
+    prometheus_url: str,
+    namespaces: list[str],
+    *,
+    policies: Path | None,
+    labels: list[str],
+) -> int:
     """Edits the manifests below `path` in the working tree, and says why each value is what it is.
 
     Judges by the policies in the file `policies`; without one by the default policy. Of the workloads that
@@ -51,7 +59,7 @@ def propose(repo: Path, path: str, prometheus_url: str, namespaces: list[str], p
     """
     files = _read(repo)
     folder = _folder(repo, path, files)
-    settings = sizing_settings(prometheus_url)
+    settings = sizing_settings(prometheus_url, labels)
     judges = _policies(policies)
     if file_of(files, folder) is None and f"{folder}/Chart.yaml".removeprefix("/") in files:
         print(f"{folder or '.'} is a Helm chart: its values are not edited; `kubefinops scan` says which")

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from functions.recommender.report import Entry
-from infra.cli.looking import look, sizing_settings
-from infra.cli.tables import show, table
+from infra.cli.looking import see, sizing_settings
+from infra.cli.rows import as_csv, rows
+from infra.cli.tables import table, text_of
+from infra.cli.writing import require_folder, write
+from shared.contracts.errors import BadSetting
 from shared.contracts.events import ContainerProposal, rfc3339
 from shared.contracts.money import Money
 from shared.contracts.quantities import MIB
@@ -17,27 +25,85 @@ from shared.contracts.wording import LABELS, change, counted
 
 if TYPE_CHECKING:
     from functions.recommender.settings import SizingSettings
+    from infra.cli.looking import Seen
+
+Format = Literal["table", "json", "csv", "yaml", "html"]
+WASTE = 3  # the exit code where more is wasted than --fail-on-waste allows
+AMOUNT = re.compile(r"^(\d+(?:\.\d+)?) ?([A-Z]{3})?$")
 
 
-def scan(prometheus_url: str, namespaces: list[str], form: Literal["table", "json"]) -> int:
-    """Prints the scan; returns 0.
+def scan(
+    prometheus_url: str,
+    namespaces: list[str],
+    form: Format,
+    output: Path | None = None,
+    fail_on_waste: str | None = None,
+    *,
+    labels: Sequence[str] = (),
+) -> int:
+    """Writes the scan to the file `output`, or to standard output.
+
+    Returns 0, or WASTE if the proposals save more a month than `fail_on_waste`, such as `200` or `200 EUR`.
 
     Raises:
-        BadSetting: the address or a variable is wrong.
+        BadSetting: an address, an amount, a folder or a variable is wrong.
         NothingFound: there is nothing to look at.
+        CannotWrite: the file cannot be written.
         Temporary: Prometheus cannot be reached, or does not answer.
     """
-    settings = sizing_settings(prometheus_url)
+    settings = sizing_settings(prometheus_url, labels)
+    most = None if fail_on_waste is None else _amount(fail_on_waste, settings.currency)
+    require_folder(output)
     at = datetime.now(UTC).replace(microsecond=0)
-    found = look(settings, namespaces, at)
-    if form == "json":
-        print(json.dumps(_document(found, at, settings), indent=2))
-    else:
-        _print(found, settings)
-    return 0
+    seen = see(settings, namespaces, at, with_histories=form == "html")
+    write(_text(form, seen, at, settings), output)
+    if seen.no_histories:
+        print(f"kubefinops: the page is without plots: {seen.no_histories}", file=sys.stderr)
+    saving, _ = _totals(seen.entries, settings)
+    if most is None or saving.amount <= most.amount:
+        return 0
+    print(f"kubefinops: {saving} a month of waste is above --fail-on-waste {most}", file=sys.stderr)
+    return WASTE
 
 
-def _document(found: list[Entry], at: datetime, settings: SizingSettings) -> dict[str, object]:
+def _amount(text: str, currency: str) -> Money:
+    """In `currency`, which may be said or not. Raises BadSetting."""
+    match = AMOUNT.match(text.strip())
+    if match is None:
+        raise BadSetting(f"--fail-on-waste: {text!r} is no amount, such as 200 or 199.50 {currency}")
+    if match[2] not in (None, currency):
+        raise BadSetting(
+            f"--fail-on-waste: {text} is in another currency than the prices, which are in {currency}"
+            " (KUBEFINOPS_CURRENCY)"
+        )
+    return Money(amount=Decimal(match[1]), currency=currency)
+
+
+def _text(form: Format, seen: Seen, at: datetime, settings: SizingSettings) -> str:
+    found = seen.entries
+    match form:
+        case "table":
+            return "".join(f"{line}\n" for line in _lines(found, settings))
+        case "json":
+            return json.dumps(_document(found, at, settings), indent=2) + "\n"
+        case "yaml":
+            return _yaml(_document(found, at, settings))
+        case "csv":
+            return as_csv(rows(found, settings.prices))
+        case "html":
+            from infra.cli.page import page  # noqa: PLC0415  # nothing else needs Jinja
+
+            return page(seen, at, settings)
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    import yaml  # noqa: PLC0415  # nor YAML
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True, width=1000))
+
+
+def _document(found: list[Entry], at: datetime, settings: SizingSettings) -> dict[str, Any]:
     saving, before = _totals(found, settings)
     return {
         "cluster": settings.cluster,
@@ -63,30 +129,30 @@ def _totals(found: list[Entry], settings: SizingSettings) -> tuple[Money, Money]
     return saving, before
 
 
-def _print(found: list[Entry], settings: SizingSettings) -> None:
+def _lines(found: list[Entry], settings: SizingSettings) -> Iterator[str]:
     proposed = [each for each in found if each.decision == "proposed"]
     skipped = [each for each in found if each.decision == "skipped"]
-    _print_table(sorted(proposed, key=lambda each: -each.monthly_saving.amount) + skipped, settings.currency)
+    yield _table(sorted(proposed, key=lambda each: -each.monthly_saving.amount) + skipped, settings.currency)
     by_reason: dict[str, list[str]] = defaultdict(list)
     for each in skipped:
         by_reason[each.reason or ""].append(each.workload.subject)
     if by_reason:
-        print("left as they are:")
+        yield "left as they are:"
     for reason, subjects in by_reason.items():
-        print(f"  {reason}: {', '.join(subjects)}")
+        yield f"  {reason}: {', '.join(subjects)}"
     saving, before = _totals(found, settings)
     worth = "is" if len(proposed) == 1 else "are"
-    print(
+    yield (
         f"{counted(len(found), 'workload')}, of which {len(proposed)} {worth} worth a change:"
         f" saves {saving} of {before} a month, before policy."
     )
-    print(
+    yield (
         f"p95 / max: over {counted(settings.history, 'day')}, in the worst pod. A CPU request follows the"
         " p95, memory the maximum; in a Guaranteed pod, and for Jobs, CPU follows the maximum too."
     )
 
 
-def _print_table(entries: list[Entry], currency: str) -> None:
+def _table(entries: list[Entry], currency: str) -> str:
     containers = [container for each in entries for container in each.containers]
 
     def changes(field: str) -> bool:
@@ -122,7 +188,7 @@ def _print_table(entries: list[Entry], currency: str) -> None:
                 *(change(container, field) for field in fields),
                 saving if index == 0 else "",
             )
-    show(made)
+    return text_of(made)
 
 
 def _cpu(container: ContainerProposal) -> str:

@@ -28,12 +28,17 @@ def output() -> Console:
     return Console(file=sys.stdout, width=BOUNDLESS, markup=False, highlight=False)
 
 
-def show(made: Table) -> None:
-    """Prints it, without the spaces that would fill its last column."""
+def text_of(made: Table) -> str:
+    """The table's lines, without the spaces that would fill its last column."""
     console = output()
     with console.capture() as captured:
         console.print(made)
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def show(made: Table) -> None:
+    """Prints it."""
+    print(text_of(made))
 
 
 def some(names: Collection[str], most: int = 10) -> str:

@@ -20,10 +20,11 @@ from infra.emulator.summary import Standing, standing, summarise
 from infra.emulator.watcher import Seen, Watcher
 from shared.adapters.mongo import Mongo
 from shared.adapters.objectstore import S3ObjectStore
-from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.errors import Temporary
 from shared.contracts.states import State
 from shared.contracts.topics import Topic
+from shared.runtime.settings import PrometheusSettings
+from shared.runtime.world import prometheus_of
 
 TICK_SECONDS = 1.0
 POLL_SECONDS = 0.25  # each look reads every document
@@ -163,14 +164,16 @@ def require_workloads(stack: Stack) -> None:
     """A scan of a given Prometheus that knows none would have no shard, and so no end.
 
     Raises:
+        BadSetting: a variable is wrong.
         StartError: it has no series of pods' owners.
         Temporary: it cannot be asked.
     """
     server, environment = stack.servers["prometheus"], stack.environment
     if server.kind != "given":
         return
-    client = HttpPrometheus(environment["PROMETHEUS_URL"], environment.get("PROMETHEUS_TOKEN", ""))
-    if not client.query("count(kube_pod_owner)", datetime.now(UTC)):
+    settings = PrometheusSettings.read(environment)
+    owners = f"count(kube_pod_owner{{{settings.prometheus_labels}}})"
+    if not prometheus_of(settings).query(owners, datetime.now(UTC)):
         raise StartError(
             f"PROMETHEUS_URL: Prometheus at {server.address} has no kube_pod_owner series, so nothing to"
             " scan: let it scrape a cluster's kube-state-metrics and cAdvisor, or `make up` (see"

@@ -1,28 +1,46 @@
-"""Prometheus' query API: instant queries at a stated time. VictoriaMetrics and Mimir speak it too."""
+"""Prometheus' query API, at a stated time or over a range of it. VictoriaMetrics and Mimir speak it too."""
 
 from __future__ import annotations
 
 import logging
 import math
 import re
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Protocol
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase, HTTPBasicAuth
+from requests.exceptions import ChunkedEncodingError
+from urllib3.exceptions import ProtocolError
 
 from shared.contracts.errors import Temporary, Throttled
 
 log = logging.getLogger(__name__)
 
+R = TypeVar("R")
+
 CONNECT_SECONDS = 5.0
 # More than a query's own time, for the server's answer that it took too long.
 ANSWER_SECONDS = 2.0
+# Queries at once, of one process.
+AT_ONCE = 4
 # Of a query and of a server's answer, so much is shown in an error: they can be long.
 SHOWN = 300
+# What servers say of a query that reads too much or is too long, in this order: Prometheus; VictoriaMetrics,
+# which names the flag; Mimir; Cortex; Thanos.
+_TOO_LARGE = re.compile(
+    r"too many samples|-search\.max|the query exceeded|the query hit the max"
+    r"|raw query size in bytes exceeds|exceeded (series|samples|chunks) limit"
+)
+# In its queue Prometheus has not begun it: more queries, of halves, would only wait beside it.
+_TOO_SLOW = re.compile(r"timed? ?out(?! in query queue)|deadline exceeded", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +51,37 @@ class Series:
     value: float
 
 
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One row of a range query's answer: values in the order of their times, which are Unix seconds."""
+
+    labels: Mapping[str, str]
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What a server says of itself; None where it does not. `clock` is its own time, to a second."""
+
+    kind: str | None = None
+    version: str | None = None
+    clock: datetime | None = None
+
+
 class QueryRefused(Temporary):
     """Prometheus understood the request and will not run this query: malformed, or too many samples.
 
     Temporary on purpose: a server's limits can be raised while KafkaSource retries, and after its last
     try the event lies in the dead letters instead of being lost.
     """
+
+
+class QueryTooLarge(QueryRefused):
+    """It reads more than the server allows; for fewer containers it will run."""
+
+
+class QueryTooSlow(Temporary):
+    """It took longer than the server allows; for fewer containers it may not."""
 
 
 class Prometheus(Protocol):
@@ -49,8 +92,19 @@ class Prometheus(Protocol):
 
         Raises:
             QueryRefused: the server will not run it, however often it is asked.
+            QueryTooLarge: the same, because it reads too much.
+            QueryTooSlow: the server began it, and gave up.
             Throttled: the server asks for less.
             Temporary: it cannot be reached, is late, or does not answer as Prometheus does.
+        """
+        ...
+
+    def query_range(
+        self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+    ) -> list[Curve]:
+        """The query's values at `begin` and every `step` after it up to `end`, those that are finite.
+
+        A row of which none is finite is left out. `timeout` and errors are those of `query`.
         """
         ...
 
@@ -58,41 +112,112 @@ class Prometheus(Protocol):
 class HttpPrometheus:
     """See Prometheus. One pool of connections, made on first use, safe for the threads of a function."""
 
-    def __init__(self, url: str, token: str = "", timeout: float = 30.0) -> None:
-        """`url` may hold a path prefix and credentials; `timeout` in seconds bounds one query."""
-        self._query_url = f"{url.rstrip('/')}/api/v1/query"
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        timeout: float = 30.0,
+        *,
+        user: tuple[str, str] | None = None,
+        tenant: str = "",
+        ca_file: str = "",
+    ) -> None:
+        """`url` may hold a path prefix and credentials; `timeout` in seconds bounds one query.
+
+        `user` is a name with its password, `ca_file` is in place of the authorities that are known anyway.
+        """
+        self._api_url = f"{url.rstrip('/')}/api/v1"
         self._timeout = timeout
         address = urlsplit(url)
         # Errors go into logs and dead letters: the address without what is secret in it.
         self._shown_url = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=16))
-        if token:
-            self._session.headers["Authorization"] = f"Bearer {token}"
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=AT_ONCE))
+        # Over all threads of the process: a scan shall not be what a shared Prometheus is busy with.
+        self._places = threading.BoundedSemaphore(AT_ONCE)
+        # As a session's header it would give way to a .netrc, as a session's `verify` to REQUESTS_CA_BUNDLE.
+        self._session.auth = _Bearer(token) if token else user and _basic(*user)
+        self._verify = ca_file or None
+        if tenant:
+            self._session.headers["X-Scope-OrgID"] = tenant
 
     def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
         """See Prometheus."""
+        return self._answer("query", promql, {"time": _seconds(at)}, timeout, _rows)
+
+    def query_range(
+        self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+    ) -> list[Curve]:
+        """See Prometheus."""
+        times = {"start": _seconds(begin), "end": _seconds(end), "step": f"{step.total_seconds():.3f}"}
+        return self._answer("query_range", promql, times, timeout, _curves)
+
+    @property
+    def address(self) -> str:
+        """Without what is secret in it."""
+        return self._shown_url
+
+    def build(self, timeout: float = 5.0) -> Build:
+        """Which server answers. Raises nothing: one that does not tell may answer queries all the same."""
+        try:
+            response = self._session.get(
+                f"{self._api_url}/status/buildinfo",
+                timeout=timeout,
+                allow_redirects=False,
+                verify=self._verify,
+            )
+        except requests.RequestException:
+            return Build()
+        document = _json_object(response)
+        data = document.get("data") if document is not None and response.ok else None
+        return _build(response.headers, data if isinstance(data, dict) else {})
+
+    def _answer(
+        self,
+        path: str,
+        promql: str,
+        times: dict[str, str],
+        timeout: float | None,
+        read: Callable[[dict[str, Any]], list[R]],
+    ) -> list[R]:
+        """What `read` makes of the answer's data. Raises what Prometheus.query does."""
         seconds = self._timeout if timeout is None else min(timeout, self._timeout)
+        began = time.monotonic()
+        if not self._places.acquire(timeout=seconds):
+            raise Temporary(self._text(promql, f"{AT_ONCE} others were under way for all of {seconds:.3g} s"))
+        try:
+            left = max(0.001, seconds - (time.monotonic() - began))
+            return self._asked(path, promql, times, left, read)
+        finally:
+            self._places.release()
+
+    def _asked(
+        self,
+        path: str,
+        promql: str,
+        times: dict[str, str],
+        seconds: float,
+        read: Callable[[dict[str, Any]], list[R]],
+    ) -> list[R]:
         # In milliseconds: Prometheus takes no duration like 1e-05s.
-        form = {
-            "query": promql,
-            "time": f"{at.timestamp():.3f}",
-            "timeout": f"{max(1, int(seconds * 1000))}ms",
-        }
+        form = {"query": promql, **times, "timeout": f"{max(1, int(seconds * 1000))}ms"}
         try:
             # In the body, because the names of a shard's workloads make long queries. A redirect would
             # become a GET without the body: it is told instead of followed.
             response = self._session.post(
-                self._query_url,
+                f"{self._api_url}/{path}",
                 data=form,
                 # The server's own timeout comes first and says more.
                 timeout=(min(CONNECT_SECONDS, seconds), seconds + ANSWER_SECONDS),
                 allow_redirects=False,
+                verify=self._verify,
             )
         except requests.ReadTimeout as error:
-            raise Temporary(self._text(promql, f"no answer within {seconds:g} s")) from error
+            raise QueryTooSlow(self._text(promql, f"no answer within {seconds:.3g} s")) from error
         except requests.RequestException as error:
+            if _is_cut_off(error):
+                raise Temporary(self._text(promql, "the connection ended before its answer did")) from error
             why = _reason(error, min(CONNECT_SECONDS, seconds))
             raise Temporary(f"no Prometheus answers at {self._shown_url}: {why}") from error
         document = _json_object(response)
@@ -100,11 +225,17 @@ class HttpPrometheus:
             raise self._failure(promql, response, document)
         if document is None or document.get("status") != "success":
             kind = response.headers.get("Content-Type", "no content type")
-            raise self._elsewhere(f"status {response.status_code} with {kind}, not its JSON")
-        for text in [*(document.get("warnings") or ()), *(document.get("infos") or ())]:
+            raise Temporary(self._text(promql, f"status {response.status_code} with {kind}, not its JSON"))
+        # Warnings are about the query, or tell that a store has not answered; VictoriaMetrics says isPartial.
+        warnings = [str(text) for text in document.get("warnings") or ()]
+        lacking = [text for text in warnings if not text.startswith("PromQL ")]
+        if lacking or document.get("isPartial"):
+            said = "; ".join(lacking) or "isPartial"
+            raise Temporary(self._text(promql, f"the answer is incomplete: {said}"))
+        for text in [*warnings, *(document.get("infos") or ())]:
             log.warning("Prometheus: %s", text, extra={"promql": promql})
         try:
-            return _rows(document["data"])
+            return read(document["data"])
         except (KeyError, TypeError, ValueError, IndexError) as error:
             said = f"unexpected JSON: {type(error).__name__}: {error}"
             raise Temporary(self._text(promql, said)) from error
@@ -117,19 +248,18 @@ class HttpPrometheus:
         if document is not None and "error" in document:
             said = f"{said}: {document.get('errorType', 'error')}: {document['error']}"
         match status:
-            case 400 | 422:
-                return QueryRefused(self._text(promql, said))
-            case 429:
-                return Throttled(f"Prometheus {self._shown_url}: {_short(said)}")
             case 401 | 403:
-                return self._elsewhere(f"{said}: PROMETHEUS_TOKEN is missing or has no right to query")
+                return self._elsewhere(
+                    f"{said}: PROMETHEUS_TOKEN, or PROMETHEUS_USERNAME with PROMETHEUS_PASSWORD, or"
+                    " PROMETHEUS_TENANT is missing or has no right to query"
+                )
             case _ if response.is_redirect:
                 place = response.headers.get("Location")
                 return self._elsewhere(f"{said}: redirected to {place}; give that address")
             case 404:
                 return self._elsewhere(f"{said}: no Prometheus is at this address")
             case _:
-                return Temporary(self._text(promql, said))
+                return _kind(status, said)(self._text(promql, said))
 
     def _elsewhere(self, what: str) -> Temporary:
         """What has nothing to do with the query, which is not told then."""
@@ -139,12 +269,48 @@ class HttpPrometheus:
         return f"Prometheus {self._shown_url}: {_short(what)} (query: {_short(promql)})"
 
 
+def _kind(status: int, said: str) -> type[Temporary]:
+    """What a server that was asked for this query means by it."""
+    match status:
+        case 413 | 414:
+            return QueryTooLarge
+        case 400 | 422:
+            return QueryTooLarge if _TOO_LARGE.search(said) else QueryRefused
+        case 429:
+            return Throttled
+        case 503 | 504 if status == 504 or _TOO_SLOW.search(said):
+            return QueryTooSlow
+        case _:
+            return Temporary
+
+
+class _Bearer(AuthBase):
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _basic(name: str, password: str) -> AuthBase:
+    """In UTF-8, as servers read it: of a text, requests would send Latin-1."""
+    return HTTPBasicAuth(name.encode(), password.encode())
+
+
+def _is_cut_off(error: requests.RequestException) -> bool:
+    """There was a connection, and it ended without an answer or in the midst of one."""
+    return isinstance(error, ChunkedEncodingError) or isinstance(next(iter(error.args), None), ProtocolError)
+
+
 def _reason(error: requests.RequestException, seconds: float) -> str:
     """Why there is no connection, in the system's words: requests wraps them four times."""
     if isinstance(error, requests.ConnectTimeout):
-        return f"no connection within {seconds:g} s"
+        return f"no connection within {seconds:.3g} s"
     if isinstance(error, requests.exceptions.InvalidURL):
         return "this is no address"  # its text quotes the credentials in it
+    if untrusted := re.search(r"certificate verify failed: ([^(']+)", str(error)):
+        return f"its certificate is not trusted ({untrusted[1].strip()}); see PROMETHEUS_CA_FILE"
     found = re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", str(error))
     return found[1].lower() if found else _short(f"{type(error).__name__}: {error}")
 
@@ -161,6 +327,26 @@ def _json_object(response: requests.Response) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
+def _build(headers: Mapping[str, str], data: Mapping[str, Any]) -> Build:
+    try:
+        clock = parsedate_to_datetime(headers["Date"])
+    except (KeyError, ValueError):
+        clock = None
+    if clock is not None and clock.tzinfo is None:  # -0000 says that it is UTC, of nowhere in particular
+        clock = clock.replace(tzinfo=UTC)
+    version = str(data["version"]) if data.get("version") else None
+    if "X-Server-Hostname" in headers:
+        # VictoriaMetrics' own header; it tells some Prometheus' version, for Grafana to be content.
+        return Build("VictoriaMetrics", None, clock)
+    if "application" in data:  # "Grafana Mimir"
+        return Build(str(data["application"]), version, clock)
+    return Build("Prometheus" if version else None, version, clock)
+
+
+def _seconds(moment: datetime) -> str:
+    return f"{moment.timestamp():.3f}"
+
+
 def _rows(data: dict[str, Any]) -> list[Series]:
     kind, result = data["resultType"], data["result"]
     if kind == "scalar":
@@ -168,6 +354,18 @@ def _rows(data: dict[str, Any]) -> list[Series]:
     if kind != "vector":
         raise ValueError(f"a {kind}, where a vector was asked for")
     return [row for each in result for row in _finite(each["metric"], each["value"][1])]
+
+
+def _curves(data: dict[str, Any]) -> list[Curve]:
+    if data["resultType"] != "matrix":
+        raise ValueError(f"a {data['resultType']}, where a matrix was asked for")
+    curves = (Curve(each["metric"], _points(each["values"])) for each in data["result"])
+    return [curve for curve in curves if curve.points]
+
+
+def _points(values: list[list[Any]]) -> tuple[tuple[float, float], ...]:
+    points = ((float(at), float(text)) for at, text in values)
+    return tuple(point for point in points if math.isfinite(point[1]))
 
 
 def _finite(labels: Mapping[str, str], text: str) -> list[Series]:

@@ -6,8 +6,10 @@ model with the variables' names as aliases is all that is needed here.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
@@ -39,6 +41,8 @@ _MONGODB_URI = (
     rf"{_HOST}(?(srv)|(?::{_PORT})?(?:,{_HOST}(?::{_PORT})?)*)"
     r'(?:/[^/?@ "$]*)?(?:\?(?:[^=]+=.*)?)?'
 )
+# One of a list: name=value or name="value"; the value has no operator of another matcher at its beginning.
+_LABEL = r'\s*(?P<name>[A-Za-z_]\w*)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)+)"|(?P<plain>[^~"\s,][^",]*?))\s*'
 
 
 def _http_url(value: str) -> str:
@@ -62,6 +66,41 @@ def _mongodb_uri(value: SecretStr) -> SecretStr:
             "no address as mongodb://USER:PASSWORD@HOST:PORT or mongodb+srv://HOST;"
             " in a password, : / ? # @ and % are written as %3A %2F %3F %23 %40 %25"
         )
+    return value
+
+
+def _labels(value: str) -> str:
+    """As PromQL's matchers: `cluster="eu-1", env="prod"`."""
+    matchers: dict[str, str] = {}
+    rest = value.strip()
+    while rest:
+        found = re.match(rf"{_LABEL}(?:,|$)", rest, re.ASCII)
+        if found is None or found["name"] == "__name__":
+            raise ValueError(f'{value!r} is not labels as cluster=eu-1 or cluster="eu-1",env="prod"')
+        if found["name"] in matchers:
+            raise ValueError(f"{found['name']} is there twice, and a series has one of it")
+        # JSON and PromQL agree on the escapes that names have.
+        plain = found["plain"] or re.sub(r"\\(.)", r"\1", found["quoted"])
+        matchers[found["name"]] = json.dumps(plain, ensure_ascii=False)
+        rest = rest[found.end() :]
+    return ", ".join(f"{name}={text}" for name, text in matchers.items())
+
+
+def _certificates(value: str) -> str:
+    if value:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+        except ssl.SSLError:
+            raise ValueError(f"{value} holds no certificates (PEM)") from None
+        except OSError as error:
+            raise ValueError(f"{value}: {(error.strerror or 'cannot be read').lower()}") from None
+    return value
+
+
+def _one_word(value: SecretStr) -> SecretStr:
+    # Without the value in its words; what a header cannot hold would be quoted by whoever sends it.
+    if not re.fullmatch(r"[\x21-\x7e]*", value.get_secret_value()):
+        raise ValueError("has a space, a line's end or another character in it that no token has")
     return value
 
 
@@ -95,11 +134,14 @@ def as_written(field: FieldInfo, value: object) -> str:
     return str(value)
 
 
+_PASSWORD = re.compile(r"(?<=://)([^:/@]*):.*@")
+
+
 class SecretAddress(SecretStr):
     """An address of which all may be seen but the passwords in it."""
 
     def _display(self) -> str:
-        shown = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", self.get_secret_value())
+        shown = _PASSWORD.sub(r"\1:***@", self.get_secret_value())
         return re.sub(r"(?i)((?:password|token)[^=:&,]*[=:])[^&,]*", r"\1***", shown)
 
 
@@ -142,7 +184,8 @@ class Settings(BaseModel):
     def shown(self) -> dict[str, str]:
         """Variable to value as it would be written there, secrets masked."""
         return {
-            str(field.alias): as_written(field, getattr(self, name))
+            # A password may stand in an address too, where a setting takes one.
+            str(field.alias): _PASSWORD.sub(r"\1:***@", as_written(field, getattr(self, name)))
             for name, field in type(self).model_fields.items()
         }
 
@@ -223,12 +266,48 @@ class PrometheusSettings(Settings):
     prometheus: HttpUrl = Field(
         "http://localhost:9090", alias="PROMETHEUS_URL", description="Prometheus' address"
     )
-    prometheus_token: SecretStr = Field(
+    prometheus_token: Annotated[SecretStr, AfterValidator(_one_word)] = Field(
         SecretStr(""), alias="PROMETHEUS_TOKEN", description="bearer token, where it wants one"
+    )
+    prometheus_username: str = Field(
+        "", alias="PROMETHEUS_USERNAME", description="user, where it wants basic authentication"
+    )
+    prometheus_password: SecretStr = Field(
+        SecretStr(""), alias="PROMETHEUS_PASSWORD", description="the user's password"
+    )
+    prometheus_tenant: Annotated[str, _fits(r"[\x21-\x7e]*", "a tenant's name")] = Field(
+        "", alias="PROMETHEUS_TENANT", description="tenant, where Mimir wants one (X-Scope-OrgID)"
+    )
+    prometheus_ca_file: Annotated[str, AfterValidator(_certificates)] = Field(
+        "",
+        alias="PROMETHEUS_CA_FILE",
+        description="file (PEM) of the authority that signed its certificate, where none that is known did",
+    )
+    prometheus_labels: Annotated[str, AfterValidator(_labels)] = Field(
+        "",
+        alias="PROMETHEUS_LABELS",
+        description="labels of this cluster's series, where several are in one Prometheus: cluster=eu-1",
     )
     history: Annotated[int, Field(ge=1, le=90)] = Field(
         14, alias="KUBEFINOPS_HISTORY_DAYS", description="days of usage that a proposal rests on"
     )
+
+    @field_validator("prometheus_token", "prometheus_username")
+    @classmethod
+    def _is_the_only_credential(cls, value: str | SecretStr, info: ValidationInfo) -> str | SecretStr:
+        if value and "@" in info.data.get("prometheus", "").partition("//")[2].partition("/")[0]:
+            raise ValueError("cannot be set where PROMETHEUS_URL has a user in it")
+        if value and info.data.get("prometheus_token"):
+            raise ValueError("cannot be set with PROMETHEUS_TOKEN")
+        return value
+
+    @field_validator("prometheus_password")
+    @classmethod
+    def _belongs_to_a_user(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        # What was wrong with the user has been told.
+        if "prometheus_username" in info.data and bool(value) != bool(info.data["prometheus_username"]):
+            raise ValueError("must be set with PROMETHEUS_USERNAME, and only with it")
+        return value
 
 
 class GitHostSettings(Settings):

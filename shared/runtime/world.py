@@ -22,8 +22,23 @@ if TYPE_CHECKING:
     from shared.adapters.kafka import Publisher
     from shared.adapters.mongo import Mongo
     from shared.adapters.objectstore import ObjectStore
-    from shared.adapters.prometheus import Prometheus
+    from shared.adapters.prometheus import HttpPrometheus, Prometheus
     from shared.runtime.ledger import Ledger
+
+
+def prometheus_of(settings: PrometheusSettings, timeout: float = 30.0) -> HttpPrometheus:
+    """The client that these settings describe; `timeout` in seconds bounds one query."""
+    from shared.adapters.prometheus import HttpPrometheus
+
+    password = settings.prometheus_password.get_secret_value()
+    return HttpPrometheus(
+        settings.prometheus,
+        settings.prometheus_token.get_secret_value(),
+        timeout,
+        user=(settings.prometheus_username, password) if settings.prometheus_username else None,
+        tenant=settings.prometheus_tenant,
+        ca_file=settings.prometheus_ca_file,
+    )
 
 
 class World:
@@ -83,12 +98,8 @@ class World:
 
     @cached_property
     def prometheus(self) -> Prometheus:
-        from shared.adapters.prometheus import HttpPrometheus
-
         assert isinstance(self.settings, PrometheusSettings)
-        return HttpPrometheus(
-            self.settings.prometheus, token=self.settings.prometheus_token.get_secret_value()
-        )
+        return prometheus_of(self.settings)
 
     @cached_property
     def git_host(self) -> GitHost:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import random
+import socket
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from functions.recommender import reading
 from functions.recommender.sizing import Observed, ObservedContainer
-from shared.adapters.prometheus import HttpPrometheus, QueryRefused
+from shared.adapters.prometheus import AT_ONCE, HttpPrometheus, QueryRefused, QueryTooLarge, QueryTooSlow
 from shared.contracts.errors import Temporary, Throttled
 from shared.contracts.events import Resources
 from shared.contracts.identity import Workload
@@ -344,6 +351,41 @@ def test_a_part_of_a_namespace_is_read_alone_and_alike(
     assert all(asked.rows <= 2 for asked in read.asked if asked.name.startswith(("cpu", "memory")))
 
 
+def test_one_of_the_clusters_in_a_server_is_read_alone(
+    prometheus: HttpPrometheus, seen: dict[str, Observed]
+) -> None:
+    def read(labels: str) -> reading.Reading:
+        return reading.read(prometheus, "local", NOW, history=timedelta(days=DAYS), oom_days=1, labels=labels)
+
+    # None of the series names a cluster, and to be without a label is to have it empty.
+    assert len(read('cluster=""').workloads) == len(seen)
+    assert read('cluster="eu-1"').workloads == ()
+    assert reading.discover(prometheus, "local", NOW, labels='cluster="eu-1"') == []
+
+
+def test_a_server_that_refuses_the_whole_for_its_samples_is_read_in_halves_and_alike(
+    written: Written, seen: dict[str, Observed], tmp_path: Path
+) -> None:
+    history = written.history.write(tmp_path / "history.om")
+    # A series of 5-minute windows over the history has 576 samples, and all of the containers have more.
+    with prometheus_server(openmetrics=history, flags=["--query.max-samples=5000"]) as server:
+        limited = HttpPrometheus(str(server.address))
+        read = reading.read(limited, "local", NOW, history=timedelta(days=DAYS), oom_days=1)
+    assert {f"{each.workload.kind}/{each.workload.name}": each for each in read.workloads} == seen
+    assert len([asked for asked in read.asked if asked.name == "cpu_p95"]) > 1
+
+
+def test_a_server_that_refuses_even_one_workload_is_not_read_at_all(written: Written, tmp_path: Path) -> None:
+    history = written.history.write(tmp_path / "history.om")
+    with (
+        prometheus_server(openmetrics=history, flags=["--query.max-samples=400"]) as server,
+        pytest.raises(QueryTooLarge, match="too many samples"),
+    ):
+        reading.read(
+            HttpPrometheus(str(server.address)), "local", NOW, history=timedelta(days=DAYS), oom_days=1
+        )
+
+
 def test_every_workload_is_discovered(prometheus: HttpPrometheus, seen: dict[str, Observed]) -> None:
     found = reading.discover(prometheus, "local", NOW)
     assert {f"{each.kind}/{each.name}" for each in found} == set(seen)
@@ -354,6 +396,44 @@ def test_what_is_no_finite_number_is_dropped(prometheus: HttpPrometheus) -> None
     assert prometheus.query("vector(0) / 0", NOW) == []
     assert prometheus.query("scalar(vector(1) / 0)", NOW) == []
     assert [row.value for row in prometheus.query("vector(2)", NOW)] == [2.0]
+
+
+def test_a_range_is_answered_at_each_step_both_ends_included(
+    prometheus: HttpPrometheus, written: Written
+) -> None:
+    begin, step = NOW - timedelta(hours=6), timedelta(hours=2)
+    (curve,) = prometheus.query_range(
+        'max by (pod) (max_over_time(container_memory_working_set_bytes{pod="db-0"}[2h]))', begin, NOW, step
+    )
+    assert curve.labels == {"pod": "db-0"}
+    ends = [(begin + number * step).timestamp() for number in range(4)]
+    assert curve.points == tuple(
+        (end, max(size for at, (_, size) in written.use["db-0"].items() if end - 7200 < at <= end))
+        for end in ends
+    )
+
+
+def test_of_a_range_only_what_is_a_finite_number_is_told(prometheus: HttpPrometheus) -> None:
+    begin = NOW - timedelta(seconds=20)
+    points = [
+        curve.points
+        for curve in prometheus.query_range(
+            f"vector(1) / (time() - {(NOW - timedelta(seconds=10)).timestamp():.0f})",
+            begin,
+            NOW,
+            timedelta(seconds=10),
+        )
+    ]
+    assert points == [((begin.timestamp(), -0.1), (NOW.timestamp(), 0.1))]
+    assert prometheus.query_range("vector(0) / 0", begin, NOW, timedelta(seconds=10)) == []
+    assert prometheus.query_range("nothing_is_called_so", begin, NOW, timedelta(seconds=10)) == []
+
+
+def test_a_range_that_is_refused_is_named(prometheus: HttpPrometheus) -> None:
+    with pytest.raises(QueryRefused, match=r"status 400: bad_data: .*\(query: rate\(\)"):
+        prometheus.query_range("rate()", NOW - timedelta(days=1), NOW, timedelta(hours=1))
+    with pytest.raises(QueryRefused, match=r"maximum resolution of 11,000 points .*\(query: up\)"):
+        prometheus.query_range("up", NOW - timedelta(days=1), NOW, timedelta(seconds=1))
 
 
 def test_a_query_that_is_refused_is_named(prometheus: HttpPrometheus) -> None:
@@ -372,8 +452,28 @@ class _Wrong(BaseHTTPRequestHandler):
     """Answers as what stands between us and Prometheus does when something is wrong."""
 
     answers: ClassVar[dict[str, tuple[int, str, str]]] = {
+        "/400": (400, "application/json", '{"status":"error","errorType":"bad_data","error":"parse error"}'),
+        "/422": (422, "application/json", '{"status":"error","errorType":"execution","error":"duplicates"}'),
         "/503": (503, "text/plain", "upstream connect error"),
+        "/queue": (503, "application/json", '{"status":"error","error":"query timed out in query queue"}'),
+        "/nothing": (0, "", ""),
+        "/cut": (200, "application/json", '{"status":"success"'),
+        "/stores": (
+            200,
+            "application/json",
+            '{"status":"success","data":{"resultType":"vector","result":[]},"warnings":["no store-1"]}',
+        ),
+        "/partial": (
+            200,
+            "application/json",
+            '{"status":"success","isPartial":true,"data":{"resultType":"vector","result":[]}}',
+        ),
         "/500": (500, "application/json", '{"status":"error","errorType":"internal","error":"disk"}'),
+        "/vector": (
+            200,
+            "application/json",
+            '{"status":"success","data":{"resultType":"vector","result":[]}}',
+        ),
         "/429": (429, "text/plain", "slow down"),
         "/html": (200, "text/html", "<html>log in</html>"),
         "/half": (200, "application/json", '{"status":"success","data":{"resultType":"vec'),
@@ -384,10 +484,13 @@ class _Wrong(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        status, kind, body = self.answers[self.path.removesuffix("/api/v1/query")]
+        status, kind, body = self.answers[self.path.partition("/api/v1/query")[0]]
+        self.close_connection = True
+        if status == 0:
+            return
         self.send_response(status)
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) + (9 if self.path.startswith("/cut") else 0)))
         if status == 302:
             self.send_header("Location", "https://login.example/")
         self.end_headers()
@@ -397,25 +500,39 @@ class _Wrong(BaseHTTPRequestHandler):
         pass
 
 
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://user:secret@127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.fixture(scope="module")
 def wrong() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Wrong)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://user:secret@127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(_Wrong) as address:
+        yield address
 
 
 @pytest.mark.parametrize(
     ("path", "says", "of_the_query"),
     [
+        ("/400", "status 400: bad_data: parse error", True),
+        ("/422", "status 422: execution: duplicates", True),
         ("/503", "status 503", True),
+        ("/queue", "query timed out in query queue", True),
         ("/500", "status 500: internal: disk", True),
-        ("/429", "status 429", False),
-        ("/html", "text/html, not its JSON", False),
-        ("/half", "not its JSON", False),
+        ("/429", "status 429", True),
+        ("/html", "text/html, not its JSON", True),
+        ("/half", "not its JSON", True),
+        ("/nothing", "the connection ended before its answer did", True),
+        ("/cut", "the connection ended before its answer did", True),
+        ("/stores", "the answer is incomplete: no store-1", True),
+        ("/partial", "the answer is incomplete: isPartial", True),
         ("/other", "unexpected JSON", True),
         ("/401", "PROMETHEUS_TOKEN", False),
         ("/302", "redirected to https://login.example/", False),
@@ -430,6 +547,143 @@ def test_a_wrong_answer_can_be_retried_and_names_the_query_where_it_is_about_it(
     assert ("(query: up)" in str(raised.value)) == of_the_query
     assert "secret" not in str(raised.value)
     assert isinstance(raised.value, Throttled) == (path == "/429")
+    assert isinstance(raised.value, QueryRefused) == (path in {"/400", "/422"})
+    assert not isinstance(raised.value, QueryTooLarge | QueryTooSlow)
+
+
+class _Limits(_Wrong):
+    """Refuses a query for what it would read, each in the words of its server."""
+
+    answers: ClassVar[dict[str, tuple[int, str, str]]] = {
+        f"/{number}": (status, "application/json", json.dumps({"status": "error", "error": text}))
+        for number, (status, text) in enumerate(
+            [
+                (422, "query processing would load too many samples into memory in query execution"),
+                (422, "cannot select more than -search.maxSamplesPerQuery=1000000000 samples"),
+                (
+                    422,
+                    "the number of matching timeseries exceeds 300000; see -search.maxUniqueTimeseries",
+                ),
+                (400, "too long query; got 20000 bytes; mustn't exceed `-search.maxQueryLen=16384` bytes"),
+                (422, "the query exceeded the maximum number of chunks (err-mimir-max-chunks-per-query)"),
+                (422, "expanding series: the query hit the max number of series limit (limit: 100000)"),
+                (
+                    400,
+                    "the raw query size in bytes exceeds the limit (query size: 20, limit: 10)",
+                ),
+                (413, "request entity too large"),
+            ]
+        )
+    } | {
+        f"/slow{number}": (status, "application/json", json.dumps({"status": "error", "error": text}))
+        for number, (status, text) in enumerate(
+            [
+                (503, "query timed out in expression evaluation"),
+                (503, "timeout exceeded during query evaluation"),
+                (503, "context deadline exceeded"),
+                (504, "upstream request timeout"),
+            ]
+        )
+    }
+
+
+@pytest.mark.parametrize("path", _Limits.answers)
+def test_what_is_refused_for_its_size_or_time_is_told_from_what_is_wrong(path: str) -> None:
+    with serving(_Limits) as address, pytest.raises(Temporary, match="query: up") as raised:
+        HttpPrometheus(address + path).query("up", NOW)
+    assert isinstance(raised.value, QueryTooSlow if path.startswith("/slow") else QueryTooLarge)
+
+
+def test_a_server_that_says_nothing_is_given_up_in_time_with_the_query_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        silent = HttpPrometheus(f"http://127.0.0.1:{deaf.getsockname()[1]}", timeout=0.1)
+        with pytest.raises(Temporary, match=r"no answer within 0.1 s \(query: up\)"):
+            silent.query("up", NOW)
+
+
+def test_a_process_asks_no_more_than_four_queries_at_once_whatever_asks_them() -> None:
+    lock, busy, most = threading.Lock(), Counter[str](), Counter[str]()
+
+    class Counting(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            with lock:
+                busy["now"] += 1
+                most["at once"] = max(most["at once"], busy["now"])
+            time.sleep(0.02)
+            with lock:
+                busy["now"] -= 1
+            body = b'{"status": "success", "data": {"resultType": "vector", "result": []}}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with serving(Counting) as address, ThreadPoolExecutor(16) as pool:
+        one = HttpPrometheus(address)
+        assert list(pool.map(lambda _: one.query("up", NOW), range(40))) == [[]] * 40
+    assert most["at once"] == AT_ONCE == 4
+
+
+def test_who_finds_no_place_in_time_is_told_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf, ThreadPoolExecutor(AT_ONCE) as pool:
+        silent = HttpPrometheus(f"http://127.0.0.1:{deaf.getsockname()[1]}", timeout=1.0)
+        waiting = [pool.submit(silent.query, "up", NOW) for _ in range(AT_ONCE)]
+        time.sleep(0.2)
+        with pytest.raises(Temporary, match=r"4 others were under way for all of 0.1 s \(query: up\)"):
+            silent.query("up", NOW, timeout=0.1)
+        assert all(isinstance(each.exception(), Temporary) for each in waiting)
+
+
+def test_numbers_that_are_none_leave_the_rows_that_have_some() -> None:
+    with serving(_Numbers) as address:
+        rows = HttpPrometheus(f"{address}/numbers").query("up", NOW)
+    assert {row.labels["n"]: row.value for row in rows} == {"4": 0.5}
+
+
+class _Numbers(_Wrong):
+    answers: ClassVar[dict[str, tuple[int, str, str]]] = {
+        "/numbers": (
+            200,
+            "application/json",
+            json.dumps(
+                {
+                    "status": "success",
+                    "data": {
+                        "resultType": "vector",
+                        "result": [
+                            {"metric": {"n": str(number)}, "value": [0, text]}
+                            for number, text in enumerate(["NaN", "+Inf", "-Inf", "Infinity", "0.5"])
+                        ],
+                    },
+                }
+            ),
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/422", "status 422: execution: duplicates"),
+        ("/503", "status 503"),
+        ("/html", "text/html, not its JSON"),
+        ("/half", "not its JSON"),
+        ("/stores", "the answer is incomplete: no store-1"),
+        ("/other", "unexpected JSON"),
+        ("/vector", "unexpected JSON: ValueError: a vector, where a matrix was asked for"),
+    ],
+)
+def test_a_wrong_answer_about_a_range_is_told_in_the_same_way(wrong: str, path: str, says: str) -> None:
+    with pytest.raises(Temporary) as raised:
+        HttpPrometheus(wrong + path).query_range("up", NOW - timedelta(hours=1), NOW, timedelta(minutes=5))
+    assert says in str(raised.value)
+    assert "(query: up)" in str(raised.value)
 
 
 def test_nobody_there_can_be_retried() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from shared.adapters.prometheus import Series
+from shared.adapters.prometheus import Curve, Series
 from shared.contracts.errors import Temporary
 
 Labels = dict[str, str]
@@ -90,6 +90,17 @@ class FakePrometheus:
             row
             for row in self._rows(promql, at)
             if all(pattern.fullmatch(row.labels.get(name, "")) for name, pattern in matchers.items())
+        ]
+
+    def query_range(
+        self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+    ) -> list[Curve]:
+        """The same value at every step."""
+        count = int((end - begin) / step) + 1
+        times = [(begin + number * step).timestamp() for number in range(count)]
+        return [
+            Curve(row.labels, tuple((at, row.value) for at in times))
+            for row in self.query(promql, end, timeout)
         ]
 
     def _rows(self, promql: str, at: datetime) -> list[Series]:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
+import yaml
 
 from tests.fakes.prometheus import History
 from tests.servers import prometheus_server
 
+ROOT = Path(__file__).parents[2]
 MIB = 2**20
 DAY = 86400
 SCAN = "import sys; from infra.cli.main import main; sys.argv[0] = 'kubefinops'; main()"
@@ -54,7 +63,7 @@ def scan(*arguments: str, columns: str = "80", **environment: str) -> subprocess
         text=True,
         timeout=60,
         check=False,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         env={**os.environ, "COLUMNS": columns, **environment},
     )
 
@@ -91,6 +100,164 @@ def test_json_has_every_figure_and_the_totals(address: str) -> None:
     assert document["totals"]["monthly_saving"] == entries["wasteful"]["monthly_saving"]
 
 
+def test_yaml_is_the_same_document(address: str) -> None:
+    as_json, as_yaml = (scan("--prometheus", address, "--format", form) for form in ("json", "yaml"))
+    assert as_yaml.returncode == 0, as_yaml.stderr
+    documents = [json.loads(as_json.stdout), yaml.safe_load(as_yaml.stdout)]
+    for document in documents:
+        del document["at"]
+        for each in document["workloads"]:
+            # A few seconds later it is as much older.
+            del each["history_seconds"], each["reason"], each["confidence"]
+    assert documents[0] == documents[1]
+
+
+def test_csv_has_a_row_for_each_container_that_sums_up_to_the_total(address: str) -> None:
+    done = scan("--prometheus", address, "--format", "csv")
+    assert done.returncode == 0, done.stderr
+    wasteful, young = sorted(csv.DictReader(io.StringIO(done.stdout)), key=lambda row: row["decision"])
+    assert (wasteful["cpu_request_m_current"], wasteful["cpu_request_m_proposed"]) == ("1000", "115")
+    assert wasteful["memory_request_bytes_proposed"] == str(115 * MIB)
+    assert wasteful["monthly_saving"] == "23.17"
+    assert (young["cpu_request_m_proposed"], young["monthly_saving"]) == ("", "0.00")
+    assert young["reason"].startswith("too little data")
+
+
+def asked_ranges(address: str) -> int:
+    """How many range queries Prometheus has answered."""
+    text = requests.get(f"{address}/metrics", timeout=10).text
+    series = r'^prometheus_http_requests_total{.*handler="/api/v1/query_range"} (\d+)'
+    found = re.findall(series, text, re.MULTILINE)
+    return sum(int(number) for number in found)
+
+
+def test_html_is_one_file_with_plots_for_two_queries_more_than_a_table(address: str, tmp_path: Path) -> None:
+    before = asked_ranges(address)
+    assert scan("--prometheus", address).returncode == 0
+    assert asked_ranges(address) == before
+    done = scan("--prometheus", address, "--format", "html", "--output", str(tmp_path / "scan.html"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert asked_ranges(address) == before + 2
+    (page,) = tmp_path.iterdir()
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>")
+    assert "23.17" in text
+    wasteful = text[text.index('data-name="shop/StatefulSet/wasteful app"') :].partition("</tbody>")[0]
+    # 100m of 1000m, all the time: a straight line at a tenth of the height, less some headroom. A point
+    # tells of 4 of the 26 hours.
+    (line,) = re.findall(r'class="p95" d="M(?:\d+) (\d+)((?:l\d+ 0)+)"', wasteful)[:1]
+    assert line[0] == "91"
+    assert line[1].count("l") == 6
+
+
+def test_the_page_is_made_without_plots_where_they_cannot_be_had(address: str, tmp_path: Path) -> None:
+    with without_ranges(address) as crippled:
+        done = scan("--prometheus", crippled, "--format", "html", "--output", str(tmp_path / "scan.html"))
+    assert done.returncode == 0
+    assert done.stderr.startswith("kubefinops: the page is without plots: Prometheus http://127.0.0.1:")
+    text = (tmp_path / "scan.html").read_text(encoding="utf-8")
+    assert "The plots are missing" in text
+    assert "23.17" in text
+
+
+@contextmanager
+def without_ranges(address: str) -> Iterator[str]:
+    """A proxy before the Prometheus that lets no range query through."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            kind = {"Content-Type": self.headers["Content-Type"]}
+            if self.path.endswith("/query_range"):
+                status, content = 503, b"not here"
+            else:
+                answer = requests.post(f"{address}{self.path}", data=body, headers=kind, timeout=30)
+                status, content = answer.status_code, answer.content
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_progress_is_told_on_a_terminal_and_never_within_the_document(address: str) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", SCAN, "scan", "--prometheus", address, "--format", "json"],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        cwd=ROOT,
+        env={**os.environ, "TERM": "xterm"},
+    ) as process:
+        os.close(theirs)
+        assert process.stdout is not None
+        document = process.stdout.read()
+    told = b""
+    # A terminal that nobody has open any more gives what is left, and then an error.
+    with suppress(OSError):
+        while part := os.read(ours, 65536):
+            told += part
+    os.close(ours)
+    assert process.returncode == 0
+    assert json.loads(document)["totals"]["proposed"] == 1
+    assert b"asking Prometheus" in told
+    assert b"/17" in told
+
+
+@pytest.mark.parametrize(
+    ("most", "code", "says"),
+    [
+        ("23.16", 3, "kubefinops: 23.17 USD a month of waste is above --fail-on-waste 23.16 USD\n"),
+        ("23.17", 0, ""),
+        ("20 USD", 3, "kubefinops: 23.17 USD a month of waste is above --fail-on-waste 20.00 USD\n"),
+    ],
+)
+def test_more_waste_than_is_allowed_ends_with_3_and_the_scan_is_there_all_the_same(
+    address: str, most: str, code: int, says: str
+) -> None:
+    done = scan("--prometheus", address, "--format", "json", "--fail-on-waste", most)
+    assert (done.returncode, done.stderr) == (code, says)
+    assert json.loads(done.stdout)["totals"]["monthly_saving"]["amount"] == "23.17"
+
+
+def test_the_waste_is_in_the_currency_of_the_prices(address: str) -> None:
+    euros = {"KUBEFINOPS_CURRENCY": "EUR"}
+    done = scan("--prometheus", address, "--fail-on-waste", "20", **euros)
+    assert done.returncode == 3
+    assert done.stderr.endswith("23.17 EUR a month of waste is above --fail-on-waste 20.00 EUR\n")
+    other = scan("--prometheus", address, "--fail-on-waste", "20 USD", **euros)
+    assert other.returncode == 2
+    assert other.stderr.startswith("kubefinops: --fail-on-waste: 20 USD is in another currency")
+
+
+def test_a_file_is_as_it_was_where_the_scan_could_not_be_made(tmp_path: Path) -> None:
+    path = tmp_path / "scan.json"
+    path.write_text("yesterday's")
+    done = scan("--prometheus", "http://127.0.0.1:1", "--format", "json", "--output", str(path))
+    assert done.returncode == 1
+    assert path.read_text() == "yesterday's"
+
+
+def test_the_help_tells_the_exit_codes() -> None:
+    words = " ".join(scan("--help", columns="200").stdout.split())
+    for code in (
+        "0: done",
+        "1: could not",
+        "2: wrongly asked",
+        "3: done, and the waste is above --fail-on-waste",
+    ):
+        assert code in words
+
+
 def test_a_narrow_terminal_loses_no_value(address: str) -> None:
     narrow, wide = (scan("--prometheus", address, columns=columns) for columns in ("40", "400"))
     assert narrow.stdout == wide.stdout
@@ -122,7 +289,15 @@ def test_a_wrong_address_is_told_by_the_name_that_it_came_from() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--prometheus", "nonsense"), ("--prometheus", "http://x", "--format", "xml")]
+    "arguments",
+    [
+        ("--prometheus", "nonsense"),
+        ("--prometheus", "http://x", "--format", "xml"),
+        ("--prometheus", "http://x", "--fail-on-waste", "much"),
+        ("--prometheus", "http://x", "--fail-on-waste", "-1"),
+        ("--prometheus", "http://x", "--output", "/"),
+        ("--prometheus", "http://x", "--output", "/nowhere/scan.html"),
+    ],
 )
 def test_what_is_wrongly_asked_ends_with_2(arguments: tuple[str, ...]) -> None:
     assert scan(*arguments).returncode == 2

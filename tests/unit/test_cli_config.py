@@ -35,6 +35,11 @@ def test_of_an_address_only_the_passwords_are_masked(uri: str, shown: str) -> No
     assert settings_of("audit").read({"MONGODB_URI": uri}).shown()["MONGODB_URI"] == shown
 
 
+def test_a_password_in_any_other_address_is_masked_too() -> None:
+    read = settings_of("recommender").read({"PROMETHEUS_URL": "https://me:secret@prometheus:9090/x"})
+    assert read.shown()["PROMETHEUS_URL"] == "https://me:***@prometheus:9090/x"
+
+
 def test_a_switch_is_true_or_false() -> None:
     with pytest.raises(BadSetting, match=r"KUBEFINOPS_KEEP_QOS: must be true or false$"):
         settings_of("recommender").read({"KUBEFINOPS_KEEP_QOS": "maybe"})

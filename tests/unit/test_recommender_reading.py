@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from functions.recommender.cluster import Cluster
-from functions.recommender.queries import Scope, duration, state, usage, window
+from functions.recommender.queries import (
+    Scope,
+    duration,
+    owners,
+    runs,
+    samples_in_hour,
+    samples_in_ten_minutes,
+    state,
+    usage,
+    window,
+    workloads,
+)
+from functions.recommender.reading import discover, read
 from functions.recommender.settings import RecommenderSettings
 from functions.recommender.sharding import shards
 from shared.adapters.prometheus import Series
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import Resources
 from shared.contracts.identity import Workload
+from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
 
 FORTNIGHT = timedelta(days=14)
 MIB = 2**20
@@ -61,6 +75,40 @@ def test_every_query_of_usage_leaves_out_what_is_no_container() -> None:
     for promql in usage(Scope(("shop",)), window(FORTNIGHT, 60, 10), 7).values():
         for selector in promql.split("{")[1:]:
             assert 'namespace=~"shop", container!="", container!="POD"' in selector
+
+
+LABELS = 'cluster="eu-1", env="prod"'
+EVERYTHING = Scope(labels=LABELS)
+NARROW = Scope(("shop",), ("web",), LABELS)
+
+
+@pytest.mark.parametrize("scope", [EVERYTHING, NARROW])
+def test_the_clusters_labels_are_in_every_selector_of_every_query(scope: Scope) -> None:
+    ranges = window(FORTNIGHT, 60, 10)
+    asked = [
+        state(scope),
+        workloads(scope),
+        owners(scope, FORTNIGHT),
+        samples_in_hour(FORTNIGHT, LABELS),
+        samples_in_ten_minutes(scope),
+        *usage(scope, ranges, 7).values(),
+        *runs(scope, ranges).values(),
+    ]
+    for promql in asked:
+        selectors = re.findall(r"\{(.*?)\}", promql)
+        assert selectors
+        assert all(LABELS in selector for selector in selectors), promql
+        # A selector without braces would be none of these: each metric's name is followed by one.
+        assert not re.search(r"\b(kube|container)_\w+(?![\w{|\"])", promql), promql
+
+
+def test_a_reading_and_a_discovery_put_them_into_whatever_they_ask() -> None:
+    prometheus = FakePrometheus(deployment("shop", "web"), FakePod("shop", ("CronJob", "night")))
+    at = datetime(2026, 11, 20, tzinfo=UTC)
+    found = discover(prometheus, "local", at, labels=LABELS)
+    read(prometheus, "local", at, history=FORTNIGHT, oom_days=7, wanted=found[:1], labels=LABELS)
+    assert len(prometheus.asked) > 17
+    assert all(LABELS in promql for promql in prometheus.asked)
 
 
 def row(metric: str, value: float = 1.0, **labels: str) -> Series:

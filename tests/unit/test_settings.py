@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import SecretStr
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
@@ -55,6 +56,18 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         ("PROMETHEUS_URL", "http://h:0", "a PORT from 1 to 65535"),
         ("PROMETHEUS_URL", "http://h:9090/?x=1", "an address as http://HOST:PORT/PATH"),
         ("PROMETHEUS_URL", "https://", "an address as http://HOST:PORT/PATH"),
+        ("PROMETHEUS_TENANT", "team a", "is not a tenant's name"),
+        (
+            "PROMETHEUS_LABELS",
+            'cluster=~"eu.*"',
+            'is not labels as cluster=eu-1 or cluster="eu-1",env="prod"',
+        ),
+        ("PROMETHEUS_LABELS", "cluster!=eu-1", "is not labels"),
+        ("PROMETHEUS_LABELS", "eu-1", "is not labels"),
+        ("PROMETHEUS_LABELS", "__name__=up", "is not labels"),
+        ("PROMETHEUS_LABELS", "cluster=a,cluster=b", "cluster is there twice"),
+        ("PROMETHEUS_USERNAME", "me", "PROMETHEUS_PASSWORD: must be set with PROMETHEUS_USERNAME"),
+        ("PROMETHEUS_PASSWORD", "pw", "PROMETHEUS_PASSWORD: must be set with PROMETHEUS_USERNAME"),
         ("MONGODB_URI", "mongodb://u:p@ss/w@h:1", "no address as mongodb://USER:PASSWORD@HOST:PORT"),
         ("KAFKA_BOOTSTRAP_SERVERS", "h:99999", "host:port (1 to 65535)"),
         ("KAFKA_BOOTSTRAP_SERVERS", "h:9092,h:0", "host:port (1 to 65535)"),
@@ -84,12 +97,54 @@ def test_a_bad_setting_names_the_variable_and_what_is_wrong(variable: str, value
     ],
 )
 def test_a_good_address_is_taken_without_its_last_slash(variable: str, value: str) -> None:
-    assert Everything.read({variable: value}).shown()[variable] == value.rstrip("/")
+    settings = Everything.read({variable: value})
+    name = next(name for name, field in Everything.model_fields.items() if field.alias == variable)
+    taken = getattr(settings, name)
+    assert (taken.get_secret_value() if isinstance(taken, SecretStr) else taken) == value.rstrip("/")
 
 
 def test_with_sasl_a_user_and_a_password_are_enough() -> None:
     given = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_USERNAME": "u", "KAFKA_PASSWORD": "p"}
     assert Everything.read(given).kafka_username == "u"
+
+
+@pytest.mark.parametrize(
+    "labels", ['cluster="eu-1",env="prod"', "cluster=eu-1,env=prod", ' cluster = eu-1 , env="prod", ']
+)
+def test_labels_are_shown_as_the_matchers_that_they_become(labels: str) -> None:
+    assert Everything.read({"PROMETHEUS_LABELS": labels}).prometheus_labels == 'cluster="eu-1", env="prod"'
+
+
+def test_a_labels_value_may_hold_what_parts_labels() -> None:
+    labels = Everything.read({"PROMETHEUS_LABELS": r'cluster="a, \"b\"=c"'}).prometheus_labels
+    assert labels == r'cluster="a, \"b\"=c"'
+    assert Everything.read({"PROMETHEUS_LABELS": labels}).prometheus_labels == labels
+
+
+@pytest.mark.parametrize("token", ["s3cret\n", "s3 cret", "s3cr\u00e9t"])
+def test_a_token_that_no_header_can_hold_is_refused_without_being_told(token: str) -> None:
+    with pytest.raises(BadSetting, match=r"^setting PROMETHEUS_TOKEN: has a space, a line's end") as caught:
+        Everything.read({"PROMETHEUS_TOKEN": token})
+    assert "s3" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            {"PROMETHEUS_TOKEN": "t", "PROMETHEUS_USERNAME": "u", "PROMETHEUS_PASSWORD": "p"},
+            "PROMETHEUS_USERNAME: cannot be set with PROMETHEUS_TOKEN",
+        ),
+        (
+            {"PROMETHEUS_TOKEN": "t", "PROMETHEUS_URL": "http://u:p@h"},
+            "PROMETHEUS_TOKEN: cannot be set where PROMETHEUS_URL has a user in it",
+        ),
+    ],
+)
+def test_prometheus_is_told_one_credential_at_most(given: dict[str, str], words: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        Everything.read(given)
+    assert str(caught.value) == f"setting {words}"
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ class EmbeddedPrometheus:
     """Prometheus in its own process, with its blocks under `data`.
 
     `openmetrics` is a history in time order that ends with `# EOF`; it is read before the first start.
+    `flags` are Prometheus' own, such as its limits.
     """
 
     name = "prometheus"
@@ -81,6 +82,7 @@ class EmbeddedPrometheus:
         openmetrics: Path | None = None,
         *,
         port: int = 9090,
+        flags: Sequence[str] = (),
     ) -> None:
         self._port, self.notice = take_port(port, "Prometheus")
         self.address = Address(f"http://{LOOPBACK}:{self._port}")
@@ -90,6 +92,7 @@ class EmbeddedPrometheus:
         self._log = logs / "prometheus.log"
         self._jobs = tuple(jobs)
         self._openmetrics = openmetrics
+        self._flags = tuple(flags)
         self._process: Process | None = None
 
     def start(self) -> Address:
@@ -104,6 +107,7 @@ class EmbeddedPrometheus:
             f"--storage.tsdb.path={self._blocks}",
             "--storage.tsdb.retention.time=10y",  # the default of 15 days would delete a longer history
             f"--web.listen-address={LOOPBACK}:{self._port}",
+            *self._flags,
         ]
         assets = PROMETHEUS / "usr" / "share" / "prometheus" / "web"
         if program.is_relative_to(PROMETHEUS):

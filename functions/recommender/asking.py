@@ -1,0 +1,178 @@
+"""Puts a reading's queries: few at once, and what a server refuses for its size in halves.
+
+Servers bound what one query may read: samples (Prometheus), series, memory and text (VictoriaMetrics), series
+and chunks (Mimir), time (all); how large a question may be cannot be known beforehand. A half that is refused
+is halved again; where a single workload is too large, the whole reading fails: none is ever incomplete.
+Halves of time would help nobody: the quantiles need the whole of it, and read no less than the maxima do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+from functions.recommender.queries import Scope
+from shared.adapters.prometheus import QueryTooLarge, QueryTooSlow
+
+if TYPE_CHECKING:
+    from shared.adapters.prometheus import Prometheus, Series
+
+T = TypeVar("T")
+P = TypeVar("P", bound="Halved")
+Question = Callable[[Scope], str]
+"""The PromQL for a part of the containers. Each row of its answer is about what is in one part only."""
+
+# A server's other users ask too: Prometheus runs 20 queries at once.
+AT_ONCE = 4
+# What takes as long for an eighth does not take long for its size: the server is busy.
+MOST_HALVINGS_FOR_TIME = 3
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One query as it was put, and how many rows came."""
+
+    name: str
+    promql: str
+    rows: int
+
+
+class Halved(Protocol):
+    def halves(self) -> list[Self]:
+        """Two that make the whole; none where it cannot be parted."""
+        ...
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What is asked for before it is known which workloads there are: some metrics, of all of them."""
+
+    names: tuple[str, ...]
+
+    def halves(self) -> list[Metrics]:
+        middle = len(self.names) // 2
+        return [Metrics(self.names[:middle]), Metrics(self.names[middle:])] if middle else []
+
+
+@dataclass(frozen=True)
+class Part:
+    """A scope, and the namespace and name of each workload that is looked for in it."""
+
+    scope: Scope
+    workloads: frozenset[tuple[str, str]] = frozenset()
+
+    def halves(self) -> list[Part]:
+        """Two that have the same workloads: of whole namespaces, or else by name; none if there is one."""
+        ordered = sorted(self.workloads)
+        if len(ordered) < 2:
+            return []
+        middle = ordered[len(ordered) // 2]
+        if ordered[0][0] == ordered[-1][0]:
+            return [
+                self._with(each for each in ordered if each < middle),
+                self._with(each for each in ordered if each >= middle),
+            ]
+        # The middle's namespace goes to the side where there would be none.
+        begins_with_it = ordered[0][0] == middle[0]
+        first = {each for each in ordered if each[0] < middle[0] or (begins_with_it and each[0] == middle[0])}
+        return [self._with(first), self._with(set(ordered) - first)]
+
+    def _with(self, workloads: Iterable[tuple[str, str]]) -> Part:
+        part = frozenset(workloads)
+        namespaces = tuple(sorted({namespace for namespace, _ in part}))
+        by_name = bool(self.scope.names) or len({namespace for namespace, _ in self.workloads}) == 1
+        names = tuple(sorted({name for _, name in part})) if by_name else ()
+        return Part(replace(self.scope, namespaces=namespaces, names=names), part)
+
+
+@dataclass
+class Asking:
+    """Puts queries at one time, and keeps them, in the order of the questions, for the report."""
+
+    prometheus: Prometheus
+    at: datetime
+    asked: list[Asked] = field(default_factory=list)
+
+    def metrics(
+        self, name: str, question: Callable[[tuple[str, ...]], str], names: tuple[str, ...]
+    ) -> list[Series]:
+        """The rows of these metrics. Raises what Prometheus.query does."""
+        rows, asked = self._whole(name, lambda some: question(some.names), Metrics(names))
+        self.asked += asked
+        return rows
+
+    def all(self, questions: Mapping[str, Question], part: Part) -> dict[str, list[Series]]:
+        """The answers about `part` by name. Raises what Prometheus.query does, if a half cannot be had."""
+        answers = at_once(
+            [partial(self._whole, name, _of_scope(ask), part) for name, ask in questions.items()]
+        )
+        self.asked += [asked for _, puts in answers for asked in puts]
+        return {name: rows for name, (rows, _) in zip(questions, answers, strict=True)}
+
+    def _whole(
+        self, name: str, question: Callable[[P], str], part: P, slow: int = 0
+    ) -> tuple[list[Series], list[Asked]]:
+        """`slow` is how many of the halvings that made `part` were for time."""
+        promql = question(part)
+        try:
+            rows = self.prometheus.query(promql, self.at)
+        except (QueryTooLarge, QueryTooSlow) as error:
+            slow += isinstance(error, QueryTooSlow)
+            if slow > MOST_HALVINGS_FOR_TIME:
+                raise
+            halves = part.halves()
+            # Not each question is narrowed by names, nor by namespaces: the same again would fail again.
+            if not halves or any(question(half) == promql for half in halves):
+                raise
+        else:
+            return rows, [Asked(name, promql, len(rows))]
+        answers = [self._whole(name, question, half, slow) for half in halves]
+        # Pods whose names begin as those of both halves are in both, with the same figure.
+        found = {tuple(sorted(row.labels.items())): row for rows, _ in answers for row in rows}
+        return list(found.values()), [asked for _, puts in answers for asked in puts]
+
+
+def _of_scope(question: Question) -> Callable[[Part], str]:
+    return lambda part: question(part.scope)
+
+
+def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """What they return, in their order; AT_ONCE of them run side by side.
+
+    If some fail, no more are begun, and the error of the first of them, in that order, is raised.
+    """
+    futures: list[Future[T]] = [Future() for _ in calls]
+    left = iter(zip(futures, calls, strict=True))
+    lock = threading.Lock()
+    failed = threading.Event()
+
+    def work() -> None:
+        while True:
+            with lock:
+                future, call = next(left, (None, None))
+            if future is None or call is None:
+                return
+            if failed.is_set():
+                future.cancel()
+                continue
+            try:
+                future.set_result(call())
+            except BaseException as error:  # noqa: BLE001  it is raised where the result is asked for
+                failed.set()
+                future.set_exception(error)
+
+    # Daemons, unlike an executor's: Ctrl-C does not wait for a slow server.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(AT_ONCE, len(calls)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for future in futures:
+        if not future.cancelled() and (error := future.exception()):
+            raise error
+    return [future.result() for future in futures]

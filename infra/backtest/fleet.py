@@ -1,0 +1,158 @@
+"""What is tested on: containers whose usage was recorded side by side, in windows of one length."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from functions.recommender.digests import Floats
+from shared.contracts.errors import KubeFinOpsError
+
+WINDOW_SECONDS = 300
+_COLUMNS = ("timestamp_s", "workload", "container", "cpu_cores", "memory_bytes")
+# What was set, where a trace tells it, by the names in the trace.
+_SET = {
+    "cpu_request_cores": "cpu_request",
+    "memory_request_bytes": "memory_request",
+    "memory_limit_bytes": "memory_limit",
+}
+
+
+class TraceError(KubeFinOpsError):
+    """A trace that cannot be read; the text says which file and line, and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """One row a container: `cpu` in cores (means), `memory` in bytes (maxima), NaN where not measured.
+
+    `begin` is Unix seconds, `window` the seconds of a column. What the containers requested when they were
+    recorded is `cpu_request` and `memory_request`, NaN where that is not known.
+    """
+
+    name: str
+    containers: tuple[tuple[str, str], ...]
+    cpu: Floats
+    memory: Floats
+    begin: float
+    window: int
+    cpu_request: Floats
+    memory_request: Floats
+    memory_limit: Floats
+
+    @property
+    def seconds(self) -> int:
+        return int(self.cpu.shape[1]) * self.window
+
+
+def read(folder: Path) -> list[Fleet]:
+    """A fleet for each *.csv and *.csv.gz that has the columns of a trace, in the order of their names.
+
+    Raises:
+        TraceError: there is none, or one is broken.
+    """
+    paths = sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")])
+    fleets = [fleet for path in paths if (fleet := _fleet(path)) is not None]
+    if not fleets:
+        raise TraceError(f"{folder}: no *.csv or *.csv.gz with the columns {', '.join(_COLUMNS)}")
+    return fleets
+
+
+def _fleet(path: Path) -> Fleet | None:
+    with _opened(path) as file:
+        rows = csv.reader(file)
+        header = next(rows, [])
+        if not set(_COLUMNS) <= set(header):
+            return None
+        series, were_set = _series(path, rows, header)
+    if not series:
+        raise TraceError(f"{path}: there is no row below its header")
+    keys = sorted({(workload, container) for workload, container, _ in series})
+    index_of = {key: index for index, key in enumerate(keys)}
+    window = _window(list(series.values()))
+    begin = min(min(one.times) for one in series.values())
+    end = max(max(one.times) for one in series.values())
+    shape = (len(keys), int((end - begin) // window) + 1)
+    cpu, memory = np.full(shape, np.nan), np.full(shape, np.nan)
+    for (workload, container, _), one in series.items():
+        index = index_of[workload, container]
+        # Of several pods at once, the worst; of one that follows another, whichever there is.
+        means, peaks = _windows(one, begin, window, shape[1])
+        cpu[index], memory[index] = np.fmax(cpu[index], means), np.fmax(memory[index], peaks)
+    recorded = {name: np.array([were_set[key].get(name, math.nan) for key in keys]) for name in _SET.values()}
+    return Fleet(path.name.split(".")[0], tuple(keys), cpu, memory, begin, window, **recorded)
+
+
+def _doubles() -> array[float]:
+    return array("d")
+
+
+@dataclass(frozen=True)
+class _Series:
+    """The samples of one pod's container; arrays, because a trace may have millions."""
+
+    times: array[float] = field(default_factory=_doubles)
+    cores: array[float] = field(default_factory=_doubles)
+    memory: array[float] = field(default_factory=_doubles)
+
+
+def _series(
+    path: Path, rows: Iterable[list[str]], header: list[str]
+) -> tuple[dict[tuple[str, str, str], _Series], dict[tuple[str, str], dict[str, float]]]:
+    """Samples by workload, container and pod, and what was set last by workload and container."""
+    at_time, at_workload, at_container, at_cpu, at_memory = (header.index(name) for name in _COLUMNS)
+    at_pod = header.index("pod") if "pod" in header else None
+    set_at = [(header.index(column), name) for column, name in _SET.items() if column in header]
+    series: dict[tuple[str, str, str], _Series] = {}
+    were_set: dict[tuple[str, str], dict[str, float]] = {}
+    for line, row in enumerate(rows, start=2):
+        try:
+            key = (row[at_workload], row[at_container])
+            one = series.setdefault((*key, "" if at_pod is None else row[at_pod]), _Series())
+            time, cores, memory = float(row[at_time]), _number(row[at_cpu]), _number(row[at_memory])
+            known = were_set.setdefault(key, {})
+            for index, name in set_at:
+                if row[index]:
+                    known[name] = float(row[index])
+        except (IndexError, ValueError) as error:
+            raise TraceError(f"{path}:{line}: {error}") from None
+        one.times.append(time)
+        one.cores.append(cores)
+        one.memory.append(memory)
+    return series, were_set
+
+
+def _windows(one: _Series, begin: float, window: int, count: int) -> tuple[Floats, Floats]:
+    """The mean of CPU and the maximum of memory in each window."""
+    times, cores, memory = (np.frombuffer(each) for each in (one.times, one.cores, one.memory))
+    at = ((times - begin) // window).astype(int)
+    measured = np.isfinite(cores)
+    sums = np.bincount(at[measured], cores[measured], minlength=count)
+    counts = np.bincount(at[measured], minlength=count)
+    means = np.divide(sums, counts, out=np.full(count, np.nan), where=counts > 0)
+    peaks = np.full(count, np.nan)
+    np.fmax.at(peaks, at, memory)
+    return means, peaks
+
+
+def _window(series: list[_Series]) -> int:
+    """Five minutes, or the usual distance of two samples where that is longer."""
+    distances = [np.diff(np.frombuffer(one.times)) for one in series if len(one.times) > 1]
+    usual = float(np.median(np.concatenate(distances))) if distances else 0.0
+    return max(WINDOW_SECONDS, math.ceil(usual / WINDOW_SECONDS) * WINDOW_SECONDS)
+
+
+def _number(text: str) -> float:
+    return float(text) if text else math.nan
+
+
+def _opened(path: Path) -> IO[str]:
+    return gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")

@@ -1,0 +1,136 @@
+"""How sizes turned out, in the figures by which requests are judged. Sums, so that fleets add up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from functions.recommender.estimating import Sizes
+from infra.backtest.fleet import Fleet
+from infra.backtest.walking import Held, Pace, Strategy, walk
+
+GIB = 2**30
+# A container counts for a hold if so much of it was measured.
+_MEASURED = 1 / 14
+_OFTEN = 0.10  # of CPU time above the request
+_CHANGE = 0.10  # a smaller change of a request is none
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Money for a core-hour and a GiB-hour; the defaults are OpenCost's for AWS and GCP, in USD."""
+
+    core_hour: float = 0.031611
+    gib_hour: float = 0.004237
+
+
+@dataclass
+class Score:
+    """All shares are of 1. A "week" is one container during one hold."""
+
+    rates: Rates = field(default_factory=Rates)
+    cpu_used: float = 0.0
+    cpu_requested: float = 0.0
+    cpu_above: float = 0.0
+    windows: int = 0
+    windows_above: int = 0
+    memory_used: float = 0.0
+    memory_requested: float = 0.0
+    weeks: int = 0
+    weeks_cpu_above_often: int = 0
+    weeks_memory_above: int = 0
+    weeks_memory_above_limit: int = 0
+    changes: int = 0
+    large_changes: int = 0
+    hours: dict[str, float] = field(default_factory=dict)  # by fleet, as money is: fleets are of other times
+    money: dict[str, float] = field(default_factory=dict)
+    margins: list[float] = field(default_factory=list)
+
+    def add(self, fleet: Fleet, held: Held, before: Sizes | None) -> None:
+        """Counts one hold; `before` are the sizes of the hold before, None for the first."""
+        cpu, memory = fleet.cpu[:, held.windows], fleet.memory[:, held.windows]
+        sizes = held.sizes
+        sized = np.isfinite(sizes.cpu_request) & np.isfinite(sizes.memory_request)
+        sized &= np.isfinite(cpu).mean(axis=1) >= _MEASURED
+        self._add_cpu(cpu[sized], sizes.cpu_request[sized, None])
+        self._add_memory(memory[sized], sizes.memory_request[sized, None], sizes.memory_limit[sized])
+        self._add_money(fleet, cpu[sized], memory[sized], sizes, sized)
+        self.weeks += int(sized.sum())
+        if before is not None:
+            for now, then in (
+                (sizes.cpu_request, before.cpu_request),
+                (sizes.memory_request, before.memory_request),
+            ):
+                both = sized & np.isfinite(then)
+                self.changes += int(both.sum())
+                self.large_changes += int((np.abs(now[both] - then[both]) > _CHANGE * then[both]).sum())
+
+    def _add_cpu(self, cpu: np.ndarray, request: np.ndarray) -> None:
+        measured = np.isfinite(cpu)
+        above = measured & (cpu > request)
+        self.cpu_used += float(cpu[measured].sum())
+        self.cpu_requested += float((measured * request).sum())
+        self.cpu_above += float((cpu - request)[above].sum())
+        self.windows += int(measured.sum())
+        self.windows_above += int(above.sum())
+        share = above.sum(axis=1) / np.maximum(1, measured.sum(axis=1))
+        self.weeks_cpu_above_often += int((share > _OFTEN).sum())
+
+    def _add_memory(self, memory: np.ndarray, request: np.ndarray, limit: np.ndarray) -> None:
+        measured = np.isfinite(memory)
+        self.memory_used += float(memory[measured].sum())
+        self.memory_requested += float((measured * request).sum())
+        some = measured.any(axis=1)
+        peak = np.where(measured, memory, 0.0).max(axis=1, initial=0.0)[some]
+        self.weeks_memory_above += int((peak > request[some, 0]).sum())
+        # Without a limit nothing is killed by one.
+        self.weeks_memory_above_limit += int((peak > np.nan_to_num(limit[some], nan=np.inf)).sum())
+        self.margins += [float(each) for each in request[some, 0][peak > 0] / peak[peak > 0]]
+
+    def _add_money(
+        self, fleet: Fleet, cpu: np.ndarray, memory: np.ndarray, sizes: Sizes, sized: np.ndarray
+    ) -> None:
+        """What is held back costs, and so does what is used beyond it."""
+        hours = fleet.window / 3600
+        cores = np.fmax(np.nan_to_num(cpu), sizes.cpu_request[sized, None])
+        gib = np.fmax(np.nan_to_num(memory), sizes.memory_request[sized, None]) / GIB
+        paid = float((cores * self.rates.core_hour + gib * self.rates.gib_hour).sum()) * hours
+        self.money[fleet.name] = self.money.get(fleet.name, 0.0) + paid
+        self.hours[fleet.name] = self.hours.get(fleet.name, 0.0) + cpu.shape[1] * hours
+
+    # The figures that are shown.
+
+    def figures(self) -> dict[str, float]:
+        """By name; `nan` where nothing was judged."""
+        margins = float(np.median(self.margins)) if self.margins else float("nan")
+        return {
+            "cpu_slack": 1 - _share(self.cpu_used, self.cpu_requested),
+            "cpu_time_above": _share(self.windows_above, self.windows),
+            "cpu_volume_above": _share(self.cpu_above, self.cpu_used),
+            "weeks_cpu_above_often": _share(self.weeks_cpu_above_often, self.weeks),
+            "memory_slack": 1 - _share(self.memory_used, self.memory_requested),
+            "weeks_memory_above": _share(self.weeks_memory_above, self.weeks),
+            "weeks_memory_above_limit": _share(self.weeks_memory_above_limit, self.weeks),
+            "memory_margin": margins,
+            "memory_requested": self.memory_requested,
+            "large_changes": _share(self.large_changes, self.changes),
+            "monthly_cost": sum(paid / self.hours[name] * 730 for name, paid in self.money.items()),
+            "weeks": float(self.weeks),
+        }
+
+
+def score(fleets: Iterable[Fleet], strategy: Callable[[Fleet], Strategy], pace: Pace, rates: Rates) -> Score:
+    """How a strategy turned out over all fleets. Raises TraceError where one is too short for the pace."""
+    whole = Score(rates)
+    for fleet in fleets:
+        before: Sizes | None = None
+        for held in walk(fleet, strategy(fleet), pace):
+            whole.add(fleet, held, before)
+            before = held.sizes
+    return whole
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")

@@ -1,0 +1,74 @@
+"""Every way of sizing under its name: ours, its peers', what an oracle would have said, and what was set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from functions.recommender.digests import Floats
+from functions.recommender.estimating import Constants, Sizes, constants, estimate
+from functions.recommender.peers import PEERS, Windows, highest, quantile
+from infra.backtest.fleet import Fleet
+from infra.backtest.walking import Past, Strategy
+
+CPU_FLOOR = 0.010  # cores
+MEMORY_FLOOR = 32 * 2**20  # bytes
+ORACLE, AS_SET = "oracle", "as set"
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """Ours, with the floors of the engine."""
+
+    name: str
+    fitted: Constants
+
+    def __call__(self, past: Past) -> Sizes:
+        sizes = estimate(past.digests, self.fitted, past.set_before)
+        memory = np.maximum(sizes.memory_request, MEMORY_FLOOR)
+        return Sizes(np.maximum(sizes.cpu_request, CPU_FLOOR), memory, np.maximum(sizes.memory_limit, memory))
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another tool's rule. `memory_factor` raises its memory, to compare at equal risk."""
+
+    name: str
+    rule: Callable[[Windows], tuple[Floats, Floats]]
+    memory_factor: float = 1.0
+
+    def __call__(self, past: Past) -> Sizes:
+        cpu, memory = self.rule(past.windows)
+        return Sizes(cpu, memory * self.memory_factor, memory * self.memory_factor)
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Knows what comes: its p95 of CPU and its peak of memory. Nobody can do this; it shows what is left."""
+
+    name: str = ORACLE
+
+    def __call__(self, past: Past) -> Sizes:
+        memory = highest(past.coming.memory)
+        return Sizes(quantile(past.coming.cpu, 0.95), memory, memory)
+
+
+@dataclass(frozen=True)
+class AsSet:
+    """What the containers requested when they were recorded, where the trace tells it."""
+
+    fleet: Fleet
+    name: str = AS_SET
+
+    def __call__(self, past: Past) -> Sizes:  # noqa: ARG002  (the past changes nothing)
+        return Sizes(self.fleet.cpu_request, self.fleet.memory_request, self.fleet.memory_limit)
+
+
+def all_of(fleet: Fleet) -> Mapping[str, Strategy]:
+    """By name, in the order in which they are shown."""
+    found: dict[str, Strategy] = {AS_SET: AsSet(fleet)}
+    found |= {name: Estimator(name, fitted) for name, fitted in constants().items()}
+    found |= {name: Peer(name, rule) for name, rule in PEERS.items()}
+    return found | {ORACLE: Oracle()}

@@ -1,0 +1,96 @@
+"""Sizes a fleet again and again as time goes on, each time from what was known by then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from functions.recommender.digests import Digests, digest
+from functions.recommender.estimating import Sizes
+from functions.recommender.peers import Windows
+from infra.backtest.fleet import Fleet, TraceError
+
+_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a strategy may look at. Digests are of whole days and end now; `set_before` is what it said last.
+
+    `coming` is what only an oracle knows: the windows until the next refit.
+    """
+
+    windows: Windows
+    digests: Digests
+    coming: Windows
+    set_before: Sizes | None = None
+
+
+class Strategy(Protocol):
+    """A way of sizing, under the name that people know it by."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, past: Past) -> Sizes: ...
+
+
+@dataclass(frozen=True)
+class Held:
+    """Sizes that were valid for these windows (columns of the fleet)."""
+
+    windows: slice
+    sizes: Sizes
+
+
+@dataclass(frozen=True)
+class Pace:
+    """`learn` is how long is watched before the first sizes, `hold` how long each sizes are kept, in days."""
+
+    learn: float = 14.0
+    hold: float = 7.0
+
+    def fits(self, fleet: Fleet) -> bool:
+        return (self.learn + self.hold) * _DAY <= fleet.seconds
+
+
+def walk(fleet: Fleet, strategy: Strategy, pace: Pace) -> Iterator[Held]:
+    """Sizes from `learn` on, every `hold` days, as long as a whole one remains to judge them by.
+
+    Raises:
+        TraceError: the fleet was not watched for long enough.
+    """
+    before: Sizes | None = None
+    for past, windows in walk_on(fleet, pace):
+        before = strategy(Past(past.windows, past.digests, past.coming, before))
+        yield Held(windows, before)
+
+
+def walk_on(fleet: Fleet, pace: Pace) -> Iterator[tuple[Past, slice]]:
+    """Each moment of a refit, with the windows until the next. Raises TraceError as `walk` does.
+
+    Where a hold is shorter than a day, a digest is of that length, so that a trace of two days can be walked.
+    """
+    if not pace.fits(fleet):
+        raise TraceError(
+            f"{fleet.name}: {fleet.seconds / _DAY:.1f} days, {pace.learn + pace.hold:g} are needed:"
+            " choose shorter ones (--learn-days, --hold-days)"
+        )
+    per_day = round(min(1.0, pace.hold) * _DAY / fleet.window)
+    hold = round(pace.hold * _DAY / fleet.window)
+    now = round(pace.learn * _DAY / fleet.window)
+    # Each day is digested once: the days of all refits end at the same moments.
+    first = now % per_day
+    digests = digest(fleet.cpu[:, first:], fleet.memory[:, first:], per_day)
+    while now + hold <= fleet.cpu.shape[1]:
+        windows = slice(now, now + hold)
+        yield (
+            Past(
+                windows=Windows(fleet.cpu[:, :now], fleet.memory[:, :now], round(_DAY / fleet.window)),
+                digests=digests.before((now - first) // per_day, digests.days),
+                coming=Windows(fleet.cpu[:, windows], fleet.memory[:, windows], per_day),
+            ),
+            windows,
+        )
+        now += hold

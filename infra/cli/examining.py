@@ -1,0 +1,250 @@
+"""Asks a Prometheus which of the series that are read it has, how often and how far back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from functions.recommender.asking import at_once
+from functions.recommender.queries import CPU, MEMORY, duration, window
+from infra.cli.inputs import INPUTS, Input, Need
+from infra.cli.tables import some
+
+if TYPE_CHECKING:
+    from functions.recommender.settings import SizingSettings
+    from shared.adapters.prometheus import Prometheus, Series
+
+HOUR, DAY = 3600, 86400
+# Looked at as they were so long ago: a sample of the past costs no more than one of now.
+PAST = (HOUR, 6 * HOUR, DAY, 3 * DAY, 7 * DAY, 14 * DAY, 28 * DAY, 56 * DAY)
+SCRAPES_WITHIN = 1200
+# The label that tells rows apart: functions drop __name__, and `or` takes rows that differ in it for one.
+NAME = "metric"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One input as the server has it; times in seconds.
+
+    `age` is that of the newest sample. Of the moments in the past that were looked at, `seen` are those with
+    samples and `gaps` those without, between the first of them and now.
+    """
+
+    input: Input
+    series: int = 0
+    interval: int | None = None
+    age: float | None = None
+    seen: tuple[int, ...] = ()
+    gaps: tuple[int, ...] = ()
+
+    @property
+    def back(self) -> int | None:
+        """There were samples at least so long ago."""
+        return max(self.seen, default=None)
+
+    @property
+    def state(self) -> Literal["there", "stopped", "missing"]:
+        if self.series:
+            return "there"
+        return "stopped" if self.seen else "missing"
+
+
+@dataclass(frozen=True)
+class Examined:
+    history: int
+    found: tuple[Found, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def lacking(self) -> list[Found]:
+        """What is required and not there."""
+        return [each for each in self.found if each.input.need is Need.REQUIRED and each.state != "there"]
+
+
+def examine(prometheus: Prometheus, at: datetime, settings: SizingSettings) -> Examined:
+    """Some 14 queries, most of which read one sample of each series. Raises Temporary."""
+    history, labels = settings.history * DAY, settings.prometheus_labels
+    # An hour nearer than the history's end: where data is kept for as long, it is just being deleted there.
+    past = [*(ago for ago in PAST if ago < history - HOUR), history - HOUR]
+    used = [each for each in INPUTS if each.need not in {Need.PLANNED, Need.RULE}]
+    first = {
+        "now": _counts(INPUTS, labels),
+        **{f"{ago}": _counts(used, labels, ago) for ago in past},
+        "twice by kube-state-metrics": _twice(
+            f"kube_pod_owner{{{labels}}}", "namespace, pod, owner_kind, owner_name"
+        ),
+        "twice by cAdvisor": _twice(_selector(MEMORY, labels), "namespace, pod, container, id"),
+        "clusters": f"count by (cluster) (kube_pod_owner{{{labels}}})",
+        # One to six minutes from now.
+        "ahead": " or ".join(
+            f"count({_selector(name, labels)} offset -6m)" for name in (MEMORY, "kube_pod_owner")
+        ),
+    }
+    answers = _ask(prometheus, at, first)
+    counts = _by_name(answers["now"])
+    before = {ago: _by_name(answers[f"{ago}"]) for ago in past}
+    there = [each for each in INPUTS if each.name in counts]
+    second = (
+        _ask(
+            prometheus,
+            at,
+            {
+                "newest": _each("max(timestamp({}))", there, labels),
+                "scrapes": _each(f"max(count_over_time({{}}[{duration(SCRAPES_WITHIN)}]))", there, labels),
+            },
+        )
+        if there
+        else {"newest": [], "scrapes": []}
+    )
+    newest, scrapes = (_by_name(second[name]) for name in ("newest", "scrapes"))
+    found = tuple(
+        _found(
+            each,
+            at=at,
+            counts=counts,
+            before=before,
+            newest=newest.get(each.name),
+            scrapes=scrapes.get(each.name),
+        )
+        for each in INPUTS
+    )
+    return Examined(history, found, tuple(_notes(found, answers, settings)))
+
+
+def _ask(prometheus: Prometheus, at: datetime, queries: Mapping[str, str]) -> dict[str, list[Series]]:
+    answers = at_once([partial(prometheus.query, promql, at) for promql in queries.values()])
+    return dict(zip(queries, answers, strict=True))
+
+
+def _counts(inputs: Iterable[Input], labels: str, ago: int = 0) -> str:
+    """How many series each has; of cAdvisor's, those of containers."""
+    offset = f" offset {duration(ago)}" if ago else ""
+    kinds = {
+        'container!=""': [each.name for each in inputs if each.is_of_cadvisor],
+        "": [each.name for each in inputs if not each.is_of_cadvisor],
+    }
+    return " or ".join(
+        f"label_replace(count by (__name__) ({{{_joined(_names(names), only, labels)}}}{offset}),"
+        f' "{NAME}", "$1", "__name__", "(.+)")'
+        for only, names in kinds.items()
+    )
+
+
+def _names(names: Iterable[str]) -> str:
+    return f'__name__=~"{"|".join(names)}"'
+
+
+def _each(function: str, inputs: Iterable[Input], labels: str) -> str:
+    """One row for each."""
+    return " or ".join(
+        f'label_replace({function.format(_selector(each.name, labels))}, "{NAME}", "{each.name}", "", "")'
+        for each in inputs
+    )
+
+
+def _selector(name: str, labels: str) -> str:
+    only = 'container!=""' if name.startswith("container_") else ""
+    return f"{name}{{{_joined(only, labels)}}}"
+
+
+def _joined(*matchers: str) -> str:
+    return ", ".join(each for each in matchers if each)
+
+
+def _twice(selector: str, identity: str) -> str:
+    return f"count(count by ({identity}) ({selector}) > 1)"
+
+
+def _by_name(rows: Iterable[Series]) -> dict[str, float]:
+    return {row.labels.get(NAME, ""): row.value for row in rows}
+
+
+def _found(
+    each: Input,
+    *,
+    at: datetime,
+    counts: Mapping[str, float],
+    before: Mapping[int, Mapping[str, float]],
+    newest: float | None,
+    scrapes: float | None,
+) -> Found:
+    seen = tuple(ago for ago, names in before.items() if each.name in names)
+    return Found(
+        each,
+        series=int(counts.get(each.name, 0)),
+        interval=_interval(scrapes),
+        age=None if newest is None else round(at.timestamp() - newest, 1),
+        seen=seen,
+        gaps=tuple(ago for ago in before if ago not in seen and ago < max(seen, default=0)),
+    )
+
+
+def _interval(scrapes: float | None) -> int | None:
+    """Seconds; of a range of n intervals, which holds n or n + 1 samples, the round number of the two."""
+    if scrapes is None or scrapes < 2:
+        return None
+    least, most = SCRAPES_WITHIN / scrapes, SCRAPES_WITHIN / (scrapes - 1)
+    return next(
+        (
+            round_number
+            for round_number in (5, 10, 15, 20, 30, 60, 120, 300, 600)
+            if least <= round_number <= most
+        ),
+        round(least),
+    )
+
+
+def _notes(
+    found: Iterable[Found], answers: Mapping[str, list[Series]], settings: SizingSettings
+) -> Iterable[str]:
+    """What is there, and not as one would wish."""
+    for name in ("kube-state-metrics", "cAdvisor"):
+        if rows := answers[f"twice by {name}"]:
+            yield (
+                f"{rows[0].value:.0f} {'pods' if name == 'kube-state-metrics' else 'containers'} are told of"
+                f" more than once by {name}: they count once, and cost the server twice"
+            )
+    clusters = {row.labels["cluster"] for row in answers["clusters"] if row.labels.get("cluster")}
+    if len(clusters) > 1:
+        yield (
+            f"it has several clusters ({some(clusters)}), which are read as one: choose by --label"
+            f" cluster={min(clusters)}, or PROMETHEUS_LABELS"
+        )
+    if answers["ahead"]:
+        yield (
+            "there are samples more than a minute ahead of this machine's clock: what is asked at its time"
+            " misses the latest"
+        )
+    by_name = {each.input.name: each for each in found}
+    for each in found:
+        if each.gaps and each.state == "there":
+            at = ", ".join(duration(ago) for ago in each.gaps)
+            yield f"{each.input.name} has a gap: there was none {at} ago"
+    yield from _notes_of_usage([by_name[name] for name in (CPU, MEMORY)], settings)
+
+
+def _notes_of_usage(found: Iterable[Found], settings: SizingSettings) -> Iterable[str]:
+    for each in found:
+        if each.state != "there":
+            continue
+        if each.interval is None:
+            yield f"{each.input.name} was scraped less than twice within {duration(SCRAPES_WITHIN)}"
+        elif (ranges := window(timedelta(days=settings.history), HOUR / each.interval, None)).cpu > 300:
+            yield (
+                f"{each.input.name} is scraped each {each.interval} s: what comes in between is not seen, and"
+                f" windows are {duration(ranges.cpu)} long instead of 5m"
+            )
+        back, farthest = each.back or 0, settings.history * DAY - HOUR
+        if back < min(settings.minimum_history_hours * HOUR, farthest):
+            yield (
+                f"{each.input.name} goes back less than {settings.minimum_history_hours:g} h"
+                " (KUBEFINOPS_MINIMUM_HISTORY_HOURS): nothing is proposed before"
+            )
+        elif back < farthest:
+            yield (
+                f"{each.input.name} goes back {duration(back)} or somewhat more, of the"
+                f" {settings.history} days that are asked for (KUBEFINOPS_HISTORY_DAYS)"
+            )

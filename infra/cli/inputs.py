@@ -1,0 +1,185 @@
+"""What the engine reads from Prometheus: what each series is for, and how a cluster comes to have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from functions.recommender.queries import CPU, LAST_REASON, MEMORY, PERIODS, RESTARTS, THROTTLED
+
+CADVISOR = (
+    "scrape /metrics/cadvisor of each kubelet (kube-prometheus-stack: kubelet.serviceMonitor.cAdvisor),"
+    " and look for what drops it in that job's metric_relabel_configs (cAdvisorMetricRelabelings)"
+)
+MIXIN = "load kubernetes-mixin's rules (kube-prometheus-stack: defaultRules.create)"
+
+
+class Need(StrEnum):
+    REQUIRED = "required"
+    SAFETY = "safety"
+    FIGURES = "figures"
+    PLANNED = "planned"
+    RULE = "rule"
+
+
+@dataclass(frozen=True)
+class Input:
+    """`unless` says which clusters rightly have none."""
+
+    name: str
+    need: Need
+    switches_off: str
+    get_it: str
+    unless: str | None = None
+
+    @property
+    def is_of_cadvisor(self) -> bool:
+        return self.name.startswith("container_")
+
+
+def _of(resources: str, more: str = "") -> str:
+    return f"run kube-state-metrics, with {resources} in its --resources if that is set{more}"
+
+
+_LABELS = "and the names in --metric-labels-allowlist, such as {}=[*]: there is none without"
+
+INPUTS = (
+    Input(
+        CPU,
+        Need.REQUIRED,
+        "everything: no usage of CPU is known",
+        f"{CADVISOR}; it needs the label container",
+    ),
+    Input(
+        MEMORY,
+        Need.REQUIRED,
+        "everything: no usage of memory is known",
+        f"{CADVISOR}; it needs the label container",
+    ),
+    Input("kube_pod_owner", Need.REQUIRED, "everything: pods belong to no workload", _of("pods")),
+    Input(
+        "kube_replicaset_owner",
+        Need.REQUIRED,
+        "Deployments: their pods belong to ReplicaSets, which are not sized",
+        _of("replicasets"),
+    ),
+    Input(
+        "kube_pod_container_resource_requests",
+        Need.REQUIRED,
+        "everything: what containers ask for is not known",
+        _of("pods"),
+    ),
+    Input(
+        "kube_pod_container_resource_limits",
+        Need.SAFETY,
+        "limits are neither kept above requests nor raised, and a Guaranteed pod passes for Burstable",
+        _of("pods"),
+        "no container has a limit",
+    ),
+    Input(
+        LAST_REASON,
+        Need.SAFETY,
+        "OOM kills are not seen: memory is lowered after one, and not raised",
+        _of("pods"),
+        "no container was ever ended",
+    ),
+    Input(
+        RESTARTS,
+        Need.SAFETY,
+        "OOM kills are not seen: memory is lowered after one, and not raised",
+        _of("pods"),
+    ),
+    Input(
+        "kube_horizontalpodautoscaler_info",
+        Need.SAFETY,
+        "requests that an autoscaler scales on are changed, and with them the number of pods",
+        _of("horizontalpodautoscalers"),
+        "it has no HorizontalPodAutoscaler",
+    ),
+    Input(
+        "kube_horizontalpodautoscaler_spec_target_metric",
+        Need.SAFETY,
+        "nothing that an autoscaler scales is sized, because what it scales on is not known",
+        _of("horizontalpodautoscalers"),
+        "it has no HorizontalPodAutoscaler",
+    ),
+    Input(
+        "kube_job_owner",
+        Need.FIGURES,
+        "CronJobs are not seen: each of their Jobs is a workload of its own",
+        _of("jobs"),
+        "it has no CronJob",
+    ),
+    Input(
+        "kube_pod_container_info",
+        Need.FIGURES,
+        "containers that ask for nothing are not seen",
+        _of("pods"),
+    ),
+    Input(
+        "kube_deployment_spec_replicas",
+        Need.FIGURES,
+        "costs follow the pods that are there now; Deployments without pods are not seen",
+        _of("deployments"),
+    ),
+    Input(
+        THROTTLED,
+        Need.FIGURES,
+        "throttling is not told, and does not keep a CPU request from being lowered",
+        CADVISOR,
+        "no container has a CPU limit",
+    ),
+    Input(
+        PERIODS,
+        Need.FIGURES,
+        "throttling is not told, and does not keep a CPU request from being lowered",
+        CADVISOR,
+        "no container has a CPU limit",
+    ),
+    *(
+        Input(f"kube_pod_init_container_{name}", Need.PLANNED, "native sidecars", _of("pods"), "none has any")
+        for name in ("info", "resource_requests")
+    ),
+    *(
+        Input(
+            f"kube_horizontalpodautoscaler_spec_{name}_replicas",
+            Need.PLANNED,
+            "an autoscaler's bounds",
+            _of("horizontalpodautoscalers"),
+            "it has no HorizontalPodAutoscaler",
+        )
+        for name in ("min", "max")
+    ),
+    Input(
+        "kube_resourcequota",
+        Need.PLANNED,
+        "whether a raise fits into its namespace's quota",
+        _of("resourcequotas"),
+        "it has no ResourceQuota",
+    ),
+    Input(
+        "kube_limitrange",
+        Need.PLANNED,
+        "whether a value keeps within its namespace's LimitRange",
+        _of("limitranges"),
+        "it has no LimitRange",
+    ),
+    Input("kube_node_status_allocatable", Need.PLANNED, "what nodes could be saved", _of("nodes")),
+    *(
+        Input(
+            f"kube_{name}_labels",
+            Need.PLANNED,
+            f"policies and prices by labels of {name}s",
+            _of(f"{name}s", f", {_LABELS.format(f'{name}s')}"),
+        )
+        for name in ("pod", "namespace", "node")
+    ),
+    *(
+        Input(name, Need.RULE, "nothing: the raw series are read", MIXIN)
+        for name in (
+            "node_namespace_pod_container:container_cpu_usage_seconds_total:sum_rate5m",
+            "node_namespace_pod_container:container_memory_working_set_bytes",
+            "namespace_workload_pod:kube_pod_owner:relabel",
+        )
+    ),
+)

@@ -1,0 +1,111 @@
+"""What a page has on top: the sums over all containers, and over those of each namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from functions.recommender.report import Entry
+from infra.cli.rows import Row
+from shared.contracts.money import Money
+from shared.contracts.quantities import GIB
+
+
+@dataclass(frozen=True)
+class Space:
+    """A namespace; widths are shares of the most expensive one's cost."""
+
+    name: str
+    before: Money
+    saving: Money
+    kept: float
+    saved: float
+    percent: str
+
+
+@dataclass(frozen=True)
+class Sum:
+    """One of the totals on top."""
+
+    name: str
+    value: str
+    more: str
+
+
+def sums(found: Sequence[Row], entries: Sequence[Entry], currency: str) -> list[Sum]:
+    """The saving first."""
+    zero = Money(amount=Decimal("0.00"), currency=currency)
+    before, after = zero, zero
+    for row in found:
+        before, after = before + row.before, after + row.after
+    saving = before - after
+    workloads = len(entries)
+    proposed = sum(each.decision == "proposed" for each in entries)
+    raised = sum(_raised(row) for row in found)
+    return [
+        Sum("Saving a month", f"{saving.amount:,.2f}", f"{share(saving, before)} of the cost"),
+        Sum("Cost a month now", f"{before.amount:,.2f}", "as requested, or as used"),
+        Sum("Cost a month after", f"{after.amount:,.2f}", "before policy"),
+        _requested("CPU requested", found, "cpu_request_m", 1000, "cores"),
+        _requested("Memory requested", found, "memory_request_bytes", GIB, "GiB"),
+        Sum("Workloads", f"{workloads:,}", f"{proposed:,} worth a change"),
+        Sum(
+            "Ask for too little",
+            f"{raised:,}",
+            f"{'container' if raised == 1 else 'containers'} to raise",
+        ),
+    ]
+
+
+def _requested(name: str, found: Iterable[Row], field: str, unit: int, unit_name: str) -> Sum:
+    """What all pods ask for together, now and after."""
+    now = after = 0.0
+    for row in found:
+        if row.seen is None:
+            continue
+        now += (getattr(row.seen.current, field) or 0) * row.entry.pods / unit
+        after += (getattr(row.proposed or row.seen.current, field) or 0) * row.entry.pods / unit
+    return Sum(name, f"{now:,.1f} \N{RIGHTWARDS ARROW} {after:,.1f}", unit_name)
+
+
+def _raised(row: Row) -> bool:
+    if row.proposed is None or row.seen is None:
+        return False
+    pairs = (
+        (getattr(row.seen.current, field) or 0, getattr(row.proposed, field) or 0)
+        for field in ("cpu_request_m", "memory_request_bytes")
+    )
+    return any(new > now for now, new in pairs)
+
+
+def spaces(found: Iterable[Row], currency: str) -> list[Space]:
+    """By what they would save, the most first."""
+    zero = Money(amount=Decimal("0.00"), currency=currency)
+    money: dict[str, tuple[Money, Money]] = {}
+    for row in found:
+        before, saving = money.get(row.entry.workload.namespace, (zero, zero))
+        money[row.entry.workload.namespace] = (before + row.before, saving + row.saving)
+    most = max(
+        (max(before.amount, before.amount - saving.amount) for before, saving in money.values()),
+        default=zero.amount,
+    )
+    scale = float(most) or 1.0
+    made = [
+        Space(
+            name=name,
+            before=before,
+            saving=saving,
+            kept=round(float(min(before.amount, before.amount - saving.amount)) / scale * 100, 2),
+            saved=round(abs(float(saving.amount)) / scale * 100, 2),
+            percent=share(saving, before),
+        )
+        for name, (before, saving) in money.items()
+    ]
+    return sorted(made, key=lambda space: (-space.saving.amount, -space.before.amount, space.name))
+
+
+def share(part: Money, whole: Money) -> str:
+    """In percent, as a text."""
+    percent = round(part.amount / whole.amount * 100) if whole.amount else 0
+    return f"{percent} %".replace("-", "\N{MINUS SIGN}")

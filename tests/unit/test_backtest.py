@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from functions.recommender.estimating import Sizes
+from infra.backtest.fleet import Fleet, TraceError, read
+from infra.backtest.scoring import Rates, Score, score
+from infra.backtest.strategies import Oracle, all_of
+from infra.backtest.walking import Held, Pace, Past, walk
+from infra.cli.backtest import HEADER, Outputs, backtest
+from shared.contracts.errors import BadSetting
+
+HEAD = "timestamp_s,workload,pod,container,cpu_cores,memory_bytes"
+
+
+def fleet(cpu: list[list[float]], memory: list[list[float]] | None = None, window: int = 3600) -> Fleet:
+    usage = np.array(cpu, dtype=float)
+    unset = np.full(len(usage), np.nan)
+    return Fleet(
+        "fleet",
+        tuple((f"w{index}", "app") for index in range(len(usage))),
+        usage,
+        usage * 1e9 if memory is None else np.array(memory, dtype=float),
+        0.0,
+        window,
+        unset,
+        unset,
+        unset,
+    )
+
+
+def noisy(containers: int = 3, days: int = 10) -> Fleet:
+    values = np.random.default_rng(3).gamma(2.0, 0.2, size=(containers, days * 24))
+    return fleet(values.tolist())
+
+
+def always(cpu: float, memory: float, limit: float | None = None) -> Sizes:
+    return Sizes(np.array([cpu]), np.array([memory]), np.array([memory if limit is None else limit]))
+
+
+class TestFleet:
+    def test_samples_become_windows_with_the_mean_of_cpu_and_the_peak_of_memory(self, tmp_path: Path) -> None:
+        rows = [f"{60 * n},w,p,c,{n},{n * 10}" for n in range(10)]
+        (tmp_path / "a.csv").write_text("\n".join([HEAD, *rows]) + "\n")
+        (found,) = read(tmp_path)
+        assert found.window == 300
+        assert found.cpu.tolist() == [[2.0, 7.0]]
+        assert found.memory.tolist() == [[40.0, 90.0]]
+
+    def test_of_pods_at_once_the_worst_counts_and_of_pods_in_turn_each(self, tmp_path: Path) -> None:
+        rows = ["0,w,a,c,1,10", "0,w,b,c,3,5", "300,w,b,c,2,7"]
+        with gzip.open(tmp_path / "a.csv.gz", "wt") as file:
+            file.write("\n".join([HEAD, *rows]) + "\n")
+        (found,) = read(tmp_path)
+        assert found.cpu.tolist() == [[3.0, 2.0]]
+        assert found.memory.tolist() == [[10.0, 7.0]]
+
+    def test_rare_samples_make_long_windows_and_gaps_stay_gaps(self, tmp_path: Path) -> None:
+        rows = [f"{900 * n},w,p,c,1," for n in (0, 1, 2, 5)]
+        (tmp_path / "a.csv").write_text("\n".join([HEAD, *rows]) + "\n")
+        (found,) = read(tmp_path)
+        assert found.window == 900
+        assert np.isfinite(found.cpu).tolist() == [[True, True, True, False, False, True]]
+        assert np.isnan(found.memory).all()
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            (f"{HEAD}\n1,w,p,c,one,2\n", r"a\.csv:2: could not convert"),
+            (f"{HEAD}\n1,w\n", r"a\.csv:2: "),
+            (f"{HEAD}\n", "no row below its header"),
+            ("a,b\n1,2\n", "no .* with the columns timestamp_s"),
+        ],
+    )
+    def test_what_is_no_trace_is_said_with_its_place(self, tmp_path: Path, text: str, message: str) -> None:
+        (tmp_path / "a.csv").write_text(text)
+        with pytest.raises(TraceError, match=message):
+            read(tmp_path)
+
+
+class TestWalking:
+    def test_sizes_are_made_after_the_learning_and_then_at_each_hold(self) -> None:
+        held = list(walk(noisy(days=10), Oracle(), Pace(4, 2)))
+        assert [(one.windows.start, one.windows.stop) for one in held] == [(96, 144), (144, 192), (192, 240)]
+
+    @pytest.mark.parametrize("name", [name for name in all_of(noisy()) if name not in ("oracle", "as set")])
+    def test_nobody_but_the_oracle_looks_ahead(self, name: str) -> None:
+        seen, changed = noisy(), noisy()
+        changed.cpu[:, 96:] *= 50
+        changed.memory[:, 96:] *= 50
+        sizes = [next(walk(one, all_of(one)[name], Pace(4, 2))).sizes for one in (seen, changed)]
+        np.testing.assert_array_equal(sizes[0].cpu_request, sizes[1].cpu_request)
+        np.testing.assert_array_equal(sizes[0].memory_request, sizes[1].memory_request)
+
+    def test_digests_are_of_whole_days_that_end_now(self) -> None:
+        seen: list[Past] = []
+
+        class Watching:
+            name = "watching"
+
+            def __call__(self, past: Past) -> Sizes:
+                seen.append(past)
+                return Oracle()(past)
+
+        steps = fleet([[float(hour) for hour in range(24 * 6)]])
+        list(walk(steps, Watching(), Pace(2.5, 1)))
+        assert [past.digests.days for past in seen] == [2, 3, 4]
+        assert [past.digests.cpu[0, -1, -1] for past in seen] == [59.0, 83.0, 107.0]
+        assert seen[0].set_before is None
+        assert seen[1].set_before is not None
+
+    def test_a_trace_that_is_too_short_names_what_to_change(self) -> None:
+        with pytest.raises(TraceError, match=r"10\.0 days, 21 are needed.*--learn-days"):
+            next(walk(noisy(days=10), Oracle(), Pace()))
+
+
+class TestScoring:
+    def test_the_figures_of_a_case_that_can_be_reckoned_by_hand(self) -> None:
+        usage = fleet([[1.0, 1.0, 3.0, 1.0]], [[4e9, 4e9, 8e9, 4e9]])
+        found = Score(Rates(core_hour=1.0, gib_hour=0.0))
+        found.add(usage, Held(slice(0, 4), always(2.0, 6e9, 9e9)), None)
+        figures = found.figures()
+        assert figures["cpu_slack"] == pytest.approx(1 - 6 / 8)
+        assert figures["cpu_time_above"] == 0.25
+        assert figures["cpu_volume_above"] == pytest.approx(1 / 6)
+        assert figures["weeks_cpu_above_often"] == 1.0
+        assert figures["memory_slack"] == pytest.approx(1 - 20 / 24)
+        assert figures["weeks_memory_above"] == 1.0
+        assert figures["weeks_memory_above_limit"] == 0.0
+        assert figures["memory_margin"] == pytest.approx(6 / 8)
+        # Two cores an hour, and three in the hour in which three were used.
+        assert figures["monthly_cost"] == pytest.approx((2 + 2 + 3 + 2) / 4 * 730)
+
+    def test_only_changes_of_more_than_a_tenth_count(self) -> None:
+        usage = fleet([[1.0] * 4])
+        found = Score()
+        before = always(1.0, 1e9)
+        for cpu, memory in ((1.09, 1.2e9), (1.0, 1e9)):
+            found.add(usage, Held(slice(0, 4), always(cpu, memory)), before)
+        assert found.figures()["large_changes"] == pytest.approx(1 / 4)
+
+    def test_the_oracle_never_runs_out_of_memory_and_has_no_margin(self) -> None:
+        found = score([noisy()], lambda _: Oracle(), Pace(4, 2), Rates()).figures()
+        assert found["weeks_memory_above"] == 0.0
+        assert found["memory_margin"] == 1.0
+        # A twentieth of 48 windows is more than two of them.
+        assert found["cpu_time_above"] == pytest.approx(3 / 48)
+
+    def test_what_was_not_measured_is_not_judged(self) -> None:
+        usage = fleet([[np.nan] * 4])
+        found = Score()
+        found.add(usage, Held(slice(0, 4), always(1.0, 1e9)), None)
+        assert found.weeks == 0
+        assert np.isnan(found.figures()["cpu_time_above"])
+
+
+@pytest.fixture
+def traces(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    lines = [
+        f"{300 * at},w{number},p,c,{rng.gamma(2, 0.1):.4f},{rng.normal(2e8, 1e7):.0f}"
+        for number in range(3)
+        for at in range(288 * 3)
+    ]
+    (tmp_path / "days.csv").write_text("\n".join([HEAD, *lines]) + "\n")
+    return tmp_path
+
+
+class TestCommand:
+    def test_every_recommendation_is_written_so_that_anyone_can_judge_it(
+        self, traces: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        emitted, plot = traces / "out" / "all.csv", traces / "out" / "f.svg"
+        emitted.parent.mkdir()
+        outputs = Outputs(emitted, plot)
+        assert backtest(traces, ["krr", "balanced"], Pace(1, 1), "json", outputs) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert list(document["strategies"]) == ["krr", "balanced", "oracle"]
+        rows = list(csv.DictReader(io.StringIO(emitted.read_text())))
+        assert tuple(rows[0]) == HEADER
+        assert len(rows) == 3 * 3 * 2
+        assert rows[0]["valid_from"] == "1970-01-02T00:00:00Z"
+        assert plot.read_text().startswith("<svg")
+        # Judged again, from the file alone.
+        above = [self._is_above(traces, row) for row in rows if row["strategy"] == "krr"]
+        assert document["strategies"]["krr"]["weeks_memory_above"] == pytest.approx(np.mean(above), abs=1e-6)
+
+    def _is_above(self, traces: Path, row: dict[str, str]) -> bool:
+        day = int(row["valid_from"][8:10]) - 1
+        with (traces / "days.csv").open() as file:
+            memory = [
+                float(one["memory_bytes"])
+                for one in csv.DictReader(file)
+                if one["workload"] == row["workload"] and int(one["timestamp_s"]) // 86400 == day
+            ]
+        return max(memory) > float(row["memory_request_bytes"])
+
+    def test_the_table_has_a_row_for_every_strategy(
+        self, traces: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert backtest(traces, [], Pace(1, 1), "table", Outputs()) == 0
+        printed = capsys.readouterr().out
+        for name in ("balanced", "cautious", "lean", "krr", "vpa", "crane", "kubecost", "oracle", "as set"):
+            assert f"\n {name} " in printed
+
+    def test_an_unknown_strategy_and_an_impossible_pace_are_named(self, traces: Path) -> None:
+        with pytest.raises(BadSetting, match="no 'magic'; there are as set, balanced"):
+            backtest(traces, ["magic"], Pace(1, 1), "table", Outputs())
+        with pytest.raises(BadSetting, match="--hold-days"):
+            backtest(traces, [], Pace(1, 0), "table", Outputs())

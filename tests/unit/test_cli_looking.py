@@ -1,0 +1,46 @@
+"""What scan, propose and doctor take from their options, and what from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+import pytest
+
+from infra.cli.looking import NothingFound, asked, look, sizing_settings
+from shared.adapters.prometheus import HttpPrometheus
+from shared.contracts.errors import BadSetting
+from shared.runtime.settings import PrometheusSettings
+from tests.fakes.prometheus import FakePrometheus, deployment
+
+ADDRESS = "http://localhost:9090"
+
+
+def test_labels_come_from_the_option_and_else_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_LABELS", "cluster=us")
+    monkeypatch.setenv("PROMETHEUS_TENANT", "team-a")
+    settings = sizing_settings(ADDRESS)
+    assert (settings.prometheus_labels, settings.prometheus_tenant) == ('cluster="us"', "team-a")
+    settings = sizing_settings(ADDRESS, ["cluster=eu", 'env="a, b"'])
+    assert settings.prometheus_labels == 'cluster="eu", env="a, b"'
+
+
+def test_what_is_wrong_is_told_by_the_name_that_it_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadSetting, match=r"^--label: 'eu' is not labels"):
+        asked(PrometheusSettings, ADDRESS, ["eu"])
+    with pytest.raises(BadSetting, match=r"^--prometheus: must be an address.*; --label: 'eu' is not labels"):
+        asked(PrometheusSettings, "localhost", ["eu"])
+    monkeypatch.setenv("PROMETHEUS_LABELS", "eu")
+    with pytest.raises(BadSetting, match=r"^setting PROMETHEUS_LABELS: 'eu' is not labels"):
+        asked(PrometheusSettings, ADDRESS)
+
+
+@pytest.mark.parametrize("namespaces", [[], ["nowhere"]])
+def test_where_nothing_is_found_is_told_without_the_password_in_its_address(
+    namespaces: Collection[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = FakePrometheus(*([deployment("shop", "web")] if namespaces else []))
+    monkeypatch.setattr(HttpPrometheus, "query", lambda _, *given: nobody.query(*given))
+    with pytest.raises(NothingFound, match=r" at http://h:9090[:;]") as caught:
+        look(sizing_settings("http://me:s3cret@h:9090"), namespaces, datetime(2026, 11, 20, tzinfo=UTC))
+    assert "s3cret" not in str(caught.value)

@@ -1,0 +1,146 @@
+"""What `kubefinops doctor` makes of a server's answers, and what it knows of the series that are read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from functions.recommender import queries
+from functions.recommender.queries import CPU, MEMORY, Scope
+from functions.recommender.settings import SizingSettings
+from infra.cli.doctor import _clock
+from infra.cli.examining import DAY, HOUR, Examined, Found, _interval, examine
+from infra.cli.inputs import INPUTS, Need
+from shared.adapters.prometheus import Build, Curve, Series
+
+AT = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+LABELS = 'cluster="eu"'
+USED = [each.name for each in INPUTS if each.need not in {Need.PLANNED, Need.RULE}]
+
+
+@dataclass
+class FakeServer:
+    """Has one series of each of `names`, with `scrapes` in 20 minutes, and had them at `past` seconds ago."""
+
+    names: list[str] = field(default_factory=lambda: list(USED))
+    scrapes: float = 20
+    past: tuple[int, ...] = (HOUR, 6 * HOUR, DAY, 3 * DAY, 7 * DAY, 14 * DAY - HOUR)
+    twice: dict[str, float] = field(default_factory=dict)
+    clusters: tuple[str, ...] = ("eu",)
+    asked: list[str] = field(default_factory=list)
+
+    def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+        self.asked.append(promql)
+        if promql.startswith("count by (cluster)"):
+            return [Series({"cluster": name}, 1.0) for name in self.clusters]
+        if promql.startswith("count(count by"):
+            return [Series({}, value) for name, value in self.twice.items() if name in promql]
+        if "offset -6m" in promql:
+            return []
+        if "__name__=~" in promql:
+            asked = {name for part in re.findall(r'__name__=~"([^"]*)"', promql) for name in part.split("|")}
+            there = {queries.duration(ago) for ago in self.past}
+            ago = re.search(r" offset (\w+)", promql)
+            present = self.names if ago is None or ago[1] in there else []
+            return [Series({"metric": name}, 1.0) for name in present if name in asked]
+        value = self.scrapes if "count_over_time" in promql else at.timestamp() - 15
+        return [Series({"metric": name}, value) for name in re.findall(r'"metric", "([^"$]+)"', promql)]
+
+    def query_range(
+        self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+    ) -> list[Curve]:
+        raise NotImplementedError
+
+
+def examined(server: FakeServer, **variables: str) -> Examined:
+    return examine(server, AT, SizingSettings.read(variables))
+
+
+def found(server: FakeServer, name: str = CPU) -> Found:
+    return {each.input.name: each for each in examined(server).found}[name]
+
+
+def test_every_series_that_the_engine_reads_is_looked_for() -> None:
+    scope, ranges = Scope(), queries.window(timedelta(days=14), None, None)
+    asked = [
+        queries.state(scope),
+        queries.owners(scope, timedelta(days=14)),
+        *queries.usage(scope, ranges, 7).values(),
+        *queries.runs(scope, ranges).values(),
+    ]
+    read = set(re.findall(r"\b(?:kube|container)_\w+", " ".join(asked)))
+    assert read == set(USED)
+
+
+def test_each_missing_one_is_told_with_what_it_switches_off_and_how_to_get_it() -> None:
+    for each in examined(FakeServer(names=[])).found:
+        assert each.state == "missing"
+        assert each.input.switches_off
+        assert each.input.get_it
+    assert {each.input.name for each in examined(FakeServer(names=[])).lacking} == {
+        each.name for each in INPUTS if each.need is Need.REQUIRED
+    }
+
+
+def test_a_full_server_has_nothing_to_be_noted() -> None:
+    everything = examined(FakeServer())
+    assert everything.lacking == []
+    assert everything.notes == ()
+    cpu = found(FakeServer())
+    assert (cpu.series, cpu.interval, cpu.age, cpu.back) == (1, 60, 15.0, 14 * DAY - HOUR)
+
+
+def test_a_short_history_that_is_asked_for_is_not_called_too_short() -> None:
+    day = FakeServer(past=(HOUR, 6 * HOUR, DAY - HOUR))
+    assert examined(day, KUBEFINOPS_HISTORY_DAYS="1").notes == ()
+
+
+def test_few_queries_are_asked_and_all_of_this_cluster_alone() -> None:
+    server = FakeServer()
+    examined(server, PROMETHEUS_LABELS="cluster=eu")
+    assert len(server.asked) <= 15
+    for promql in server.asked:
+        assert all(LABELS in selector for selector in re.findall(r"\{(.*?)\}", promql)), promql
+
+
+@pytest.mark.parametrize(
+    ("scrapes", "interval"),
+    [(240, 5), (80, 15), (81, 15), (40, 30), (20, 60), (21, 60), (10, 120), (14, 86), (4, 300), (1, None)],
+)
+def test_the_interval_is_a_round_one_where_the_samples_allow_it(scrapes: float, interval: int | None) -> None:
+    assert _interval(scrapes) == interval
+
+
+@pytest.mark.parametrize(
+    ("server", "note"),
+    [
+        (FakeServer(scrapes=10), "is scraped each 120 s: .*windows are 10m long instead of 5m"),
+        (FakeServer(scrapes=1), "was scraped less than twice within 20m"),
+        (FakeServer(past=(HOUR, 3 * DAY)), "goes back 3d or somewhat more, of the 14 days"),
+        (FakeServer(past=(HOUR, 6 * HOUR)), "goes back less than 24 h .*nothing is proposed"),
+        (FakeServer(past=(HOUR, 14 * DAY - HOUR)), "has a gap: there was none 6h, 1d, 3d, 7d ago"),
+        (FakeServer(twice={"kube_pod_owner": 7.0}), "^7 pods are told of more than once by kube-state"),
+        (FakeServer(twice={MEMORY: 9.0}), "^9 containers are told of more than once by cAdvisor"),
+        (FakeServer(clusters=("us", "eu", "")), r"several clusters \(eu, us\).*--label cluster=eu"),
+    ],
+)
+def test_what_is_there_and_not_as_it_should_be_is_noted(server: FakeServer, note: str) -> None:
+    assert any(re.search(note, each) for each in examined(server).notes)
+
+
+def test_one_that_was_scraped_until_lately_has_stopped() -> None:
+    stopped = Found(INPUTS[0], seen=(6 * HOUR, DAY))
+    assert (stopped.state, stopped.back) == ("stopped", DAY)
+
+
+def test_a_clock_that_differs_from_the_servers_is_noted() -> None:
+    assert _clock(Build(clock=AT), AT + timedelta(seconds=5)) is None
+    assert _clock(Build(), AT) is None
+    ahead, behind = (_clock(Build(clock=AT), AT + timedelta(seconds=by)) for by in (90, -90))
+    assert ahead is not None
+    assert behind is not None
+    assert ahead.startswith("this machine's clock is 90 s ahead of the server's")
+    assert behind.startswith("this machine's clock is 90 s behind the server's")
