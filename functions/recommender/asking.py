@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
@@ -20,10 +20,11 @@ from functions.recommender.queries import Scope
 from shared.adapters.prometheus import QueryTooLarge, QueryTooSlow
 
 if TYPE_CHECKING:
-    from shared.adapters.prometheus import Prometheus, Series
+    from shared.adapters.prometheus import Curve, Prometheus, Series
 
 T = TypeVar("T")
 P = TypeVar("P", bound="Halved")
+R = TypeVar("R", "Series", "Curve")
 Question = Callable[[Scope], str]
 """The PromQL for a part of the containers. Each row of its answer is about what is in one part only."""
 
@@ -92,7 +93,7 @@ class Part:
 
 @dataclass
 class Asking:
-    """Puts queries at one time, and keeps them, in the order of the questions, for the report."""
+    """Puts queries that end at one time, and keeps them, in the order of the questions, for the report."""
 
     prometheus: Prometheus
     at: datetime
@@ -102,39 +103,57 @@ class Asking:
         self, name: str, question: Callable[[tuple[str, ...]], str], names: tuple[str, ...]
     ) -> list[Series]:
         """The rows of these metrics. Raises what Prometheus.query does."""
-        rows, asked = self._whole(name, lambda some: question(some.names), Metrics(names))
+        rows, asked = _whole(self._now, name, lambda some: question(some.names), Metrics(names))
         self.asked += asked
         return rows
 
     def all(self, questions: Mapping[str, Question], part: Part) -> dict[str, list[Series]]:
         """The answers about `part` by name. Raises what Prometheus.query does, if a half cannot be had."""
+        return self._all(self._now, questions, part)
+
+    def ranges(
+        self, questions: Mapping[str, Question], part: Part, step: timedelta, count: int
+    ) -> dict[str, list[Curve]]:
+        """The same at `count` times, `step` apart, of which the last is `at`."""
+        begin = self.at - (count - 1) * step
+        return self._all(
+            lambda promql: self.prometheus.query_range(promql, begin, self.at, step), questions, part
+        )
+
+    def _now(self, promql: str) -> list[Series]:
+        return self.prometheus.query(promql, self.at)
+
+    def _all(
+        self, put: Callable[[str], list[R]], questions: Mapping[str, Question], part: Part
+    ) -> dict[str, list[R]]:
         answers = at_once(
-            [partial(self._whole, name, _of_scope(ask), part) for name, ask in questions.items()]
+            [partial(_whole, put, name, _of_scope(ask), part) for name, ask in questions.items()]
         )
         self.asked += [asked for _, puts in answers for asked in puts]
         return {name: rows for name, (rows, _) in zip(questions, answers, strict=True)}
 
-    def _whole(
-        self, name: str, question: Callable[[P], str], part: P, slow: int = 0
-    ) -> tuple[list[Series], list[Asked]]:
-        """`slow` is how many of the halvings that made `part` were for time."""
-        promql = question(part)
-        try:
-            rows = self.prometheus.query(promql, self.at)
-        except (QueryTooLarge, QueryTooSlow) as error:
-            slow += isinstance(error, QueryTooSlow)
-            if slow > MOST_HALVINGS_FOR_TIME:
-                raise
-            halves = part.halves()
-            # Not each question is narrowed by names, nor by namespaces: the same again would fail again.
-            if not halves or any(question(half) == promql for half in halves):
-                raise
-        else:
-            return rows, [Asked(name, promql, len(rows))]
-        answers = [self._whole(name, question, half, slow) for half in halves]
-        # Pods whose names begin as those of both halves are in both, with the same figure.
-        found = {tuple(sorted(row.labels.items())): row for rows, _ in answers for row in rows}
-        return list(found.values()), [asked for _, puts in answers for asked in puts]
+
+def _whole(
+    put: Callable[[str], list[R]], name: str, question: Callable[[P], str], part: P, slow: int = 0
+) -> tuple[list[R], list[Asked]]:
+    """`slow` is how many of the halvings that made `part` were for time."""
+    promql = question(part)
+    try:
+        rows = put(promql)
+    except (QueryTooLarge, QueryTooSlow) as error:
+        slow += isinstance(error, QueryTooSlow)
+        if slow > MOST_HALVINGS_FOR_TIME:
+            raise
+        halves = part.halves()
+        # Not each question is narrowed by names, nor by namespaces: the same again would fail again.
+        if not halves or any(question(half) == promql for half in halves):
+            raise
+    else:
+        return rows, [Asked(name, promql, len(rows))]
+    answers = [_whole(put, name, question, half, slow) for half in halves]
+    # Pods whose names begin as those of both halves are in both, with the same figure.
+    found = {tuple(sorted(row.labels.items())): row for rows, _ in answers for row in rows}
+    return list(found.values()), [asked for _, puts in answers for asked in puts]
 
 
 def _of_scope(question: Question) -> Callable[[Part], str]:

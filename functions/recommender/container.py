@@ -13,16 +13,42 @@ from shared.contracts.wording import counted
 
 
 @dataclass(frozen=True)
+class Day:
+    """One day's digest: `ago` days before the scan's, 5-minute `windows`, CPU at p50, p90, p95, p99 and max
+    (none without windows), and the peak of memory.
+    """
+
+    ago: int
+    windows: int
+    cpu_m: tuple[float, ...]
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a strategy would request, why, and the days that it rests on."""
+
+    strategy: str
+    cpu_request_m: float
+    memory_request_bytes: int
+    memory_limit_bytes: int
+    why_cpu: str
+    why_memory: str
+    days: tuple[Day, ...] = ()
+
+
+@dataclass(frozen=True)
 class Stance:
     """What the pod around a container demands of it.
 
-    `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`: see
+    `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`, `estimate`: see
     ObservedContainer.
     """
 
     guaranteed: bool = False
     by_peak: bool = False
     oom_killed: bool = False
+    estimate: Estimate | None = None
 
 
 def size_container(
@@ -49,6 +75,8 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
         wanted = usage.cpu_max_m * rules.cpu_headroom
         runs = "one run" if usage.pods == 1 else f"{usage.pods} runs"
         why = f"the peak of its {runs} is {_cores(usage.cpu_max_m)}, plus {percent}"
+    elif stance.estimate is not None:
+        wanted, why = stance.estimate.cpu_request_m, stance.estimate.why_cpu
     else:
         wanted = usage.cpu_p95_m * rules.cpu_headroom
         why = f"p95 over 5-minute windows is {_cores(usage.cpu_p95_m)} {_pods(usage)}, plus {percent}"
@@ -97,6 +125,10 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
     why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(headroom)}"
     if stance.guaranteed:
         why = f"{why} (in a Guaranteed pod it is the limit too)"
+    told = None if stance.by_peak else stance.estimate
+    # The limit of a Guaranteed pod is paid for: it has the plain headroom, and the request's at least.
+    if told is not None and (not stance.guaranteed or told.memory_request_bytes > wanted):
+        wanted, why = told.memory_request_bytes, told.why_memory
     if wanted < rules.memory_floor_bytes:
         wanted = _lifted(wanted, rules.memory_floor_bytes, now)
         why = f"{why}, not below {_mebibytes(wanted)}"
@@ -138,12 +170,15 @@ def _memory_limit(
         )
     percent = _percent(rules.memory_limit_headroom)
     wanted = max(round_memory(peak * rules.memory_limit_headroom), request)
+    if wanted > limit and stance.estimate is not None and not stance.by_peak:
+        # It is not paid for: where it has to be raised, then so far that the next week's peak finds room.
+        wanted = max(wanted, round_memory(stance.estimate.memory_limit_bytes))
     # However few the mebibytes: they keep a small container from being killed.
     worth = is_worth(limit, wanted, rules.relative_change, 0)
     if wanted > limit and (worth or request > limit):
         return wanted, (
-            f"memory limit {format_memory(limit)} -> {format_memory(wanted)}: {percent} above the peak of"
-            f" {_mebibytes(peak)}"
+            f"memory limit {format_memory(limit)} -> {format_memory(wanted)}: at least {percent} above the"
+            f" peak of {_mebibytes(peak)}, and not below the request"
         )
     return limit, (
         f"memory limit stays {format_memory(limit)}: the peak is {_mebibytes(peak)}; a limit costs nothing,"

@@ -15,7 +15,7 @@ from functions.recommender.reading import Reading, discover, read
 from functions.recommender.repeating import why_not_again
 from functions.recommender.report import Entry, Query, Report
 from functions.recommender.sharding import shards
-from functions.recommender.sizing import size
+from functions.recommender.sizing import engine, size
 from shared.adapters.mongo import Insert
 from shared.adapters.objectstore import canonical
 from shared.contracts.documents import ReportRow
@@ -157,6 +157,7 @@ class RecommenderHandler:
             oom_days=settings.oom_days,
             namespaces={workload.namespace for workload in wanted},
             wanted=wanted,
+            strategy=settings.strategy,
             labels=settings.prometheus_labels,
         )
         return Report(
@@ -165,6 +166,7 @@ class RecommenderHandler:
             scanned_at=scan.scanned_at,
             shard=shard,
             window=reporting.window(scan.scanned_at, reading.window),
+            engine=engine(settings.strategy),
             settings=asdict(settings.rules) | {"history_days": settings.history},
             rates=settings.prices,
             queries=tuple(Query.model_validate(asdict(asked)) for asked in reading.asked),

@@ -40,7 +40,7 @@ _STATE_LABELS = (
     f"__name__, {_OWNER_LABELS}, deployment, container, resource, horizontalpodautoscaler,"
     " scaletargetref_kind, scaletargetref_name, metric_name, metric_target_type"
 )
-_CONTAINER = "by (namespace, pod, container)"
+CONTAINER = "by (namespace, pod, container)"
 _WINDOW = 300
 # Steps at which the first sample of a pod is looked for: a history is told this many seconds too short.
 FIRST_STEP = 900
@@ -171,28 +171,28 @@ def usage(scope: Scope, window: Window, oom_days: int) -> dict[str, str]:
     restarts = f"{RESTARTS}{{{scope.containers}}}"
     killed = f'{LAST_REASON}{{{scope.containers}, reason="OOMKilled"}}'
     return {
-        "cpu_p95": f"quantile_over_time(0.95, max {_CONTAINER} ({rate})[{history}:{step}])",
-        "cpu_max": f"max {_CONTAINER} (max_over_time({rate}[{history}:{step}]))",
+        "cpu_p95": f"quantile_over_time(0.95, max {CONTAINER} ({rate})[{history}:{step}])",
+        "cpu_max": f"max {CONTAINER} (max_over_time({rate}[{history}:{step}]))",
         "cpu_p95_recent": (
-            f"quantile_over_time(0.95, max {_CONTAINER} (rate({cpu}[{duration(window.recent_cpu)}]))"
+            f"quantile_over_time(0.95, max {CONTAINER} (rate({cpu}[{duration(window.recent_cpu)}]))"
             f"[5m:{recent_step}])"
         ),
         "memory_p95": (
-            f"quantile_over_time(0.95, max {_CONTAINER} (max_over_time({memory}[{duration(window.cpu)}]))"
+            f"quantile_over_time(0.95, max {CONTAINER} (max_over_time({memory}[{duration(window.cpu)}]))"
             f"[{history}:{step}])"
         ),
-        "memory_max": f"max {_CONTAINER} (max_over_time({memory}[{history}]))",
-        "memory_p95_recent": f"max {_CONTAINER} (quantile_over_time(0.95, {memory}[5m]))",
-        "samples": f"sum {_CONTAINER} (count_over_time({rate}[{history}:{step}]))",
+        "memory_max": f"max {CONTAINER} (max_over_time({memory}[{history}]))",
+        "memory_p95_recent": f"max {CONTAINER} (quantile_over_time(0.95, {memory}[5m]))",
+        "samples": f"sum {CONTAINER} (count_over_time({rate}[{history}:{step}]))",
         "first_seen": (
-            f"min {_CONTAINER} (min_over_time(timestamp({rate})[{history}:{duration(FIRST_STEP)}]))"
+            f"min {CONTAINER} (min_over_time(timestamp({rate})[{history}:{duration(FIRST_STEP)}]))"
         ),
         "oom_kills": (
-            f"max {_CONTAINER} (increase({restarts}[{oom}]))"
-            f" and max {_CONTAINER} (max_over_time({killed}[{oom}])) > 0"
+            f"max {CONTAINER} (increase({restarts}[{oom}]))"
+            f" and max {CONTAINER} (max_over_time({killed}[{oom}])) > 0"
         ),
         "throttled_share": (
-            f"max {_CONTAINER} (increase({THROTTLED}{{{scope.containers}}}[{history}])"
+            f"max {CONTAINER} (increase({THROTTLED}{{{scope.containers}}}[{history}])"
             f" / (increase({PERIODS}{{{scope.containers}}}[{history}]) > 0))"
         ),
     }
@@ -210,9 +210,9 @@ def runs(scope: Scope, window: Window) -> dict[str, str]:
     history, step, window_range = duration(window.history), duration(window.step), duration(window.cpu)
     rate, slope = f"rate({cpu}[{window_range}])", f"deriv({cpu}[{window_range}])"
     return {
-        "cpu_max": f"max {_CONTAINER} (max_over_time(({slope} > {rate} or {rate})[{history}:{step}]))",
-        "first_seen": f"min {_CONTAINER} (min_over_time(timestamp({rate})[{history}:{step}]))",
-        "scrapes": f"max {_CONTAINER} (count_over_time({memory}[{history}]))",
+        "cpu_max": f"max {CONTAINER} (max_over_time(({slope} > {rate} or {rate})[{history}:{step}]))",
+        "first_seen": f"min {CONTAINER} (min_over_time(timestamp({rate})[{history}:{step}]))",
+        "scrapes": f"max {CONTAINER} (count_over_time({memory}[{history}]))",
     }
 
 

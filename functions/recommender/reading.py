@@ -15,7 +15,8 @@ from functions.recommender import queries
 from functions.recommender.asking import Asked, Asking, Part, Question
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.queries import Scope, Window
-from functions.recommender.sizing import RUN_TO_COMPLETION, Observed, ObservedContainer
+from functions.recommender.rules import PERCENTILE
+from functions.recommender.sizing import RUN_TO_COMPLETION, Estimate, Observed, ObservedContainer
 from shared.contracts.events import Usage
 from shared.contracts.identity import Workload
 
@@ -63,10 +64,12 @@ def read(
     namespaces: Collection[str] = (),
     wanted: Collection[Workload] | None = None,
     labels: str = "",
+    strategy: str = PERCENTILE,
 ) -> Reading:
     """What the workloads of `namespaces` (empty: of all), or the `wanted` ones among them, ask for and use.
 
-    `labels` are the matchers of this cluster's series, as PROMETHEUS_LABELS has them.
+    `labels` are the matchers of this cluster's series, as PROMETHEUS_LABELS has them. With another
+    `strategy` than PERCENTILE, daily digests are read too, and each container gets its estimate.
 
     Raises:
         Temporary: Prometheus cannot be reached, or will not run a query.
@@ -109,8 +112,23 @@ def read(
             {f"{name}_of_runs": _question(runs, name) for name in runs(scope)}, _part(scope, of_runs)
         )
         figures.sharpen({name.removesuffix("_of_runs"): rows for name, rows in found.items()})
+    estimates: Mapping[tuple[Controller, str], Estimate] = {}
+    lasting = [controller for controller in controllers if controller[1] not in RUN_TO_COMPLETION]
+    if strategy != PERCENTILE and lasting:
+        from functions.recommender import daily
+
+        owned = {controller: figures.pods(controller) for controller in lasting}
+        estimates = daily.estimates(asking, _part(whole.scope, lasting), window, owned, strategy)
     workloads = tuple(
-        _observed(_workload(cluster, controller), pods, now=now, figures=figures, window=window, at=at)
+        _observed(
+            _workload(cluster, controller),
+            pods,
+            now=now,
+            figures=figures,
+            window=window,
+            at=at,
+            estimates=estimates,
+        )
         for controller, pods in sorted(controllers.items())
     )
     pods = {_workload(cluster, controller): frozenset(figures.pods(controller)) for controller in controllers}
@@ -175,7 +193,14 @@ class _Figures:
 
 
 def _observed(
-    workload: Workload, pods: list[Pod], *, now: Cluster, figures: _Figures, window: Window, at: datetime
+    workload: Workload,
+    pods: list[Pod],
+    *,
+    now: Cluster,
+    figures: _Figures,
+    window: Window,
+    at: datetime,
+    estimates: Mapping[tuple[Controller, str], Estimate],
 ) -> Observed:
     controller = (workload.namespace, workload.kind, workload.name)
     names = now.container_names(pods)
@@ -189,6 +214,7 @@ def _observed(
             usage=_usage(ever, name, figures, window, at),
             history_seconds=_history(ever, name, figures, at),
             oom_killed=any((*pod, name) in now.oom_killed for pod in live),
+            estimate=estimates.get((controller, name)),
         )
         for name in names
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal
@@ -12,7 +13,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from functions.recommender import queries
-from functions.recommender.sizing import ENGINE, Observed, Sized
+from functions.recommender.sizing import Observed, Sized
 from shared.contracts.documents import Recommendation
 from shared.contracts.events import (
     ContainerProposal,
@@ -42,6 +43,15 @@ class Query(Payload):
     rows: int
 
 
+class DailyDigest(Payload):
+    """Usage of one day, `ago` days before the scan; CPU in millicores at p50, p90, p95, p99 and maximum."""
+
+    ago: int
+    windows: int
+    cpu_m: tuple[float, ...]
+    memory_bytes: int
+
+
 class Entry(Payload):
     """One workload: what was seen and what was decided."""
 
@@ -55,6 +65,9 @@ class Entry(Payload):
     containers: tuple[ContainerProposal, ...]
     not_measured: tuple[str, ...] = Field(
         default=(), description="containers without usage; left as they are"
+    )
+    digests: dict[str, tuple[DailyDigest, ...]] = Field(
+        default_factory=dict, description="by container, where an estimate rests on them"
     )
     confidence: float
     history_seconds: int
@@ -78,7 +91,7 @@ class Window(Payload):
 class Report(Payload):
     """One object in the bucket for each shard of a scan."""
 
-    engine: str = ENGINE
+    engine: str
     cluster: str
     scan_id: str
     scanned_at: Moment
@@ -131,6 +144,11 @@ def entry(observed: Observed, sized: Sized, prices: Rates) -> Entry:
         scales_on=tuple(sorted(observed.scales_on)),
         containers=sized.containers,
         not_measured=tuple(each.name for each in observed.containers if each.name not in measured),
+        digests={
+            each.name: tuple(DailyDigest.model_validate(asdict(day)) for day in each.estimate.days)
+            for each in observed.containers
+            if each.estimate is not None
+        },
         confidence=sized.confidence,
         history_seconds=sized.history_seconds,
         monthly_cost_before=before,

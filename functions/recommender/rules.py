@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from shared.contracts.quantities import MIB
+
+PERCENTILE = "percentile"
+Strategy = Literal["percentile", "balanced", "cautious", "lean"]
 
 
 @dataclass(frozen=True)

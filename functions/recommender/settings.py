@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field
 
-from functions.recommender.rules import Rules
+from functions.recommender.rules import Rules, Strategy
 from shared.contracts.quantities import format_cpu, format_memory, parse_cpu, parse_memory
 from shared.runtime.settings import (
     KafkaSettings,
@@ -39,6 +39,13 @@ _DEFAULT = Rules()
 
 class SizingSettings(PrometheusSettings):
     """How proposals are made; percentages are of the value that is set or measured."""
+
+    strategy: Strategy = Field(
+        "percentile",
+        alias="KUBEFINOPS_STRATEGY",
+        description="how requests are found: percentile (p95 and peak, plus the headrooms), or balanced,"
+        " cautious or lean, the estimator's measured trade-offs (docs/accuracy.md)",
+    )
 
     minimum_history_hours: float = Field(
         _DEFAULT.minimum_history_hours,

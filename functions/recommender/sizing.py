@@ -5,17 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from functions.recommender.container import Stance, size_container
+from functions.recommender.container import Day, Estimate, Stance, size_container
 from functions.recommender.rules import Rules
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
 from shared.contracts.quantities import format_cpu, format_memory
 from shared.contracts.wording import counted
 
-__all__ = ["ENGINE", "Observed", "ObservedContainer", "QosClass", "Rules", "Sized", "qos_class", "size"]
+__all__ = [
+    "Day",
+    "Estimate",
+    "Observed",
+    "ObservedContainer",
+    "QosClass",
+    "Rules",
+    "Sized",
+    "engine",
+    "qos_class",
+    "size",
+]
 
-# Goes into every report: figures can be reproduced by the engine of the same version.
-ENGINE = "percentile/1"
 # Their pods come and go: they are sized per run, by peak.
 RUN_TO_COMPLETION = ("Job", "CronJob")
 SUPPORTED = ("Deployment", "StatefulSet", "DaemonSet", *RUN_TO_COMPLETION)
@@ -34,7 +43,8 @@ class ObservedContainer:
     """One container of a workload: what it asks for, and what it used in the worst of its pods.
 
     `usage` is None where nothing was measured. `oom_killed` says that a pod which still runs was last
-    ended for its memory: the limit that killed it is the present one.
+    ended for its memory: the limit that killed it is the present one. `estimate` is what a strategy says,
+    where one is asked.
     """
 
     name: str
@@ -42,6 +52,7 @@ class ObservedContainer:
     usage: Usage | None
     history_seconds: int = 0
     oom_killed: bool = False
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,11 @@ class Sized:
     history_seconds: int
     qos: QosClass
     skipped: str | None = None
+
+
+def engine(strategy: str) -> str:
+    """Goes into every report: figures can be reproduced by the engine of the same version."""
+    return f"{strategy}/1"
 
 
 def size(observed: Observed, rules: Rules) -> Sized:
@@ -178,6 +194,7 @@ def _propose(
         guaranteed=qos is QosClass.GUARANTEED,
         by_peak=observed.workload.kind in RUN_TO_COMPLETION,
         oom_killed=container.oom_killed,
+        estimate=container.estimate,
     )
     proposed, reasons = size_container(container.current, container.usage, stance, rules)
     return ContainerProposal(

@@ -51,18 +51,21 @@ class Seen:
     no_histories: str | None = None
 
 
-def sizing_settings(prometheus_url: str, labels: Sequence[str] = ()) -> SizingSettings:
-    """See `asked`."""
-    return asked(SizingSettings, prometheus_url, labels)
+def sizing_settings(
+    prometheus_url: str, labels: Sequence[str] = (), strategy: str | None = None
+) -> SizingSettings:
+    """See `asked`; with this strategy, if there is one."""
+    return asked(SizingSettings, prometheus_url, labels, strategy)
 
 
-def asked(kind: type[S], prometheus_url: str, labels: Sequence[str] = ()) -> S:
+def asked(kind: type[S], prometheus_url: str, labels: Sequence[str] = (), strategy: str | None = None) -> S:
     """The environment's settings, with this address and, if there are any, these labels, each KEY=VALUE.
 
     Raises:
         BadSetting: names what the address or the labels came from.
     """
     given = {"PROMETHEUS_URL": prometheus_url, **({"PROMETHEUS_LABELS": ",".join(labels)} if labels else {})}
+    given |= {"KUBEFINOPS_STRATEGY": strategy} if strategy else {}
     options = {"PROMETHEUS_URL": "--prometheus", "PROMETHEUS_LABELS": "--label"}
     try:
         return kind.read({**os.environ, **given})
@@ -120,6 +123,7 @@ def _read(
         oom_days=settings.oom_days,
         namespaces=namespaces,
         labels=settings.prometheus_labels,
+        strategy=settings.strategy,
     )
 
 

@@ -43,6 +43,13 @@ LabelOption = Annotated[
 ]
 FormatOption = Annotated[Literal["table", "json"], typer.Option(help="table for people, json for programs")]
 
+StrategyOption = Annotated[
+    Literal["percentile", "balanced", "cautious", "lean"] | None,
+    typer.Option(
+        help="how requests are found: percentile (the default), or the estimator's trade-offs; see backtest"
+    ),
+]
+
 
 @app.command()
 def scan(
@@ -72,6 +79,7 @@ def scan(
         ),
     ] = None,
     label: LabelOption = None,
+    strategy: StrategyOption = None,
 ) -> None:
     """Show a cluster's waste: what each container asks for, uses and should ask for. Changes nothing.
 
@@ -87,7 +95,9 @@ def scan(
     """
     from infra.cli.scan import scan as run
 
-    raise typer.Exit(run(prometheus, namespace or [], format, output, fail_on_waste, labels=label or []))
+    raise typer.Exit(
+        run(prometheus, namespace or [], format, output, fail_on_waste, labels=label or [], strategy=strategy)
+    )
 
 
 @app.command()
@@ -115,11 +125,14 @@ def propose(
     ] = None,
     *,
     label: LabelOption = None,
+    strategy: StrategyOption = None,
 ) -> None:
     """Edit a working tree as a pull request would, under the default policy or --policies; no commit."""
     from infra.cli.propose import propose as run
 
-    raise typer.Exit(run(repo, path, prometheus, namespace or [], policies=policies, labels=label or []))
+    raise typer.Exit(
+        run(repo, path, prometheus, namespace or [], policies=policies, labels=label or [], strategy=strategy)
+    )
 
 
 @app.command()

@@ -44,6 +44,7 @@ def propose(
     *,
     policies: Path | None,
     labels: list[str],
+    strategy: str | None = None,
 ) -> int:
     """Edits the manifests below `path` in the working tree, and says why each value is what it is.
 
@@ -59,7 +60,7 @@ def propose(
     """
     files = _read(repo)
     folder = _folder(repo, path, files)
-    settings = sizing_settings(prometheus_url, labels)
+    settings = sizing_settings(prometheus_url, labels, strategy)
     judges = _policies(policies)
     if file_of(files, folder) is None and f"{folder}/Chart.yaml".removeprefix("/") in files:
         print(f"{folder or '.'} is a Helm chart: its values are not edited; `kubefinops scan` says which")

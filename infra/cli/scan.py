@@ -40,6 +40,7 @@ def scan(
     fail_on_waste: str | None = None,
     *,
     labels: Sequence[str] = (),
+    strategy: str | None = None,
 ) -> int:
     """Writes the scan to the file `output`, or to standard output.
 
@@ -51,7 +52,7 @@ def scan(
         CannotWrite: the file cannot be written.
         Temporary: Prometheus cannot be reached, or does not answer.
     """
-    settings = sizing_settings(prometheus_url, labels)
+    settings = sizing_settings(prometheus_url, labels, strategy)
     most = None if fail_on_waste is None else _amount(fail_on_waste, settings.currency)
     require_folder(output)
     at = datetime.now(UTC).replace(microsecond=0)

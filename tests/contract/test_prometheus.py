@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from statistics import quantiles
 from typing import ClassVar
 
 import pytest
@@ -244,6 +245,35 @@ def seen(prometheus: HttpPrometheus) -> dict[str, Observed]:
     assert len(read.asked) <= 17
     assert (read.window.cpu, read.window.step, read.window.recent_cpu) == (300, 300, 240)
     return {f"{each.workload.kind}/{each.workload.name}": each for each in read.workloads}
+
+
+def test_each_day_is_digested_as_its_windows_say_and_the_worst_pod_counts(
+    prometheus: HttpPrometheus, written: Written
+) -> None:
+    read = reading.read(
+        prometheus, "local", NOW, history=timedelta(days=DAYS), oom_days=1, strategy="balanced"
+    )
+    found = {each.workload.name: container_of(each).estimate for each in read.workloads if each.containers}
+    for name, pods in (("db", ("db-0", "db-1")), ("twice", ("twice-6c9f7-aaaaa",))):
+        estimate = found[name]
+        assert estimate is not None
+        assert [day.ago for day in estimate.days] == [1, 0]
+        for day in estimate.days:
+            end = END - day.ago * DAY
+            use = [[at for at in written.use[pod].items() if end - DAY < at[0] <= end] for pod in pods]
+            cores = [[value[0] * 1000 for _, value in each] for each in use]
+            for share, told in zip((50, 90, 95, 99), day.cpu_m, strict=False):
+                worst = max(quantiles(each, n=100, method="inclusive")[share - 1] for each in cores)
+                assert told == pytest.approx(worst, rel=0.03), (name, day.ago, share)
+            assert day.cpu_m[-1] == pytest.approx(max(max(each) for each in cores), rel=0.03)
+            assert day.memory_bytes == max(value[1] for each in use for _, value in each)
+            assert day.windows == pytest.approx(288, abs=2)
+    assert found["web"] is not None
+    # A pod of yesterday's ReplicaSet is the workload's past too.
+    yesterday = found["web"].days[0]
+    assert yesterday.memory_bytes == max(size for _, size in written.use["web-5d8e6-ccccc"].values())
+    assert found["nightly"] is None  # runs are sized by their peak
+    assert found["silent"] is None
 
 
 def container_of(observed: Observed) -> ObservedContainer:

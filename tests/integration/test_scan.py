@@ -100,6 +100,31 @@ def test_json_has_every_figure_and_the_totals(address: str) -> None:
     assert document["totals"]["monthly_saving"] == entries["wasteful"]["monthly_saving"]
 
 
+def test_another_strategy_sizes_by_daily_digests_and_says_so(address: str) -> None:
+    done = scan("--prometheus", address, "--format", "json", "--strategy", "balanced")
+    assert done.returncode == 0, done.stderr
+    entries = {entry["workload"]["name"]: entry for entry in json.loads(done.stdout)["workloads"]}
+    (container,) = entries["wasteful"]["containers"]
+    # 100m at all times, plus the pad of 15m; the peak of 100Mi times 2.3 x (0.098 GiB)^-0.35, at most 3.
+    assert container["proposed"]["cpu_request_m"] == 115
+    assert container["proposed"]["memory_request_bytes"] == 300 * MIB
+    cpu, _, memory, _ = container["reasons"]
+    assert "balanced: the p93 of 14 days, weights halved every 3.5, is 100m, plus 15m" in cpu
+    assert "balanced: the peak of 28 days is 100Mi, times 3.00 for its size" in memory
+    assert [day["ago"] for day in entries["wasteful"]["digests"]["app"]] == [1, 0]
+    assert entries["young"]["decision"] == "skipped"
+
+
+def test_an_unknown_strategy_is_wrongly_asked(address: str) -> None:
+    done = scan("--prometheus", address, "--strategy", "magic")
+    assert done.returncode == 2
+    assert "percentile" in done.stderr
+    done = scan("--prometheus", address, KUBEFINOPS_STRATEGY="magic")
+    assert done.returncode == 2
+    assert done.stderr.startswith("kubefinops: ")
+    assert "KUBEFINOPS_STRATEGY" in done.stderr
+
+
 def test_yaml_is_the_same_document(address: str) -> None:
     as_json, as_yaml = (scan("--prometheus", address, "--format", form) for form in ("json", "yaml"))
     assert as_yaml.returncode == 0, as_yaml.stderr

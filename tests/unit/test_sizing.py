@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.recommender.container import is_worth, round_cpu, round_memory
-from functions.recommender.sizing import Observed, ObservedContainer, QosClass, Rules, Sized, qos_class, size
+from functions.recommender.sizing import (
+    Estimate,
+    Observed,
+    ObservedContainer,
+    QosClass,
+    Rules,
+    Sized,
+    qos_class,
+    size,
+)
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
 from shared.contracts.quantities import parse_cpu, parse_memory
@@ -342,3 +351,47 @@ def test_whatever_was_used_a_proposal_is_safe(given_: list[tuple[Resources, Usag
         if now.memory_limit_bytes is not None and then.memory_limit_bytes is not None:
             smallest = min(now.memory_limit_bytes, used.memory_max_bytes)
             assert then.memory_limit_bytes >= smallest
+
+
+ESTIMATE = Estimate(
+    strategy="balanced",
+    cpu_request_m=150.0,
+    memory_request_bytes=500 * MIB,
+    memory_limit_bytes=2000 * MIB,
+    why_cpu="balanced: so much CPU",
+    why_memory="balanced: so much memory",
+)
+
+
+def sized_by_estimate(current: Resources, **more: object) -> ContainerProposal:
+    one = observed(current, usage(cpu=200, cpu_max=300, peak=200))
+    (container,) = one.containers
+    containers = (replace(container, estimate=ESTIMATE, **more),)  # type: ignore[arg-type]
+    return size(replace(one, containers=containers), RULES).containers[0]
+
+
+def test_an_estimate_takes_the_place_of_percentile_and_headroom_with_its_own_sentence() -> None:
+    proposal = sized_by_estimate(resources(1000, 1024))
+    assert (proposal.proposed.cpu_request_m, proposal.proposed.memory_request_bytes) == (150, 500 * MIB)
+    assert "balanced: so much CPU" in proposal.reasons[0]
+    assert "balanced: so much memory" in proposal.reasons[2]
+
+
+def test_with_an_estimate_a_limit_is_raised_far_or_left_alone() -> None:
+    assert sized_by_estimate(resources(1000, 1024, None, 1024)).proposed.memory_limit_bytes == 1024 * MIB
+    raised = sized_by_estimate(resources(1000, 100, None, 210)).proposed
+    assert raised.memory_limit_bytes == 2000 * MIB
+
+
+def test_in_a_guaranteed_pod_an_estimate_never_undercuts_the_headroom_of_a_limit() -> None:
+    current = resources(1000, 4096, 1000, 4096)
+    proposed = sized_by_estimate(current).proposed
+    assert proposed.memory_request_bytes == proposed.memory_limit_bytes == 500 * MIB
+    assert proposed.cpu_request_m == 300  # the peak: a limit must not throttle it
+
+
+def test_after_an_oom_kill_an_estimate_lowers_nothing() -> None:
+    one = observed(resources(1000, 1024), usage(cpu=200, cpu_max=300, peak=200, oom_kills=1))
+    (container,) = one.containers
+    one = replace(one, containers=(replace(container, estimate=ESTIMATE),))
+    assert size(one, RULES).containers[0].proposed.memory_request_bytes == 1024 * MIB

@@ -1,0 +1,161 @@
+"""Reads the daily digests of a shard's containers, and has them estimated.
+
+Loaded only where a strategy is asked for that needs it: numpy is heavy, and the percentile engine has no use
+for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from functions.recommender import queries
+from functions.recommender.digests import POINTS, Digests
+from functions.recommender.estimating import (
+    CPU_DAYS,
+    MEMORY_DAYS,
+    Constants,
+    constants,
+    estimate,
+    margin,
+    mixture,
+    peak,
+)
+from functions.recommender.sizing import Day, Estimate
+
+if TYPE_CHECKING:
+    from functions.recommender.asking import Asking, Part, Question
+    from functions.recommender.cluster import Controller, Pod
+    from functions.recommender.queries import Scope, Window
+    from shared.adapters.prometheus import Curve
+
+DAY = timedelta(days=1)
+Of = tuple["Controller", str]  # whose container, and its name
+
+
+def estimates(
+    asking: Asking, part: Part, window: Window, pods: Mapping[Controller, Collection[Pod]], strategy: str
+) -> dict[Of, Estimate]:
+    """What the strategy says of each container that has daily digests.
+
+    A day ends at the time of the asking, as the next one before it does; a container's figure of a day is
+    that of the worst of its pods.
+
+    Raises:
+        Temporary: Prometheus cannot be reached, or will not run a query.
+    """
+    cpu = asking.ranges(_cpu_questions(window), part, DAY, CPU_DAYS)
+    memory = asking.ranges({"memory_by_day": _memory_question}, part, DAY, MEMORY_DAYS)["memory_by_day"]
+    grid = _Grid(asking.at.timestamp(), pods)
+    points = [grid.filled(cpu[_name(share)]) for share in POINTS]
+    peaks, counts = grid.filled(memory), grid.filled(cpu["samples_by_day"])
+    keys = sorted({*peaks, *counts}.intersection(*points))
+    if not keys:
+        return {}
+    digests = Digests(
+        counts=np.nan_to_num(np.stack([counts[key] for key in keys])),
+        cpu=np.stack([np.stack([each[key] for key in keys]) for each in points], axis=2),
+        memory=np.repeat(np.stack([peaks[key] for key in keys])[:, :, None], len(POINTS), axis=2),
+    )
+    return _estimated(keys, digests, strategy, constants()[strategy])
+
+
+def _estimated(keys: list[Of], digests: Digests, strategy: str, fitted: Constants) -> dict[Of, Estimate]:
+    sizes = estimate(digests, fitted)
+    mixed = mixture(digests.before(digests.days, CPU_DAYS), fitted.cpu_half_life, fitted.cpu_quantile)
+    tops = peak(digests)
+    factors = margin(tops, fitted)
+    found = {}
+    for index, key in enumerate(keys):
+        if not np.isfinite([sizes.cpu_request[index], sizes.memory_request[index]]).all():
+            continue
+        found[key] = Estimate(
+            strategy=strategy,
+            cpu_request_m=round(float(sizes.cpu_request[index]) * 1000, 3),
+            memory_request_bytes=round(float(sizes.memory_request[index])),
+            memory_limit_bytes=round(float(sizes.memory_limit[index])),
+            why_cpu=(
+                f"{strategy}: the p{fitted.cpu_quantile * 100:g} of {CPU_DAYS} days, weights halved every"
+                f" {fitted.cpu_half_life:g}, is {mixed[index] * 1000:.0f}m, plus {fitted.cpu_pad * 1000:g}m"
+            ),
+            why_memory=(
+                f"{strategy}: the peak of {MEMORY_DAYS} days is {tops[index] / 2**20:.0f}Mi, times"
+                f" {factors[index]:.2f} for its size"
+            ),
+            days=_days(digests, index),
+        )
+    return found
+
+
+def _days(digests: Digests, index: int) -> tuple[Day, ...]:
+    """What the report keeps, for the estimate to be made again: the days that have something."""
+    return tuple(
+        Day(
+            ago=digests.days - 1 - at,
+            windows=int(digests.counts[index, at]),
+            cpu_m=tuple(round(float(cores) * 1000, 3) for cores in digests.cpu[index, at])
+            if digests.counts[index, at]
+            else (),
+            memory_bytes=round(float(digests.memory[index, at, -1])),
+        )
+        for at in range(digests.days)
+        if np.isfinite(digests.memory[index, at, -1])
+    )
+
+
+class _Grid:
+    """The days before `end` (Unix seconds), the last one the latest."""
+
+    def __init__(self, end: float, pods: Mapping[Controller, Collection[Pod]]) -> None:
+        self._end = end
+        self._owner = {pod: controller for controller, its in pods.items() for pod in its}
+
+    def filled(self, curves: list[Curve]) -> dict[Of, np.ndarray]:
+        """By container the worst pod's value of each day, NaN where there is none."""
+        found: dict[Of, np.ndarray] = {}
+        for curve in curves:
+            labels = curve.labels
+            owner = self._owner.get((labels.get("namespace", ""), labels.get("pod", "")))
+            if owner is None:
+                continue
+            days = found.setdefault((owner, labels.get("container", "")), np.full(MEMORY_DAYS, np.nan))
+            for at, value in curve.points:
+                # Some servers move a range's points to round times: to the nearest day then.
+                place = MEMORY_DAYS - 1 - round((self._end - at) / DAY.total_seconds())
+                if 0 <= place < MEMORY_DAYS:
+                    days[place] = np.fmax(days[place], value)
+        return found
+
+
+def _cpu_questions(window: Window) -> dict[str, Question]:
+    asked: dict[str, Question] = {"samples_by_day": partial(_samples_question, window=window)}
+    for share in POINTS:
+        asked[_name(share)] = partial(_cpu_question, share=share, window=window)
+    return asked
+
+
+def _name(share: float) -> str:
+    return "cpu_max_by_day" if share == 1 else f"cpu_p{share * 100:g}_by_day"
+
+
+def _rates(scope: Scope, window: Window) -> str:
+    """The windows of a day, first the container's: one that was restarted has several series."""
+    rate = f"rate({queries.CPU}{{{scope.containers}}}[{queries.duration(window.cpu)}])"
+    return f"max {queries.CONTAINER} ({rate})[1d:{queries.duration(window.step)}]"
+
+
+def _cpu_question(scope: Scope, share: float, window: Window) -> str:
+    rates = _rates(scope, window)
+    return f"max_over_time({rates})" if share == 1 else f"quantile_over_time({share:g}, {rates})"
+
+
+def _samples_question(scope: Scope, window: Window) -> str:
+    return f"count_over_time({_rates(scope, window)})"
+
+
+def _memory_question(scope: Scope) -> str:
+    return f"max {queries.CONTAINER} (max_over_time({queries.MEMORY}{{{scope.containers}}}[1d]))"
