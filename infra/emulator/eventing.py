@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from infra.emulator.dispatch import Dispatcher
 from infra.emulator.http_sink import HttpSink, Sink
@@ -11,6 +12,7 @@ from infra.emulator.kafka_sink import TopicSink, producer
 from infra.emulator.kafkasource import Counts, OnDelivery, RunningSource
 from infra.emulator.manifests import Destination, KafkaSource, ManifestError, Manifests
 from infra.emulator.pingsource import RunningPingSource
+from infra.emulator.scaling import GroupLags, ScaledSource
 
 
 class Eventing:
@@ -36,15 +38,19 @@ class Eventing:
         self._producer = producer(bootstrap)
         self._http_sinks: list[HttpSink] = []
         self._sources = [
-            RunningSource(
+            ScaledSource(
                 source,
-                bootstrap,
-                self._dispatcher_for(source, backoff_scale),
-                on_delivery=on_delivery,
-                duplicate=duplicate,
+                partial(
+                    RunningSource,
+                    source,
+                    bootstrap,
+                    self._dispatcher_for(source, backoff_scale),
+                    on_delivery=on_delivery,
+                    duplicate=duplicate,
+                ),
+                GroupLags(bootstrap, source.consumer_group, source.topics),
             )
             for source in manifests.kafka_sources
-            for _ in range(source.consumers)
         ]
         self.ping_sources = {
             source.name: RunningPingSource(source, self._sink(source.sink), backoff_scale=backoff_scale)
@@ -71,15 +77,17 @@ class Eventing:
     @property
     def counts(self) -> dict[str, Counts]:
         """What each KafkaSource did since the start, by its name."""
-        found: dict[str, Counts] = {}
-        for running in self._sources:
-            found[running.source.name] = found.get(running.source.name, Counts()) + running.counts
-        return found
+        return {scaled.source.name: scaled.counts for scaled in self._sources}
+
+    @property
+    def consumers(self) -> dict[str, int]:
+        """How many consumers each KafkaSource has now, by its name."""
+        return {scaled.source.name: scaled.consumers for scaled in self._sources}
 
     @property
     def in_flight(self) -> int:
         """Records that were fetched and have not come to an end, over all sources."""
-        return sum(running.in_flight for running in self._sources)
+        return sum(scaled.in_flight for scaled in self._sources)
 
     def stop(self, grace: float = 10.0, *, commit: bool = True) -> None:
         """Let what is in flight finish within `grace` seconds, commit what is finished, and end.

@@ -61,7 +61,7 @@ class _Lane:
 
 
 class RunningSource:
-    """One consumer of a KafkaSource, from `start` to `stop`; a source has as many as it asks for."""
+    """One consumer of a KafkaSource, from `start` to `stop`."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
@@ -85,6 +85,21 @@ class Delivery:
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """A source's annotations autoscaling.eventing.knative.dev/*, with Knative's defaults. Periods in seconds.
+
+    https://knative.dev/docs/eventing/configuration/keda-configuration/
+    """
+
+    least: int = 0
+    most: int = 50
+    lag_threshold: int = 100
+    activation_lag_threshold: int = 0
+    polling_interval: float = 10.0
+    cooldown_period: float = 30.0
+
+
+@dataclass(frozen=True)
 class KafkaSource:
     """A sources.knative.dev KafkaSource: which topics are delivered where, and how."""
 
@@ -98,6 +113,7 @@ class KafkaSource:
     delivery: Delivery
     extensions: Mapping[str, str] = field(default_factory=dict)
     consumers: int = 1
+    scaling: Scaling | None = None
 
 
 @dataclass(frozen=True)
@@ -225,6 +241,18 @@ def group_of(document: Document) -> str:
     return group if slash else ""
 
 
+AUTOSCALING = "autoscaling.eventing.knative.dev/"
+_KEDA = "keda.autoscaling.knative.dev"
+SCALING_NUMBERS = {
+    "min-scale": "least",
+    "max-scale": "most",
+    "lag-threshold": "lag_threshold",
+    "activation-lag-threshold": "activation_lag_threshold",
+    "polling-interval": "polling_interval",
+    "cooldown-period": "cooldown_period",
+}
+
+
 def namespace_of(document: Document) -> str:
     """The namespace of an object, `default` where it names none."""
     return str(document.get("metadata", {}).get("namespace", "default"))
@@ -286,7 +314,22 @@ def _kafka_source(document: Document) -> KafkaSource:
         delivery=delivery(spec.get("delivery"), namespace),
         extensions=dict((spec.get("ceOverrides") or {}).get("extensions") or {}),
         consumers=_positive(spec, "consumers", 1),
+        scaling=_scaling(document["metadata"].get("annotations") or {}),
     )
+
+
+def _scaling(annotations: Mapping[str, str]) -> Scaling | None:
+    """None where KEDA is not asked for. Raises ValueError."""
+    if annotations.get(f"{AUTOSCALING}class") != _KEDA:
+        return None
+    given = {}
+    for name, field_name in SCALING_NUMBERS.items():
+        if (text := annotations.get(AUTOSCALING + name)) is None:
+            continue
+        if not str(text).isdecimal() or (name in ("max-scale", "lag-threshold") and int(text) == 0):
+            raise ValueError(f"{AUTOSCALING}{name}: {text!r} is no such number")
+        given[field_name] = int(text)
+    return replace(Scaling(), **given)
 
 
 def delivery(spec: Document | None, namespace: str) -> Delivery:

@@ -27,6 +27,7 @@ from infra.emulator.manifests import (
     Manifests,
     PingSource,
     Reference,
+    Scaling,
     Service,
 )
 from infra.emulator.servers.apache_kafka import is_fetched
@@ -122,7 +123,7 @@ class Kafka:
     ],
 )
 def bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
-    names = [f"topic-{number}" for number in range(20)]
+    names = [f"topic-{number}" for number in range(24)]
     dead_letters = [f"{name}.dlq" for name in names]
     if request.param == "embedded":
         with kafka_server({**dict.fromkeys(names, PARTITIONS), **dict.fromkeys(dead_letters, 1)}) as embedded:
@@ -137,7 +138,7 @@ def bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def unused_topics(bootstrap: str) -> Iterator[str]:
     """As many as one broker has."""
-    return iter([f"topic-{number}" for number in range(20)])
+    return iter([f"topic-{number}" for number in range(24)])
 
 
 @pytest.fixture(autouse=True)
@@ -308,6 +309,46 @@ def test_each_consumer_of_a_source_has_its_own_records_in_flight(kafka: Kafka) -
             release.set()
         wait_until(lambda: len(set(ids(receiver.requests))) == 2 * most * PARTITIONS, "all delivered")
         assert eventing.counts["stage-topic"].delivered >= most
+
+
+def test_consumers_come_with_the_lag_and_go_when_it_is_gone(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafkasource, "COMMIT_SECONDS", 0.05)
+    scaling = Scaling(least=1, most=5, lag_threshold=10, polling_interval=0.1, cooldown_period=0.5)
+    release = threading.Event()
+
+    def answer(_request: Request) -> Answer:
+        release.wait(60)
+        return Answer()
+
+    of = source(kafka, scaling=scaling, delivery=replace(QUICK, timeout=60.0))
+    with event_receiver(answer) as receiver, running(kafka, receiver, of) as eventing:
+        try:
+            assert eventing.consumers == {"stage-topic": 1}
+            for number in range(200):
+                kafka.send(str(number), partition=number % PARTITIONS)
+            kafka.flush()
+            # Five for the lag, but there are no more partitions.
+            wait_until(lambda: eventing.consumers == {"stage-topic": PARTITIONS}, "scaled up", within=30)
+        finally:
+            release.set()
+        wait_until(lambda: len(set(ids(receiver.requests))) == 200, "all delivered", within=30)
+        wait_until(lambda: eventing.consumers == {"stage-topic": 1}, "scaled down", within=30)
+        assert eventing.counts["stage-topic"].delivered >= 200
+
+
+def test_without_work_there_may_be_no_consumer_and_with_work_there_is_one(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafkasource, "COMMIT_SECONDS", 0.05)
+    scaling = Scaling(least=0, polling_interval=0.1, cooldown_period=0.2)
+    with event_receiver() as receiver, running(kafka, receiver, source(kafka, scaling=scaling)) as eventing:
+        wait_until(lambda: eventing.consumers == {"stage-topic": 0}, "scaled to none", within=30)
+        kafka.send("1")
+        kafka.flush()
+        receiver.wait_for(1)
+        assert ids(receiver.requests) == ["1"]
 
 
 def test_ordered_is_one_in_flight_for_each_partition(kafka: Kafka) -> None:

@@ -15,6 +15,7 @@ from infra.emulator.manifests import (
     ManifestError,
     Manifests,
     Reference,
+    Scaling,
     Service,
     delivery,
     read,
@@ -165,6 +166,19 @@ def test_a_source_defaults_to_latest_and_ordered_as_knative_does() -> None:
 def test_a_manifest_that_cannot_be_acted_on_is_named(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         read([kafka_source(**spec)])
+
+
+def test_a_source_is_scaled_where_keda_is_asked_for_with_knatives_defaults() -> None:
+    prefix = "autoscaling.eventing.knative.dev/"
+    document = kafka_source()
+    assert read([document]).kafka_sources[0].scaling is None
+    document["metadata"]["annotations"] = {f"{prefix}class": "keda.autoscaling.knative.dev"}
+    assert read([document]).kafka_sources[0].scaling == Scaling()
+    document["metadata"]["annotations"] |= {f"{prefix}max-scale": "4", f"{prefix}lag-threshold": "7"}
+    assert read([document]).kafka_sources[0].scaling == Scaling(most=4, lag_threshold=7)
+    document["metadata"]["annotations"] |= {f"{prefix}lag-threshold": "0"}
+    with pytest.raises(ManifestError, match=r"KafkaSource x: .*lag-threshold: '0' is no such number"):
+        read([document])
 
 
 def test_an_overlay_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from infra.emulator.linter.overlay import (
     shown,
     variables_of,
 )
-from infra.emulator.manifests import Document, delivery, namespace_of, seconds
+from infra.emulator.manifests import AUTOSCALING, SCALING_NUMBERS, Document, delivery, namespace_of, seconds
 
 # Seconds of outage that events must survive before they end as dead letters.
 SURVIVED_OUTAGE = 300.0
@@ -26,15 +26,6 @@ DELIVERY_FIELDS = {
     "timeout": "a request may take 600 s",
     "deadLetterSink": "what is refused is lost",
 }
-AUTOSCALING = "autoscaling.eventing.knative.dev/"
-AUTOSCALING_NUMBERS = (
-    "min-scale",
-    "max-scale",
-    "lag-threshold",
-    "polling-interval",
-    "cooldown-period",
-    "activation-lag-threshold",
-)
 
 
 def check_kafka_source(source: Document, overlay: Overlay) -> Iterator[str]:
@@ -107,7 +98,7 @@ def _autoscaling(source: Document) -> Iterator[str]:
         if not annotation.startswith(AUTOSCALING) or annotation == AUTOSCALING + "class":
             continue
         name = annotation.removeprefix(AUTOSCALING)
-        if name not in AUTOSCALING_NUMBERS:
+        if name not in SCALING_NUMBERS:
             yield f"annotation {annotation} is none that is read"
         elif not str(value).isdecimal():
             yield f"annotation {annotation} is {value!r}, not a whole number"
