@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,10 +91,12 @@ def started(
     duplicate: bool = False,
     on_delivery: OnDelivery | None = None,
     objects_behind: Door | None = None,
+    given: Mapping[str, str] | None = None,
 ) -> Iterator[Loop]:
     """A stack that is up, its loop not yet asked for anything; ended with the block.
 
-    With `objects_behind` object storage is reached through that door, which is open.
+    With `objects_behind` object storage is reached through that door, which is open. `given` names servers
+    that are used in place of embedded ones, as the environment of `make run` does.
     """
     options = Options(
         work=folder / "run",
@@ -105,7 +107,7 @@ def started(
         standard_ports=False,
         settings={"S3_ENDPOINT": objects_behind.address} if objects_behind else {},
     )
-    stack = Stack(options, {}, say=print, on_delivery=on_delivery)
+    stack = Stack(options, given or {}, say=print, on_delivery=on_delivery)
     if objects_behind is not None:
         objects_behind.open(lambda: stack.servers["objectstore"].address)
     loop: Loop | None = None

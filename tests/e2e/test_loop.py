@@ -36,6 +36,7 @@ from tests.e2e.git import (
     without_quantities,
 )
 from tests.e2e.loops import Ran, check_invariants, finish, outcome, started
+from tests.servers import mongo_server, objectstore_server
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,9 +58,23 @@ class Proposed:
 def loop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     if request.param == "measured" and not TRACES.is_dir():
         pytest.skip("the measured traces are not beside this checkout")
-    traces = TRACES if request.param == "measured" else None
-    with started(tmp_path_factory.mktemp(request.param), traces=traces) as loop:
-        yield loop
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "generated":
+        with started(folder) as loop:
+            yield loop
+        return
+    # Here MongoDB and object storage are somebody's own, named as `make run MONGODB_URI=...` names them.
+    with mongo_server() as mongo, objectstore_server() as store:
+        given = {**mongo.environment(), **store.environment()}
+        with started(folder, traces=TRACES, given=given) as loop:
+            yield loop
+
+
+def test_servers_that_were_given_are_used_and_said_so(loop: Loop) -> None:
+    kinds = {name: service["kind"] for name, service in loop.stack.services().items()}
+    own = "embedded" if loop.stack.options.traces is None else "given"
+    assert (kinds["mongodb"], kinds["objectstore"]) == (own, own)
+    assert (kinds["kafka"], kinds["prometheus"]) == ("embedded", "embedded")
 
 
 @pytest.fixture(scope="module")
