@@ -25,7 +25,7 @@ down: ## end what make up started
 	@[ ! -x $(BIN)/python ] || $(BIN)/python -m infra.emulator down
 
 test: setup ## run every test
-	@$(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder $(PYTEST)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 check: setup ## lint, types, import rules, generated files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python -m infra.generate --check

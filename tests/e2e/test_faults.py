@@ -47,18 +47,21 @@ class Killer:
         self._loop = loop
         self._deliveries = deliveries
         self._killed = dict.fromkeys(("receiver", "exporter"), 0.0)
+        self._missing = set(STAGES)
 
     def __call__(self) -> None:
         """One look; to be repeated often."""
+        if not self._missing and all(self._killed.values()):
+            return
         if Topic.SCAN_REQUESTED in {record.topic for record in self._loop.watcher.records}:
             for name, killed in self._killed.items():
                 if name not in STAGES and not killed:
                     self._kill(name)
         assert self._loop.stack.eventing is not None
-        missing = STAGES - self._deliveries.unanswered()
+        self._missing -= self._deliveries.unanswered()
         for running in self._loop.stack.eventing._sources:
             stage = running.source.sink.name  # type: ignore[union-attr]
-            if stage not in missing or Topic.RECONCILE_REQUESTED in running.source.topics:
+            if stage not in self._missing or Topic.RECONCILE_REQUESTED in running.source.topics:
                 continue
             if running.in_flight and time.monotonic() > self._killed.get(stage, 0.0) + NEXT_TRY_SECONDS:
                 time.sleep(LATER.get(stage, 0.0))
@@ -88,7 +91,7 @@ def repeated(look: Callable[[], None]) -> Iterator[None]:
     over = threading.Event()
 
     def repeat() -> None:
-        while not over.wait(0.002):
+        while not over.wait(0.004):
             look()
 
     with ThreadPoolExecutor(1) as pool:

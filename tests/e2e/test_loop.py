@@ -55,12 +55,14 @@ class Proposed:
 
 
 @pytest.fixture(scope="module", params=["generated", "measured"])
-def loop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+def loop(
+    request: pytest.FixtureRequest, past: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Loop]:
     if request.param == "measured" and not TRACES.is_dir():
         pytest.skip("the measured traces are not beside this checkout")
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "generated":
-        with started(folder) as loop:
+        with started(folder, past=past) as loop:
             yield loop
         return
     # Here MongoDB and object storage are somebody's own, named as `make run MONGODB_URI=...` names them.
