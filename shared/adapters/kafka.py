@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its stubs forget it
 
 from shared.contracts.envelope import Record
 from shared.contracts.errors import Permanent, Temporary
@@ -178,6 +177,9 @@ def create_topics(
     Raises:
         Temporary: the brokers do not answer.
     """
+    # Not every function's: only who sets up needs it.
+    from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # its stubs forget
+
     said: list[str] = []
     admin_configuration: dict[str, Any] = {**QUIET, **configuration}
     admin_configuration["error_cb"] = lambda error: said.append(_reason(error.str()))

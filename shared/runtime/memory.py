@@ -5,6 +5,7 @@ Both are worth some 6 and 13 MiB a function.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import importlib.util
@@ -12,14 +13,18 @@ import sys
 import warnings
 from types import ModuleType
 
-# PyGithub signs as a GitHub App with it; we come with a token. It would load cryptography.
-ON_FIRST_USE = ("jwt",)
+# PyGithub signs as a GitHub App with the one, which would load cryptography, and encrypts a repository's
+# secrets with the other; we come with a token, and have none to encrypt. By module: what is imported from it.
+ON_FIRST_USE = {"jwt": (), "nacl": ("encoding", "public")}
 NEVER = {
     # Without pyOpenSSL it fails, but loads cryptography first; Python's own ssl is used then.
     "pymongo.pyopenssl_context": "OpenSSL",
     # requests guesses a text's encoding by it where the server tells none: what we read is JSON, in UTF-8.
     "charset_normalizer": "chardet",
 }
+
+# https://man7.org/linux/man-pages/man3/mallopt.3.html
+M_TRIM_THRESHOLD, M_ARENA_MAX = -1, -8
 
 
 def share_pages() -> None:
@@ -38,17 +43,26 @@ class _LoadedOnFirstUse(ModuleType):
     """
 
     def __getattr__(self, name: str) -> object:
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
+        package = self.__name__.partition(".")[0]
+        if isinstance(sys.modules.get(package), _LoadedOnFirstUse):
+            del sys.modules[package]
         return getattr(importlib.import_module(self.__name__), name)
 
 
 def load_less() -> None:
     """To be called before the first client library is imported."""
-    for name in ON_FIRST_USE:
-        sys.modules.setdefault(name, _LoadedOnFirstUse(name))
+    for name, parts in ON_FIRST_USE.items():
+        stub = _LoadedOnFirstUse(name)
+        for part in parts:
+            setattr(stub, part, _LoadedOnFirstUse(f"{name}.{part}"))
+        sys.modules.setdefault(name, stub)
     for name, needed in NEVER.items():
         if importlib.util.find_spec(needed) is None:
             # None there is Python's own way to say that a module cannot be imported.
             sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     warnings.filterwarnings("ignore", message="Unable to find acceptable character detection")
+    # Each of a function's threads would have an arena of its own, with what it once needed.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # glibc's
+        mallopt(M_ARENA_MAX, 1)
+        mallopt(M_TRIM_THRESHOLD, 128 * 1024)

@@ -250,6 +250,8 @@ def test_scan_on_the_command_line_needs_nothing_but_this_prometheus(ran: Ran) ->
 
 
 def test_no_function_holds_more_than_100_mib(ran: Ran) -> None:
+    if ran.stack.options.traces is not None:
+        pytest.skip("the bound is that of the default run; more workloads at once take more")
     assert ran.stack.functions is not None
     resident = {one.name: round(resident_mib(one.pid), 1) for one in ran.stack.functions}
     assert max(resident.values()) <= RESIDENT_MIB, resident
