@@ -5,7 +5,6 @@ Both are worth some 6 and 13 MiB a function.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import importlib.util
@@ -51,6 +50,8 @@ class _LoadedOnFirstUse(ModuleType):
 
 def load_less() -> None:
     """To be called before the first client library is imported."""
+    import ctypes  # here, because a function is ready before it needs this
+
     for name, parts in ON_FIRST_USE.items():
         stub = _LoadedOnFirstUse(name)
         for part in parts:

@@ -15,9 +15,12 @@ class Figure:
     bound: float
     against: str | None = None
     against_value: float | None = None
+    paired: float | None = None  # the median of the pairs' ratios, where the two were measured in turns
 
     @property
     def ratio(self) -> float | None:
+        if self.paired is not None:
+            return self.paired
         return self.value / self.against_value if self.against_value else None
 
     @property
