@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from functions.recommender.queries import Scope
-from shared.adapters.prometheus import QueryTooLarge, QueryTooSlow
+from shared.adapters.prometheus import AT_ONCE, QueryTooLarge, QueryTooSlow
 
 if TYPE_CHECKING:
     from shared.adapters.prometheus import Curve, Prometheus, Series
@@ -28,8 +28,6 @@ R = TypeVar("R", "Series", "Curve")
 Question = Callable[[Scope], str]
 """The PromQL for a part of the containers. Each row of its answer is about what is in one part only."""
 
-# A server's other users ask too: Prometheus runs 20 queries at once.
-AT_ONCE = 4
 # What takes as long for an eighth does not take long for its size: the server is busy.
 MOST_HALVINGS_FOR_TIME = 3
 

@@ -22,6 +22,7 @@ from functions.recommender.digests import Digests, Floats
 from functions.recommender.estimating import CPU_DAYS, MEMORY_DAYS, Constants, kept, margin, mixture, peak
 from functions.recommender.peers import highest
 from infra.backtest.fleet import Fleet, TraceError, read
+from infra.backtest.scoring import MEASURED
 from infra.backtest.strategies import CPU_FLOOR, MEMORY_FLOOR
 from infra.backtest.walking import Pace, walk_on
 
@@ -63,7 +64,6 @@ class Refit:
 
     digests: Digests
     cpu: Floats  # of the windows to come
-    used: float  # their sum
     peak: Floats  # the highest memory to come
     judged: np.ndarray
 
@@ -83,13 +83,14 @@ def main(arguments: list[str]) -> int:
         print(f"fitting: {error}", file=sys.stderr)
         return 1
     cpu = _cpu_candidates(walks)
-    memory = _memory_candidates(walks)
+    tops = [[peak(_last(one, MEMORY_DAYS)) for one in walk] for walk in walks]
+    memory = _memory_candidates(walks, tops)
     document = {
         "fitted_by": "python -m infra.backtest.fitting",
         "traces": {fleet.name: len(fleet.containers) for fleet in fleets},
         "bounds": {name: asdict(bounds) for name, bounds in STRATEGIES.items()},
         "strategies": {
-            name: asdict(_best(bounds, cpu, memory, walks)) for name, bounds in STRATEGIES.items()
+            name: asdict(_best(bounds, cpu, memory, (walks, tops))) for name, bounds in STRATEGIES.items()
         },
     }
     out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -100,8 +101,8 @@ def main(arguments: list[str]) -> int:
 def _refits(fleet: Fleet) -> Iterator[Refit]:
     for past, held in walk_on(fleet, Pace()):
         cpu = fleet.cpu[:, held]
-        judged = np.isfinite(cpu).mean(axis=1) >= 1 / 14
-        yield Refit(past.digests, cpu, float(np.nansum(cpu[judged])), highest(fleet.memory[:, held]), judged)
+        judged = np.isfinite(cpu).mean(axis=1) >= MEASURED
+        yield Refit(past.digests, cpu, highest(fleet.memory[:, held]), judged)
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,7 @@ def _cpu_candidates(walks: Walks) -> list[_Candidate]:
     return found
 
 
-def _memory_candidates(walks: Walks) -> list[_Candidate]:
-    tops = [[peak(_last(one, MEMORY_DAYS)) for one in walk] for walk in walks]
+def _memory_candidates(walks: Walks, tops: list[list[Floats]]) -> list[_Candidate]:
     found = []
     for scale, exponent, least, most in itertools.product(SCALES, EXPONENTS, LEASTS, MOSTS):
         values = {
@@ -170,11 +170,15 @@ def _memory_outcome(
     return requested, tuple(float(each) / weeks for each in above)
 
 
-def _best(bounds: Bounds, cpu: list[_Candidate], memory: list[_Candidate], walks: Walks) -> Constants:
+def _best(
+    bounds: Bounds,
+    cpu: list[_Candidate],
+    memory: list[_Candidate],
+    walked: tuple[Walks, list[list[Floats]]],
+) -> Constants:
     chosen = _least(cpu, (bounds.cpu_time_above, bounds.cpu_volume_above)).values
     chosen = chosen | _least(memory, (bounds.weeks_memory_above,)).values
-    tops = [[peak(_last(one, MEMORY_DAYS)) for one in walk] for walk in walks]
-    _, above = _memory_outcome(walks, tops, chosen, LIMIT_FACTORS)
+    _, above = _memory_outcome(*walked, chosen, LIMIT_FACTORS)
     factors = [
         factor
         for factor, share in zip(LIMIT_FACTORS, above, strict=True)

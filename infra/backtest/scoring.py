@@ -10,10 +10,11 @@ import numpy as np
 from functions.recommender.estimating import Sizes
 from infra.backtest.fleet import Fleet
 from infra.backtest.walking import Held, Pace, Strategy, walk
+from shared.contracts.pricing import HOURS_PER_MONTH
+from shared.contracts.quantities import GIB
 
-GIB = 2**30
 # A container counts for a hold if so much of it was measured.
-_MEASURED = 1 / 14
+MEASURED = 1 / 14
 _OFTEN = 0.10  # of CPU time above the request
 _CHANGE = 0.10  # a smaller change of a request is none
 
@@ -53,7 +54,7 @@ class Score:
         cpu, memory = fleet.cpu[:, held.windows], fleet.memory[:, held.windows]
         sizes = held.sizes
         sized = np.isfinite(sizes.cpu_request) & np.isfinite(sizes.memory_request)
-        sized &= np.isfinite(cpu).mean(axis=1) >= _MEASURED
+        sized &= np.isfinite(cpu).mean(axis=1) >= MEASURED
         self._add_cpu(cpu[sized], sizes.cpu_request[sized, None])
         self._add_memory(memory[sized], sizes.memory_request[sized, None], sizes.memory_limit[sized])
         self._add_money(fleet, cpu[sized], memory[sized], sizes, sized)
@@ -116,18 +117,30 @@ class Score:
             "memory_margin": margins,
             "memory_requested": self.memory_requested,
             "large_changes": _share(self.large_changes, self.changes),
-            "monthly_cost": sum(paid / self.hours[name] * 730 for name, paid in self.money.items()),
+            "monthly_cost": sum(
+                paid / self.hours[name] * HOURS_PER_MONTH for name, paid in self.money.items()
+            ),
             "weeks": float(self.weeks),
         }
 
 
-def score(fleets: Iterable[Fleet], strategy: Callable[[Fleet], Strategy], pace: Pace, rates: Rates) -> Score:
-    """How a strategy turned out over all fleets. Raises TraceError where one is too short for the pace."""
+def score(
+    fleets: Iterable[Fleet],
+    strategy: Callable[[Fleet], Strategy],
+    pace: Pace,
+    rates: Rates,
+    on_held: Callable[[Fleet, Held], None] = lambda _fleet, _held: None,
+) -> Score:
+    """How a strategy turned out over all fleets; `on_held` is told of each hold.
+
+    Raises TraceError where a fleet is too short for the pace.
+    """
     whole = Score(rates)
     for fleet in fleets:
         before: Sizes | None = None
         for held in walk(fleet, strategy(fleet), pace):
             whole.add(fleet, held, before)
+            on_held(fleet, held)
             before = held.sizes
     return whole
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,9 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from infra.backtest.fleet import Fleet, read
 from infra.backtest.frontier import KRR_FACTORS, OWN_SCALES, Frontier, frontier, svg
-from infra.backtest.scoring import Rates, Score
+from infra.backtest.scoring import Rates, Score, score
 from infra.backtest.strategies import ORACLE, all_of
-from infra.backtest.walking import Held, Pace, walk
+from infra.backtest.walking import Held, Pace
 from infra.cli.tables import show, table
 from shared.contracts.errors import BadSetting
 
@@ -93,15 +94,12 @@ Emit = Callable[[str, Fleet, Held], None]
 
 
 def _walked(name: str, fleets: Sequence[Fleet], pace: Pace, emit: Emit, advance: Callable[[], None]) -> Score:
-    whole = Score(Rates())
-    for fleet in fleets:
-        before = None
-        for held in walk(fleet, all_of(fleet)[name], pace):
-            whole.add(fleet, held, before)
-            emit(name, fleet, held)
-            before = held.sizes
-        advance()
-    return whole
+    def told() -> Iterator[Fleet]:
+        for fleet in fleets:
+            yield fleet
+            advance()
+
+    return score(told(), lambda fleet: all_of(fleet)[name], pace, Rates(), partial(emit, name))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from functions.recommender.rules import Strategy
 from shared.contracts.errors import BadSetting, KubeFinOpsError
 
 app = typer.Typer(
@@ -44,7 +45,7 @@ LabelOption = Annotated[
 FormatOption = Annotated[Literal["table", "json"], typer.Option(help="table for people, json for programs")]
 
 StrategyOption = Annotated[
-    Literal["percentile", "balanced", "cautious", "lean"] | None,
+    Strategy | None,
     typer.Option(
         help="how requests are found: percentile (the default), or the estimator's trade-offs; see backtest"
     ),

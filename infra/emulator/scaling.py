@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -63,6 +64,7 @@ class ScaledSource:
         self._running = [make() for _ in range(least)]
         self._ended = Counts()
         self._stopping = threading.Event()
+        self._stop: Callable[[RunningSource], None] = partial(RunningSource.begin_stop, grace=STOP_SECONDS)
         self._thread = threading.Thread(target=self._scale, name=f"{source.name}-scaling", daemon=True)
 
     def start(self) -> None:
@@ -93,13 +95,15 @@ class ScaledSource:
 
     def begin_stop(self, grace: float, *, commit: bool = True) -> None:
         self._stopping.set()
+        self._stop = partial(RunningSource.begin_stop, grace=grace, commit=commit)
+        for one in self._consumers():
+            self._stop(one)
+
+    def join(self) -> None:
         if self._thread.ident is not None:
             self._thread.join()
         for one in self._consumers():
-            one.begin_stop(grace, commit=commit)
-
-    def join(self) -> None:
-        for one in self._consumers():
+            self._stop(one)  # one may have been added meanwhile
             one.join()
         self._lags.close()
 

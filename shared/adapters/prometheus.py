@@ -29,7 +29,7 @@ R = TypeVar("R")
 CONNECT_SECONDS = 5.0
 # More than a query's own time, for the server's answer that it took too long.
 ANSWER_SECONDS = 2.0
-# Queries at once, of one process.
+# Queries at once, of one process. A server's other users ask too: Prometheus runs 20 of all.
 AT_ONCE = 4
 # Of a query and of a server's answer, so much is shown in an error: they can be long.
 SHOWN = 300

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.recommender import reading
-from functions.recommender.asking import AT_ONCE, Asked, Asking, Part, at_once
+from functions.recommender.asking import Asked, Asking, Part, at_once
 from functions.recommender.queries import Scope
-from shared.adapters.prometheus import QueryTooLarge, QueryTooSlow, Series
+from shared.adapters.prometheus import AT_ONCE, QueryTooLarge, QueryTooSlow, Series
 from shared.contracts.errors import Temporary
 from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
 
