@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from functions.argocd.correlating import Failure, Rollout, failure_of
 from functions.argocd.looking import Look
-from shared.adapters.git_host import PullState
 from shared.contracts.documents import PullRequest, Recommendation
 from shared.contracts.events import (
     ChangeApplied,
@@ -24,15 +23,16 @@ from shared.contracts.events import (
     PullRequestCreated,
     ReconcileRequested,
 )
+from shared.contracts.git_host import PullState
 from shared.contracts.states import State
 from shared.runtime.isolation import Isolation
 from shared.runtime.ledger import Decision, Ledger, utc_now
 
 if TYPE_CHECKING:
-    from shared.adapters.argocd import ArgoCD
-    from shared.adapters.git_host import GitHost, Pull
     from shared.adapters.mongo import Changes, Recommendations
+    from shared.contracts.argocd import ArgoCD
     from shared.contracts.envelope import Event
+    from shared.contracts.git_host import GitHost, Pull
 
 log = logging.getLogger(__name__)
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from functions.argocd.correlating import Operation, Rollout, differences
-from shared.adapters.argocd import owner_of
-from shared.adapters.git_host import repository_of
+from shared.contracts.argocd import owner_of
 from shared.contracts.errors import Refused, Temporary
+from shared.contracts.git_host import repository_of
 
 if TYPE_CHECKING:
-    from shared.adapters.argocd import Application, ArgoCD
-    from shared.adapters.git_host import GitHost, Pull
+    from shared.contracts.argocd import Application, ArgoCD
     from shared.contracts.documents import PullRequest, Recommendation
+    from shared.contracts.git_host import GitHost, Pull
     from shared.contracts.identity import Workload
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from shared.runtime.ledger import utc_now
 if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
 
-    from shared.adapters.mongo_figures import FigureSource
+    from shared.contracts.figures import FigureSource
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from shared.adapters.mongo_figures import Figures
+    from shared.contracts.figures import Figures
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from datetime import datetime
 from functions.gitops.grouping import Group
 from functions.gitops.layers import NotLocated
 from functions.gitops.message import commit_message, members_in
-from shared.adapters.git_host import Commit, Comparison, GitHost, Pull, PullState, Relation
 from shared.contracts.errors import Moved, Refused
+from shared.contracts.git_host import Commit, Comparison, GitHost, Pull, PullState, Relation
 
 log = logging.getLogger(__name__)
 

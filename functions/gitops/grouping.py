@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from functions.gitops.layers import NotLocated, Target
-from shared.adapters.argocd import Application
-from shared.adapters.git_host import repository_of
+from shared.contracts.argocd import Application
+from shared.contracts.git_host import repository_of
 from shared.contracts.identity import Workload
 from shared.contracts.policy import Policy
 

@@ -12,20 +12,20 @@ from functions.gitops.grouping import group_of, ignored_by, is_paused, owners, t
 from functions.gitops.layers import NotLocated, Target
 from functions.gitops.planning import Rejected, Render
 from functions.gitops.reconciling import Members, Reconciler, Task, ended
-from shared.adapters.git_host import Pull, PullState
 from shared.contracts.documents import Change, Recommendation
 from shared.contracts.errors import Refused
 from shared.contracts.events import FailureReason, RecommendationApproved, ReconcileRequested
+from shared.contracts.git_host import Pull, PullState
 from shared.contracts.policy import Policy
 from shared.contracts.states import State
 from shared.runtime.isolation import Isolation
 from shared.runtime.ledger import Ledger
 
 if TYPE_CHECKING:
-    from shared.adapters.argocd import Application, ArgoCD
-    from shared.adapters.git_host import GitHost
     from shared.adapters.mongo import Changes, Policies, Recommendations
+    from shared.contracts.argocd import Application, ArgoCD
     from shared.contracts.envelope import Event
+    from shared.contracts.git_host import GitHost
 
 log = logging.getLogger(__name__)
 

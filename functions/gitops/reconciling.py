@@ -28,10 +28,10 @@ from functions.gitops.branch import (
 from functions.gitops.grouping import Group, target_of
 from functions.gitops.layers import NotLocated
 from functions.gitops.planning import Edits, Rejected, Render, WorkloadChange, plan_edits
-from shared.adapters.git_host import GitHost, MergeOutcome, Pull, PullState
 from shared.contracts.documents import Change, PullRequest, Recommendation
 from shared.contracts.errors import Moved, Refused
 from shared.contracts.events import ChangeFailed, FailureReason, Outcome, PullRequestCreated
+from shared.contracts.git_host import GitHost, MergeOutcome, Pull, PullState
 from shared.contracts.states import State
 from shared.runtime.ledger import Decision, Ledger
 

@@ -17,10 +17,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from functions.recommender.queries import Scope
-from shared.adapters.prometheus import AT_ONCE, QueryTooLarge, QueryTooSlow
+from shared.contracts.prometheus import AT_ONCE, QueryTooLarge, QueryTooSlow
 
 if TYPE_CHECKING:
-    from shared.adapters.prometheus import Curve, Prometheus, Series
+    from shared.contracts.prometheus import Curve, Prometheus, Series
 
 T = TypeVar("T")
 P = TypeVar("P", bound="Halved")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from shared.contracts.events import Resources
 
 if TYPE_CHECKING:
-    from shared.adapters.prometheus import Series
+    from shared.contracts.prometheus import Series
 
 Pod = tuple[str, str]  # namespace, name
 Owner = tuple[str, str]  # kind, name

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from functions.recommender.asking import Asking, Part, Question
     from functions.recommender.cluster import Controller, Pod
     from functions.recommender.queries import Scope, Window
-    from shared.adapters.prometheus import Curve
+    from shared.contracts.prometheus import Curve
 
 DAY = timedelta(days=1)
 Of = tuple["Controller", str]  # whose container, and its name

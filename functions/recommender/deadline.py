@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from shared.contracts.errors import Temporary
 
 if TYPE_CHECKING:
-    from shared.adapters.prometheus import Curve, Prometheus, Series
+    from shared.contracts.prometheus import Curve, Prometheus, Series
 
 R = TypeVar("R")
 

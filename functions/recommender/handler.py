@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from shared.adapters.kafka import Publisher
     from shared.adapters.mongo import Policies, Recommendations, Reports
     from shared.adapters.objectstore import ObjectStore
-    from shared.adapters.prometheus import Prometheus
+    from shared.contracts.prometheus import Prometheus
     from shared.runtime.ledger import Ledger
 
 log = logging.getLogger(__name__)

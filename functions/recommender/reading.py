@@ -21,7 +21,7 @@ from shared.contracts.events import Usage
 from shared.contracts.identity import Workload
 
 if TYPE_CHECKING:
-    from shared.adapters.prometheus import Prometheus, Series
+    from shared.contracts.prometheus import Prometheus, Series
 
 Key = tuple[str, str, str]  # namespace, pod, container
 

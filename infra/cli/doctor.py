@@ -18,7 +18,7 @@ from shared.runtime.world import prometheus_of
 
 if TYPE_CHECKING:
     from functions.recommender.settings import SizingSettings
-    from shared.adapters.prometheus import Build
+    from shared.contracts.prometheus import Build
 
 LACKING = 3  # the exit code where something required is missing
 QUERY_SECONDS, ALL_SECONDS = 30.0, 60.0

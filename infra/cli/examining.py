@@ -15,7 +15,7 @@ from infra.cli.tables import some
 
 if TYPE_CHECKING:
     from functions.recommender.settings import SizingSettings
-    from shared.adapters.prometheus import Prometheus, Series
+    from shared.contracts.prometheus import Prometheus, Series
 
 HOUR, DAY = 3600, 86400
 # Looked at as they were so long ago: a sample of the past costs no more than one of now.

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from functions.recommender.asking import Part, Question, at_once
 from functions.recommender.queries import CPU, MEMORY, Scope, Window, duration
-from shared.adapters.prometheus import QueryTooLarge, QueryTooSlow
 from shared.contracts.identity import Workload
+from shared.contracts.prometheus import QueryTooLarge, QueryTooSlow
 
 if TYPE_CHECKING:
     from functions.recommender.cluster import Pod
     from functions.recommender.reading import Reading
-    from shared.adapters.prometheus import Curve, Prometheus
+    from shared.contracts.prometheus import Curve, Prometheus
 
 HOUR = 3600
 # A plot of some 200 pixels shows no more points than these.

@@ -25,7 +25,7 @@ from shared.runtime.settings import PrometheusSettings
 from shared.runtime.world import prometheus_of
 
 if TYPE_CHECKING:
-    from shared.adapters.prometheus import Curve, Prometheus, Series
+    from shared.contracts.prometheus import Curve, Prometheus, Series
 
 S = TypeVar("S", bound=PrometheusSettings)
 

@@ -33,31 +33,17 @@ from github.NamedUser import NamedUser
 from github.PullRequest import PullRequest
 from github.Repository import Repository
 
-from shared.adapters.git_host import (
+from shared.contracts.errors import KubeFinOpsError, Moved, Refused, Temporary, Throttled
+from shared.contracts.git_host import (
     AUTHOR,
     AUTHOR_EMAIL,
     Commit,
     Comparison,
-    GitHost,
     MergeOutcome,
     Pull,
     PullState,
     Relation,
-    repository_of,
 )
-from shared.contracts.errors import KubeFinOpsError, Moved, Refused, Temporary, Throttled
-
-__all__ = [
-    "Commit",
-    "Comparison",
-    "GitHost",
-    "GitHubHost",
-    "MergeOutcome",
-    "Pull",
-    "PullState",
-    "Relation",
-    "repository_of",
-]
 
 TIMEOUT_SECONDS = 10
 COMPARED_COMMITS = 250  # GitHub's first page; a branch of ours has a few

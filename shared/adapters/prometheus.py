@@ -8,10 +8,9 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -21,6 +20,15 @@ from requests.exceptions import ChunkedEncodingError
 from urllib3.exceptions import ProtocolError
 
 from shared.contracts.errors import Temporary, Throttled
+from shared.contracts.prometheus import (
+    AT_ONCE,
+    Build,
+    Curve,
+    QueryRefused,
+    QueryTooLarge,
+    QueryTooSlow,
+    Series,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +37,6 @@ R = TypeVar("R")
 CONNECT_SECONDS = 5.0
 # More than a query's own time, for the server's answer that it took too long.
 ANSWER_SECONDS = 2.0
-# Queries at once, of one process. A server's other users ask too: Prometheus runs 20 of all.
-AT_ONCE = 4
 # Of a query and of a server's answer, so much is shown in an error: they can be long.
 SHOWN = 300
 # What servers say of a query that reads too much or is too long, in this order: Prometheus; VictoriaMetrics,
@@ -41,72 +47,6 @@ _TOO_LARGE = re.compile(
 )
 # In its queue Prometheus has not begun it: more queries, of halves, would only wait beside it.
 _TOO_SLOW = re.compile(r"timed? ?out(?! in query queue)|deadline exceeded", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One row of an instant query's answer."""
-
-    labels: Mapping[str, str]
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """One row of a range query's answer: values in the order of their times, which are Unix seconds."""
-
-    labels: Mapping[str, str]
-    points: tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """What a server says of itself; None where it does not. `clock` is its own time, to a second."""
-
-    kind: str | None = None
-    version: str | None = None
-    clock: datetime | None = None
-
-
-class QueryRefused(Temporary):
-    """Prometheus understood the request and will not run this query: malformed, or too many samples.
-
-    Temporary on purpose: a server's limits can be raised while KafkaSource retries, and after its last
-    try the event lies in the dead letters instead of being lost.
-    """
-
-
-class QueryTooLarge(QueryRefused):
-    """It reads more than the server allows; for fewer containers it will run."""
-
-
-class QueryTooSlow(Temporary):
-    """It took longer than the server allows; for fewer containers it may not."""
-
-
-class Prometheus(Protocol):
-    def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
-        """The query's value at `at`, without what is no finite number.
-
-        `timeout` in seconds bounds this query, where less is left than the client otherwise gives one.
-
-        Raises:
-            QueryRefused: the server will not run it, however often it is asked.
-            QueryTooLarge: the same, because it reads too much.
-            QueryTooSlow: the server began it, and gave up.
-            Throttled: the server asks for less.
-            Temporary: it cannot be reached, is late, or does not answer as Prometheus does.
-        """
-        ...
-
-    def query_range(
-        self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
-    ) -> list[Curve]:
-        """The query's values at `begin` and every `step` after it up to `end`, those that are finite.
-
-        A row of which none is finite is left out. `timeout` and errors are those of `query`.
-        """
-        ...
 
 
 class HttpPrometheus:

@@ -17,12 +17,13 @@ from shared.runtime.settings import (
 )
 
 if TYPE_CHECKING:
-    from shared.adapters.argocd import ArgoCD
-    from shared.adapters.github import GitHost
     from shared.adapters.kafka import Publisher
     from shared.adapters.mongo import Mongo
     from shared.adapters.objectstore import ObjectStore
-    from shared.adapters.prometheus import HttpPrometheus, Prometheus
+    from shared.adapters.prometheus import HttpPrometheus
+    from shared.contracts.argocd import ArgoCD
+    from shared.contracts.git_host import GitHost
+    from shared.contracts.prometheus import Prometheus
     from shared.runtime.ledger import Ledger
 
 

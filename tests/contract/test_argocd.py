@@ -14,15 +14,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from shared.adapters.argocd import (
-    Application,
-    ArgoCD,
-    HttpArgoCD,
-    Operation,
-    ResourceRef,
-    Source,
-    owner_of,
-)
+from shared.adapters.argocd import HttpArgoCD
+from shared.contracts.argocd import Application, ArgoCD, Operation, ResourceRef, Source, owner_of
 from shared.contracts.errors import Temporary, Throttled
 from tests.argocd_standin import TOKEN, Repository, Starter, application, deployment
 from tests.fakes.argocd import FakeArgoCD

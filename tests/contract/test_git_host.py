@@ -11,9 +11,9 @@ from typing import Protocol
 
 import pytest
 
-from shared.adapters.git_host import GitHost, MergeOutcome, PullState, Relation
 from shared.adapters.github import GitHubHost
 from shared.contracts.errors import Moved, Refused, Temporary, Throttled
+from shared.contracts.git_host import GitHost, MergeOutcome, PullState, Relation
 from tests.fakes.git_host import FakeGitHost
 from tests.github_standin_process import (
     PERSON,

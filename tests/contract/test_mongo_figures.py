@@ -6,9 +6,11 @@ from datetime import timedelta
 from decimal import Decimal
 
 from shared.adapters.mongo import Mongo
-from shared.adapters.mongo_figures import (
+from shared.adapters.mongo_figures import MongoFigures
+from shared.contracts.documents import Change, Entry, Recommendation, ReportRow
+from shared.contracts.events import Outcome
+from shared.contracts.figures import (
     Figures,
-    MongoFigures,
     ObjectCount,
     OpenCount,
     OpenPullRequest,
@@ -16,8 +18,6 @@ from shared.adapters.mongo_figures import (
     StateCount,
     Unsent,
 )
-from shared.contracts.documents import Change, Entry, Recommendation, ReportRow
-from shared.contracts.events import Outcome
 from shared.contracts.identity import Workload
 from shared.contracts.money import Money
 from shared.contracts.states import SLOT_OF, State

@@ -21,10 +21,11 @@ import pytest
 
 from functions.recommender import reading
 from functions.recommender.sizing import Observed, ObservedContainer
-from shared.adapters.prometheus import AT_ONCE, HttpPrometheus, QueryRefused, QueryTooLarge, QueryTooSlow
+from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.errors import Temporary, Throttled
 from shared.contracts.events import Resources
 from shared.contracts.identity import Workload
+from shared.contracts.prometheus import AT_ONCE, QueryRefused, QueryTooLarge, QueryTooSlow
 from tests.fakes.prometheus import History
 from tests.servers import prometheus_server
 

@@ -17,8 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from shared.adapters.prometheus import Build, HttpPrometheus
+from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.errors import BadSetting, Temporary
+from shared.contracts.prometheus import Build
 from shared.runtime.settings import PrometheusSettings
 from shared.runtime.world import World
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from shared.adapters.argocd import Application, JsonObject
+from shared.contracts.argocd import Application, JsonObject
 from shared.contracts.errors import Temporary
 
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from shared.adapters.git_host import (
+from shared.contracts.errors import Moved, Refused, Temporary
+from shared.contracts.git_host import (
     AUTHOR,
     AUTHOR_EMAIL,
     Commit,
@@ -19,7 +20,6 @@ from shared.adapters.git_host import (
     PullState,
     Relation,
 )
-from shared.contracts.errors import Moved, Refused, Temporary
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

@@ -10,8 +10,7 @@ from typing import Any
 from functions.gitops.handler import GitOpsHandler
 from functions.gitops.planning import Render
 from functions.gitops.rendering import render
-from shared.adapters.argocd import Application, ResourceRef, Source
-from shared.adapters.git_host import GitHost
+from shared.contracts.argocd import Application, ResourceRef, Source
 from shared.contracts.documents import Recommendation, Transition
 from shared.contracts.envelope import Event
 from shared.contracts.events import (
@@ -20,6 +19,7 @@ from shared.contracts.events import (
     RecommendationApproved,
     ReconcileRequested,
 )
+from shared.contracts.git_host import GitHost
 from shared.contracts.identity import Workload
 from shared.contracts.policy import Policy
 from shared.contracts.states import SLOT_OF, State

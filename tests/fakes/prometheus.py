@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from shared.adapters.prometheus import Curve, Series
 from shared.contracts.errors import Temporary
+from shared.contracts.prometheus import Curve, Series
 
 Labels = dict[str, str]
 

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shared.adapters.git_host import PullState
 from shared.adapters.github import GitHubHost
 from shared.contracts.envelope import Event
 from shared.contracts.errors import Temporary
 from shared.contracts.events import FailureReason
+from shared.contracts.git_host import PullState
 from shared.contracts.states import State
 from tests.fakes.gitops import BRANCH, PROPOSED, Stage, application, manifest, path
 from tests.github_standin_process import (

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from functions.argocd.handler import ArgoCDHandler
-from shared.adapters.argocd import Application, Operation, ResourceRef, Source
+from shared.contracts.argocd import Application, Operation, ResourceRef, Source
 from shared.contracts.documents import Change, Entry, PullRequest, Recommendation, Transition
 from shared.contracts.envelope import Event
 from shared.contracts.errors import Temporary

@@ -11,7 +11,7 @@ from functions.recommender.queries import Scope
 from functions.recommender.queries import window as window_of
 from functions.recommender.reading import Reading
 from infra.cli.histories import MOST_POINTS, cpu_query, histories, memory_query, step_of
-from shared.adapters.prometheus import Curve, QueryTooLarge
+from shared.contracts.prometheus import Curve, QueryTooLarge
 from tests.fakes.prometheus import FakePrometheus, deployment
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -14,7 +14,7 @@ from functions.recommender.settings import SizingSettings
 from infra.cli.doctor import _clock
 from infra.cli.examining import DAY, HOUR, Examined, Found, _interval, examine
 from infra.cli.inputs import INPUTS, Need
-from shared.adapters.prometheus import Build, Curve, Series
+from shared.contracts.prometheus import Build, Curve, Series
 
 AT = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LABELS = 'cluster="eu"'

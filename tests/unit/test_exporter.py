@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from functions.exporter.handler import ExporterHandler
 from functions.exporter.metrics import METRICS, table
-from shared.adapters.mongo_figures import (
+from shared.contracts.errors import Temporary
+from shared.contracts.figures import (
     Figures,
     ObjectCount,
     OpenCount,
@@ -20,7 +21,6 @@ from shared.adapters.mongo_figures import (
     StateCount,
     Unsent,
 )
-from shared.contracts.errors import Temporary
 from tests.examples import NOW
 
 FULL = Figures(

@@ -11,10 +11,10 @@ from functions.gitops.body import LARGEST_BODY, MARKER, body_of, title_of
 from functions.gitops.grouping import Group, group_of, ignored_by, owners
 from functions.gitops.layers import NotLocated, Target
 from functions.gitops.message import commit_message, members_in
-from shared.adapters.argocd import Source
-from shared.adapters.git_host import repository_of
+from shared.contracts.argocd import Source
 from shared.contracts.documents import Recommendation
 from shared.contracts.events import Outcome, Verdict
+from shared.contracts.git_host import repository_of
 from tests.examples import container, created, draft, resources
 from tests.fakes.gitops import application, workload
 

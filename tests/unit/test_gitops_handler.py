@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 import pytest
 
 from functions.gitops.message import members_in
-from shared.adapters.git_host import Pull, PullState
 from shared.contracts.envelope import Event
 from shared.contracts.errors import Temporary
 from shared.contracts.events import FailureReason, Outcome, PullRequestCreated, Resources
+from shared.contracts.git_host import Pull, PullState
 from shared.contracts.policy import Policy, Rules
 from shared.contracts.states import State
 from tests.examples import MIB, NOW, container, resources

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from functions.recommender import reading
 from functions.recommender.asking import Asked, Asking, Part, at_once
 from functions.recommender.queries import Scope
-from shared.adapters.prometheus import AT_ONCE, QueryTooLarge, QueryTooSlow, Series
 from shared.contracts.errors import Temporary
+from shared.contracts.prometheus import AT_ONCE, QueryTooLarge, QueryTooSlow, Series
 from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)

@@ -23,10 +23,10 @@ from functions.recommender.queries import (
 from functions.recommender.reading import discover, read
 from functions.recommender.settings import RecommenderSettings
 from functions.recommender.sharding import shards
-from shared.adapters.prometheus import Series
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import Resources
 from shared.contracts.identity import Workload
+from shared.contracts.prometheus import Series
 from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
 
 FORTNIGHT = timedelta(days=14)

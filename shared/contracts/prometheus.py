@@ -1,0 +1,82 @@
+"""What Prometheus answers, as values, what can be asked of it, and how it refuses.
+
+The port; its client is `shared.adapters.prometheus`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from shared.contracts.errors import Temporary
+
+# Queries at once, of one process. A server's other users ask too: Prometheus runs 20 of all.
+AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One row of an instant query's answer."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One row of a range query's answer: values in the order of their times, which are Unix seconds."""
+
+    labels: Mapping[str, str]
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What a server says of itself; None where it does not. `clock` is its own time, to a second."""
+
+    kind: str | None = None
+    version: str | None = None
+    clock: datetime | None = None
+
+
+class QueryRefused(Temporary):
+    """Prometheus understood the request and will not run this query: malformed, or too many samples.
+
+    Temporary on purpose: a server's limits can be raised while KafkaSource retries, and after its last
+    try the event lies in the dead letters instead of being lost.
+    """
+
+
+class QueryTooLarge(QueryRefused):
+    """It reads more than the server allows; for fewer containers it will run."""
+
+
+class QueryTooSlow(Temporary):
+    """It took longer than the server allows; for fewer containers it may not."""
+
+
+class Prometheus(Protocol):
+    def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+        """The query's value at `at`, without what is no finite number.
+
+        `timeout` in seconds bounds this query, where less is left than the client otherwise gives one.
+
+        Raises:
+            QueryRefused: the server will not run it, however often it is asked.
+            QueryTooLarge: the same, because it reads too much.
+            QueryTooSlow: the server began it, and gave up.
+            Throttled: the server asks for less.
+            Temporary: it cannot be reached, is late, or does not answer as Prometheus does.
+        """
+        ...
+
+    def query_range(
+        self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+    ) -> list[Curve]:
+        """The query's values at `begin` and every `step` after it up to `end`, those that are finite.
+
+        A row of which none is finite is left out. `timeout` and errors are those of `query`.
+        """
+        ...
