@@ -51,4 +51,5 @@ STAGE = Stage("argocd", RolloutSettings, wire)
 
 @functions_framework.cloud_event
 def argocd(received: CloudEvent) -> None:
-    STAGE.handler().handle(STAGE.event(received, {Topic.GITOPS_PR_CREATED, Topic.RECONCILE_REQUESTED}))
+    event = STAGE.event(received, {Topic.GITOPS_PR_CREATED, Topic.RECONCILE_REQUESTED})
+    STAGE.run(lambda handler: handler.handle(event))

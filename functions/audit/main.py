@@ -40,4 +40,4 @@ STAGE = Stage("audit", AuditSettings, wire)
 def audit(received: CloudEvent) -> None:
     event = STAGE.event(received, PRODUCT_TOPICS)
     # As delivered: the payload model ignores what a newer producer added, and a record must not.
-    STAGE.handler().handle(event, received.get_data())
+    STAGE.run(lambda handler: handler.handle(event, received.get_data()))

@@ -35,5 +35,5 @@ def exporter(request: flask.Request) -> tuple[bytes, dict[str, str]]:
         flask.abort(404, f"{request.path} is not here; the metrics are at /metrics")
     if request.method not in {"GET", "HEAD"}:
         flask.abort(405, "the metrics can be read only: GET /metrics")
-    answer = STAGE.handler().metrics()
+    answer = STAGE.run(lambda handler: handler.metrics())
     return answer.body, {"Content-Type": answer.content_type}

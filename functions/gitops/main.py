@@ -55,4 +55,5 @@ STAGE = Stage("gitops", GitOpsSettings, wire)
 
 @functions_framework.cloud_event
 def gitops(received: CloudEvent) -> None:
-    STAGE.handler().handle(STAGE.event(received, {Topic.RECOMMENDATION_APPROVED, Topic.RECONCILE_REQUESTED}))
+    event = STAGE.event(received, {Topic.RECOMMENDATION_APPROVED, Topic.RECONCILE_REQUESTED})
+    STAGE.run(lambda handler: handler.handle(event))

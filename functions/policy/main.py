@@ -32,4 +32,5 @@ STAGE = Stage("policy", PolicySettings, wire)
 
 @functions_framework.cloud_event
 def policy(received: CloudEvent) -> None:
-    STAGE.handler().handle(STAGE.event(received, {Topic.RECOMMENDATION_CREATED}))
+    event = STAGE.event(received, {Topic.RECOMMENDATION_CREATED})
+    STAGE.run(lambda handler: handler.handle(event))

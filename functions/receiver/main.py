@@ -58,15 +58,17 @@ STAGE = Stage("receiver", ReceiverSettings, wire)
 
 @functions_framework.cloud_event
 def receiver(received: CloudEvent) -> None:
-    STAGE.handler().tick(received.get_attributes(), received.get_data())
+    STAGE.run(lambda handler: handler.tick(received.get_attributes(), received.get_data()))
 
 
 def github() -> str:
-    return STAGE.handler().github(dict(flask.request.headers), flask.request.get_data())
+    headers, body = dict(flask.request.headers), flask.request.get_data()
+    return STAGE.run(lambda handler: handler.github(headers, body))
 
 
 def argocd() -> str:
-    return STAGE.handler().argocd(dict(flask.request.headers), flask.request.get_data())
+    headers, body = dict(flask.request.headers), flask.request.get_data()
+    return STAGE.run(lambda handler: handler.argocd(headers, body))
 
 
 flask.current_app.add_url_rule("/webhooks/github", view_func=github, methods=["POST"])

@@ -39,4 +39,5 @@ STAGE = Stage("recommender", RecommenderSettings, wire)
 
 @functions_framework.cloud_event
 def recommender(received: CloudEvent) -> None:
-    STAGE.handler().handle(STAGE.event(received, {Topic.SCAN_REQUESTED}))
+    event = STAGE.event(received, {Topic.SCAN_REQUESTED})
+    STAGE.run(lambda handler: handler.handle(event))

@@ -18,7 +18,9 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import unquote
 
@@ -45,8 +47,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# The answer to a delivery comes within this; longer than a flush to Kafka, shorter than the Service waits.
+REQUEST_SECONDS = 180.0
+# What was given up and still runs after so long again hangs: every client has shorter timeouts of its own.
+HUNG_SECONDS = 180.0
 MAX_BODY_BYTES = 1024 * 1024  # events are under 64 KiB; a webhook of a large push is larger
 Wired = TypeVar("Wired")
+Answer = TypeVar("Answer")
 
 
 class Stage(Generic[Wired]):
@@ -63,6 +70,7 @@ class Stage(Generic[Wired]):
         self._wire = wire
         self._lock = threading.Lock()
         self._wired: Wired | None = None
+        self._given_up: dict[Future[Any], float] = {}
         try:
             self.settings = settings.read()
         except BadSetting as error:
@@ -82,6 +90,32 @@ class Stage(Generic[Wired]):
                 load_less()
                 self._wired = self._wire(World(self.name, self.settings))
             return self._wired
+
+    def run(self, work: Callable[[Wired], Answer]) -> Answer:
+        """What `work` makes of the handler, within REQUEST_SECONDS.
+
+        Work that is late cannot be ended. It goes on beside the delivery that comes again, which does no
+        harm: the documents decide. Work that goes on much longer fails the liveness probe.
+
+        Raises:
+            Temporary: it is late. And whatever `work` raises.
+        """
+        answer: Future[Answer] = Future()
+
+        def worker() -> None:
+            try:
+                answer.set_result(work(self.handler()))
+            except BaseException as error:  # noqa: BLE001  # the request raises it
+                answer.set_exception(error)
+
+        threading.Thread(target=worker, daemon=True).start()
+        try:
+            return answer.result(REQUEST_SECONDS)
+        except TimeoutError:
+            if answer.done():  # a TimeoutError of the work itself
+                raise
+            self._given_up[answer] = time.monotonic()
+            raise Temporary(f"{self.name} was not done within {REQUEST_SECONDS:g} s") from None
 
     def event(self, received: CloudEvent, accepts: Collection[Topic]) -> Event:
         """The event that was delivered.
@@ -105,11 +139,18 @@ class Stage(Generic[Wired]):
 
     def _mount(self, app: flask.Flask) -> None:
         app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-        app.add_url_rule("/health/liveness", "liveness", lambda: "alive", methods=["GET"])
+        app.add_url_rule("/health/liveness", "liveness", self._alive, methods=["GET"])
         app.add_url_rule("/health/readiness", "readiness", self._ready, methods=["GET"])
         app.register_error_handler(KubeFinOpsError, self._refuse)
         app.register_error_handler(HTTPException, _plain)
         app.register_error_handler(500, _plain)  # the framework's own would hide what went wrong
+
+    def _alive(self) -> tuple[str, int]:
+        before = time.monotonic() - HUNG_SECONDS
+        hung = sum(not work.done() and since < before for work, since in list(self._given_up.items()))
+        for work in [work for work in list(self._given_up) if work.done()]:
+            self._given_up.pop(work, None)
+        return (f"{hung} deliveries hang", 503) if hung else ("alive", 200)
 
     def _ready(self) -> str:
         if self._wired is None:

@@ -164,7 +164,7 @@ BROKEN: list[tuple[str, Callable[[Objects], object]]] = [
         ),
     ),
     (
-        "the Kafka flush 25 is not below timeoutSeconds 20",
+        "the function's own request timeout 180 is not below timeoutSeconds 20",
         lambda it: revision(it).update(timeoutSeconds=20),
     ),
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,15 @@ import pytest
 from flask.testing import FlaskClient
 from functions_framework import create_app
 
+from functions.recommender.handler import QUERY_SECONDS
+from shared.adapters.kafka import FLUSH_SECONDS
 from shared.contracts.envelope import Event
 from shared.contracts.errors import Moved, Permanent, Refused, Temporary, Throttled, Unreadable
+from shared.runtime import function
+from shared.runtime.function import REQUEST_SECONDS
+from shared.runtime.isolation import MOST_SECONDS
 from tests.examples import scan_event
+from tests.waiting import until
 
 SOURCE = """
 import functions_framework
@@ -24,7 +31,8 @@ STAGE = Stage("stage", Settings, lambda world: HANDLE)
 
 @functions_framework.cloud_event
 def stage(received):
-    STAGE.handler()(STAGE.event(received, {Topic.SCAN_REQUESTED}))
+    event = STAGE.event(received, {Topic.SCAN_REQUESTED})
+    STAGE.run(lambda handle: handle(event))
 """
 
 
@@ -137,3 +145,37 @@ def test_a_bad_setting_ends_the_process_with_one_line(
         client(tmp_path, lambda _event: None)
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_work_that_is_late_is_answered_for_and_what_hangs_fails_the_liveness_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(function, "REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(function, "HUNG_SECONDS", 0.2)
+    go_on, done = threading.Event(), threading.Event()
+
+    def hang(_event: Event) -> None:
+        go_on.wait(30)
+        done.set()
+
+    http = client(tmp_path, hang)
+    answer = http.post("/", headers=headers(), data=BODY)
+    assert answer.status_code == 503
+    assert answer.text == "stage was not done within 0.05 s"
+    assert http.get("/health/liveness").status_code == 200  # it may still end by itself
+    until(lambda: http.get("/health/liveness").status_code == 503, within=10)
+    go_on.set()
+    until(lambda: http.get("/health/liveness").status_code == 200, within=10)
+    assert done.is_set()
+
+
+def test_a_timeout_that_the_work_itself_meets_is_a_bug_like_any_other(tmp_path: Path) -> None:
+    answer = client(tmp_path, raising(TimeoutError("its own"))).post("/", headers=headers(), data=BODY)
+    assert answer.status_code == 500
+    assert "its own" in answer.text
+
+
+def test_what_takes_long_within_a_delivery_ends_before_the_delivery_does() -> None:
+    publishing = FLUSH_SECONDS
+    assert QUERY_SECONDS + publishing < REQUEST_SECONDS
+    assert 2 * MOST_SECONDS + publishing < REQUEST_SECONDS

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from infra.emulator.linter.overlay import Overlay, service_behind, shown, topic_name, variables_of
 from infra.emulator.manifests import Document, namespace_of, seconds
 from shared.adapters.kafka import FLUSH_SECONDS, MESSAGE_TIMEOUT_SECONDS
+from shared.runtime.function import REQUEST_SECONDS
 
 # config-defaults of Knative Serving: max-revision-timeout-seconds.
 LONGEST_REVISION_TIMEOUT = 600
@@ -67,6 +68,7 @@ def _nested_timeouts(service: Document, overlay: Overlay) -> Iterator[str]:
     nested: list[tuple[str, float]] = [
         ("the Kafka message timeout", MESSAGE_TIMEOUT_SECONDS),
         ("the Kafka flush", FLUSH_SECONDS),
+        ("the function's own request timeout", REQUEST_SECONDS),
         ("timeoutSeconds", timeout),
     ]
     for source in overlay.of("sources.knative.dev", "KafkaSource"):
