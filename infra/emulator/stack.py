@@ -296,7 +296,10 @@ class Stack:
             ),
             "cluster": (
                 cluster,
-                ["--scenario", scenario, *(() if host == LOOPBACK else ("--host", host))],
+                [
+                    *("--scenario", scenario, "--lived", str(self.demo / "cluster.pickle")),
+                    *(() if host == LOOPBACK else ("--host", host)),
+                ],
             ),
             "argocd": (
                 self._addresses["ARGOCD_URL"],

@@ -15,6 +15,7 @@ from functions.recommender import reading
 from functions.recommender.reading import Reading
 from functions.recommender.sizing import Observed, Rules, size
 from infra.standins.cluster import history
+from infra.standins.cluster.cluster import Cluster
 from infra.standins.demo import generated
 from infra.standins.scenario import Scenario
 from shared.adapters.prometheus import HttpPrometheus
@@ -46,7 +47,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         usage=[use for use in demo.usage if use.name in names],
     )
     path = tmp_path_factory.mktemp("runs") / "history.om"
-    assert history.write(scenario, path) > 0
+    assert history.write(Cluster(scenario, lived=False), path) > 0
     return path
 
 

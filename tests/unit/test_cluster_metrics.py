@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -212,7 +213,7 @@ def test_an_oom_kill_is_told_as_restart_and_last_reason_and_begins_a_new_control
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> str:
     out = tmp_path_factory.mktemp("history") / "history.om"
-    samples = history.write(_scenario(), out)
+    samples = history.write(Cluster(_scenario(), lived=False), out)
     text = out.read_text()
     assert sum(not line.startswith("#") for line in text.splitlines()) == samples
     return text
@@ -300,5 +301,17 @@ def test_usage_is_what_the_limits_let_through(past: Past) -> None:
 
 
 def test_the_same_scenario_gives_the_same_history(written: str, tmp_path: Path) -> None:
-    history.write(_scenario(), tmp_path / "again.om")
+    history.write(Cluster(_scenario(), lived=False), tmp_path / "again.om")
     assert (tmp_path / "again.om").read_text() == written
+
+
+def test_a_cluster_that_lived_while_its_history_was_written_can_be_kept_and_goes_on_alike(
+    tmp_path: Path,
+) -> None:
+    lived = Cluster(_scenario(), lived=False)
+    history.write(lived, tmp_path / "history.om")
+    kept, fresh = pickle.loads(pickle.dumps(lived)), Cluster(_scenario())
+    for later in (0.0, 1.0, 100.0):
+        for cluster in (kept, fresh):
+            cluster.advance(_NOW + later)
+        assert _pages(kept) == _pages(fresh)

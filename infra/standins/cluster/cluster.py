@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from infra.standins.cluster import admission, controllers
 from infra.standins.cluster.container import Container, relive
@@ -67,6 +68,8 @@ class Cluster:
         self.replica_sets: dict[tuple[str, str], controllers.ReplicaSet] = {}
         self._stored = Objects()
         self._pods_made = 0
+        self._seen: list[tuple[object, ...]] = []
+        self._woken = True
         self._beginning = True
         self._controllers = controllers.Controllers(self)
         self._begin(scenario, lived=lived)
@@ -94,7 +97,17 @@ class Cluster:
             for container in pod.containers:
                 for _ in relive(container, scrapes(pod.created, self.now, end)):
                     pass
+        self.has_lived()
+
+    def has_lived(self) -> None:
+        """The containers have lived through their past."""
         self._controllers.reconcile()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, lock=threading.Lock())
 
     # --- time
 
@@ -104,10 +117,18 @@ class Cluster:
             # A long unwatched time is passed in longer steps, so that looking again is always quick.
             settled = self._controllers.settled
             step = to - self.now if settled else max(_STEP_SECONDS, (to - self.now) / _STEPS)
-            self.now = min(to, self._controllers.next_event(self.now + step))
+            until = min(to, self.now + step)
+            due = self._controllers.next_event(until)
+            self.now = until if due is None else due
             for pod in list(self.pods.values()):
                 pod.advance(self.now)
-            self._controllers.reconcile()
+            # Controllers that had nothing left to do are woken by the clock's events and by their pods; each
+            # looks once more after that, at what the ones after it have done.
+            seen, self._seen = self._seen, [pod.seen(self.now) for pod in self.pods.values()]
+            woken = not settled or due is not None or self._seen != seen
+            if woken or self._woken:
+                self._controllers.reconcile()
+            self._woken = woken
 
     # --- objects
 
@@ -157,13 +178,13 @@ class Cluster:
         change = Change(kind, namespace, name, self.now if created is None else created, dry_run=dry_run)
         applied = self._stored.apply(change, body, manager)
         if not dry_run and created is None:
-            self._controllers.reconcile()
+            self._wake()
         return applied
 
     def patch(self, kind: Kind, namespace: str, name: str, patch: Object) -> Object:
         """JSON merge patch (RFC 7386) of an existing object. Raises ApiError as `apply` does."""
         patched = self._stored.patch(Change(kind, namespace, name, self.now), patch)
-        self._controllers.reconcile()
+        self._wake()
         return patched
 
     def delete(self, kind: Kind, namespace: str, name: str) -> Object:
@@ -176,8 +197,12 @@ class Cluster:
             removed = pod.manifest(self.now)
         else:
             removed = self._stored.remove(kind, namespace, name)
-        self._controllers.reconcile()
+        self._wake()
         return removed
+
+    def _wake(self) -> None:
+        self._controllers.reconcile()
+        self._woken = True
 
     def drop(self, kind: Kind, body: Object) -> None:
         """Removes an object that nobody owns any more."""

@@ -59,16 +59,16 @@ class Controllers:
         finally:
             self._busy = False
 
-    def next_event(self, until: float) -> float:
-        """The time at which something is due by the clock, at most `until`."""
+    def next_event(self, until: float) -> float | None:
+        """The first time up to `until` at which something is due by the clock; None if nothing is."""
         cluster = self._cluster
-        times = [self.jobs.next_due(each, until) for each in cluster.objects("CronJob")]
+        times: list[float | None] = [self.jobs.next_due(each, until) for each in cluster.objects("CronJob")]
         times += [
             pod.finishes
             for pod in cluster.pods.values()
             if pod.finishes is not None and pod.finishes > cluster.now
         ]
-        return min([until, *times])
+        return min((time for time in times if time is not None and time <= until), default=None)
 
     def show(self, replica_set: ReplicaSet) -> Object:
         return replica_set.manifest(self._cluster.owned(replica_set.uid), self._cluster.now)

@@ -21,7 +21,6 @@ from infra.standins.cluster.container import Container, relive
 from infra.standins.cluster.metrics import Row, labels
 from infra.standins.cluster.past import Past, pods
 from infra.standins.cluster.pods import Pod
-from infra.standins.scenario import Scenario
 
 _RECENT_SCRAPES = 120  # two hours of everything
 _LAST_DAY = 1440
@@ -30,20 +29,22 @@ _SHORT_LIFE = 3600.0  # seconds; a pod that lived no longer has every scrape
 _BY_RUN = (kube_state.RESTARTS, kube_state.LAST_REASON)
 
 
-def write(scenario: Scenario, out: Path) -> int:
-    """Writes the history up to `scenario.now` as OpenMetrics text; the number of samples.
+def write(cluster: Cluster, out: Path) -> int:
+    """Writes the history up to the cluster's `now` as OpenMetrics text; the number of samples.
+
+    `cluster` is one that has its past still to live: afterwards it has lived it.
 
     Raises:
-        TraceError, ApiError: as `Cluster` does.
+        TraceError: usage cannot be read.
     """
-    cluster = Cluster(scenario, lived=False)
-    page = _Page(scenario.now)
+    page = _Page(cluster.now)
     controllers: dict[Row, list[Past]] = {}
     for past in pods(cluster):
         _write_pod(page, past)
         if past.owned:
             controllers.setdefault(past.owned, []).append(past)
         if past.until is None:
+            cluster.pods[past.pod.namespace, past.pod.name].containers = past.pod.containers
             page.recently(kube_state.pod_rows(past.pod, cluster.now), past.pod.created, but=_BY_RUN)
     for row, pasts in controllers.items():
         ends = [cluster.now if each.until is None else each.until for each in pasts]
@@ -56,6 +57,7 @@ def write(scenario: Scenario, out: Path) -> int:
             file.write(f"# TYPE {family} {'counter' if family != name else 'gauge'}\n")
             file.writelines(lines)
         file.write("# EOF\n")
+    cluster.has_lived()
     return page.samples
 
 

@@ -107,11 +107,11 @@ class Jobs:
         self._cluster.apply(kind, metadata["namespace"], name, body, "cronjob-controller", created=t)
         self._cluster.set_status(cron_job, {"lastScheduleTime": rfc3339(t)})
 
-    def next_due(self, cron_job: Object, until: float) -> float:
-        """The next time that the schedule names before `until`, or `until`."""
+    def next_due(self, cron_job: Object, until: float) -> float | None:
+        """The next time up to `until` that the schedule names."""
         if cron_job["spec"]["suspend"]:
-            return until
-        return next(occurrences(cron_job["spec"]["schedule"], self._cluster.now, until), until)
+            return None
+        return next(occurrences(cron_job["spec"]["schedule"], self._cluster.now, until), None)
 
 
 def job_name(cron_job: Object, t: float) -> str:

@@ -76,6 +76,10 @@ class Pod:
             return -1.0
         return now - max(each.began + self.startup for each in self.containers)
 
+    def seen(self, now: float) -> tuple[object, ...]:
+        """What controllers go by; it changes with time, too."""
+        return (self.uid, self.finished(now), self.ready(now), *(each.restarts for each in self.containers))
+
     def advance(self, to: float) -> None:
         if self.node:
             until = to if self.finishes is None else min(to, self.finishes)

@@ -3,6 +3,7 @@
 DIR/repos/<owner>/<repo>.git   the bare repository that Argo CD deploys from
 DIR/scenario.json              cluster, starting objects, Applications, usage (infra/standins/scenario.py)
 DIR/policies.json              for `kubefinops migrate`
+DIR/cluster.pickle             the cluster that has lived through that usage
 DIR/history.om                 for `promtool tsdb create-blocks-from openmetrics`
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import sys
 import time
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 from infra.standins import scenario
 from infra.standins.argocd.render import RenderError, Repositories
 from infra.standins.cluster import history
+from infra.standins.cluster.cluster import Cluster
 from infra.standins.cluster.kinds import ApiError
 from infra.standins.cluster.traces import TraceError
 from infra.standins.demo import generated, recorded, repository
@@ -73,7 +76,9 @@ def _write(demo: Demo, options: argparse.Namespace, now: float) -> str:
     )
     scenario.dump(whole, out / "scenario.json")
     (out / "policies.json").write_text(json.dumps(demo.policies, indent=1) + "\n", encoding="utf-8")
-    samples = history.write(whole, out / "history.om")
+    cluster = Cluster(whole, lived=False)
+    samples = history.write(cluster, out / "history.om")
+    (out / "cluster.pickle").write_bytes(pickle.dumps(cluster))
     source = "generated from a seed" if options.traces is None else f"measured, from {options.traces}"
     workloads = len({(use.namespace, use.kind, use.name) for use in demo.usage})
     return f"{out}: {workloads} workloads in {len(demo.apps)} Applications, usage {source}, {samples} samples"
