@@ -57,13 +57,17 @@ def objectstore_server() -> Iterator[EmbeddedObjectStore]:
 
 @contextmanager
 def prometheus_server(
-    openmetrics: Path | None = None, jobs: Sequence[ScrapeJob] = (), *, flags: Sequence[str] = ()
+    openmetrics: Path | None = None,
+    jobs: Sequence[ScrapeJob] = (),
+    *,
+    flags: Sequence[str] = (),
+    data: Path | None = None,
 ) -> Iterator[EmbeddedPrometheus]:
+    """With the blocks in `data`, where somebody made some."""
     with tempfile.TemporaryDirectory(prefix="prometheus-") as directory:
-        data = Path(directory) / "data"
-        with _started(
-            EmbeddedPrometheus(data, Path(directory), jobs, openmetrics, port=0, flags=flags)
-        ) as server:
+        logs = Path(directory)
+        server = EmbeddedPrometheus(data or logs / "data", logs, jobs, openmetrics, port=0, flags=flags)
+        with _started(server):
             yield server
 
 

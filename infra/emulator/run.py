@@ -15,7 +15,7 @@ from rich.console import Console
 
 from infra.emulator.display import Progress, show
 from infra.emulator.servers.errors import SetupError, StartError
-from infra.emulator.stack import OWNER, REPOSITORY, ROOT, Options, Stack
+from infra.emulator.stack import OWNER, REPOSITORY, ROOT, Options, Stack, Usage
 from infra.emulator.summary import Standing, standing, summarise
 from infra.emulator.watcher import Seen, Watcher
 from shared.adapters.mongo import Mongo
@@ -27,6 +27,7 @@ from shared.runtime.settings import PrometheusSettings
 from shared.runtime.world import prometheus_of
 
 TICK_SECONDS = 1.0
+SCRAPED_WITHIN_SECONDS = 20.0  # infra/prometheus/prometheus.yml has a scrape every 15 s
 POLL_SECONDS = 0.25  # each look reads every document
 RUN_SECONDS = 120.0
 
@@ -111,18 +112,20 @@ class Loop:
         self.stack.eventing.fire(name)
 
 
-def run(traces: Path | None, seed: int) -> int:
+def run(usage: Usage) -> int:
     """`make run`: returns the exit code. Raises ServerError, KubeFinOpsError."""
     console = Console(width=None if os.isatty(1) else 200)
     work = ROOT / "build" / "run"
-    usage = (
-        f"real traces in {traces}" if traces else f"profiles generated from seed {seed}, not measured ones"
+    where_from = (
+        f"real traces in {usage.traces}"
+        if usage.traces
+        else f"profiles generated from seed {usage.seed}, not measured ones"
     )
-    console.print(f"usage: {usage}", highlight=False)
+    console.print(f"usage: {where_from}", highlight=False)
     progress = Progress(console)
     lock = only_one(work)
     stack = Stack(
-        Options(work=work, traces=traces, seed=seed),
+        Options(work=work, usage=usage),
         os.environ,
         say=lambda line: console.print(line, highlight=False),
     )
@@ -163,6 +166,8 @@ def run(traces: Path | None, seed: int) -> int:
 def require_workloads(stack: Stack) -> None:
     """A scan of a given Prometheus that knows none would have no shard, and so no end.
 
+    One that scrapes the cluster stand-in has only just found it, and is asked again until it must have.
+
     Raises:
         BadSetting: a variable is wrong.
         StartError: it has no series of pods' owners.
@@ -173,7 +178,11 @@ def require_workloads(stack: Stack) -> None:
         return
     settings = PrometheusSettings.read(environment)
     owners = f"count(kube_pod_owner{{{settings.prometheus_labels}}})"
-    if not prometheus_of(settings).query(owners, datetime.now(UTC)):
+    client, deadline = prometheus_of(settings), time.monotonic() + SCRAPED_WITHIN_SECONDS
+    while not client.query(owners, datetime.now(UTC)):
+        if time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+            continue
         raise StartError(
             f"PROMETHEUS_URL: Prometheus at {server.address} has no kube_pod_owner series, so nothing to"
             " scan: let it scrape a cluster's kube-state-metrics and cAdvisor, or `make up` (see"

@@ -45,17 +45,24 @@ BAD_SETTING = 2  # the exit status of a function that refuses its settings
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a run can be told. `traces` None: usage is generated from `seed`.
+class Usage:
+    """What the cluster has used: as the `traces` in a folder say, None: generated from `seed`.
 
     `past` is the folder of another stack that made a demo and its history before (`make_past`), which end
     when it did; None: they are made now.
     """
 
-    work: Path
     traces: Path | None = None
     past: Path | None = None
     seed: int = 7
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a stack can be told."""
+
+    work: Path
+    usage: Usage = Usage()
     tick_seconds: int = 1
     duplicate: bool = False
     standard_ports: bool = True
@@ -334,21 +341,23 @@ class Stack:
             self._timed(prometheus.name, prometheus.start)
 
     def make_past(self) -> None:
-        """Makes what `Options.past` of other stacks can name, in this one's folder. Raises StartError."""
+        """Makes what `Usage.past` of other stacks can name, in this one's folder. Raises StartError."""
         self._make_demo()
         EmbeddedPrometheus(
             self._prometheus, self.logs, openmetrics=self.demo / "history.om", port=0
         ).backfill()
 
     def _make_demo(self) -> None:
-        if self.options.past is not None:
-            for made in (self.demo, self._prometheus):
-                shutil.copytree(self.options.past / made.name, made)
+        usage = self.options.usage
+        if usage.past is not None:
+            shutil.copytree(usage.past / self.demo.name, self.demo)
+            if self.servers["prometheus"].kind == "embedded":
+                shutil.copytree(usage.past / self._prometheus.name, self._prometheus)
             return
         command = [sys.executable, "-m", "infra.standins.demo", "--out", str(self.demo)]
-        command += ["--seed", str(self.options.seed), "--owner", OWNER, "--repo", REPOSITORY]
-        if self.options.traces is not None:
-            command += ["--traces", str(self.options.traces.resolve())]
+        command += ["--seed", str(usage.seed), "--owner", OWNER, "--repo", REPOSITORY]
+        if usage.traces is not None:
+            command += ["--traces", str(usage.traces.resolve())]
         process = Process.start(command, {}, self.logs / "demo.log", cwd=ROOT)
         while process.alive and not self._stopping.wait(0.02):
             pass

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from infra.emulator.run import Loop, where_to_look
 from infra.emulator.servers.errors import StartError
-from infra.emulator.stack import ROOT, Options, Stack
+from infra.emulator.stack import ROOT, Options, Stack, Usage
 
 WORK = ROOT / "build" / "up"
 PID_FILE = ROOT / "build" / "up.pid"
@@ -24,15 +24,16 @@ TICK_SECONDS = 1.0
 SCAN_SECONDS = 10.0  # a scan takes Prometheus about a second: one every second would be all that it does
 
 
-def up(traces: Path | None, seed: int) -> int:
+def up(usage: Usage) -> int:
     """Starts `keep` in the background and returns when it is ready. Raises StartError."""
     if _running() is not None:
         print(f"it is running already (process {_running()}); make down ends it")
         return 0
     LOG.parent.mkdir(exist_ok=True)
     LOG.write_text("")
-    command = [sys.executable, "-m", "infra.emulator", "keep", "--seed", str(seed)]
-    command += ["--traces", str(traces.resolve())] if traces else []
+    command = [sys.executable, "-m", "infra.emulator", "keep", "--seed", str(usage.seed)]
+    command += ["--traces", str(usage.traces.resolve())] if usage.traces else []
+    command += ["--past", str(usage.past.resolve())] if usage.past else []
     with LOG.open("ab") as output:
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=ROOT
@@ -62,11 +63,9 @@ def _shown_until_ready(child: subprocess.Popen[bytes]) -> int:
     raise StartError(f"it was not ready within {START_SECONDS:g} s; see {LOG.relative_to(ROOT)}")
 
 
-def keep(traces: Path | None, seed: int) -> int:
+def keep(usage: Usage) -> int:
     """Runs until it is told to end: a tick every second, a scan every tenth. Raises ServerError."""
-    stack = Stack(
-        Options(work=WORK, traces=traces, seed=seed), os.environ, say=lambda line: print(line, flush=True)
-    )
+    stack = Stack(Options(work=WORK, usage=usage), os.environ, say=lambda line: print(line, flush=True))
     loop: Loop | None = None
     try:
         stack.start()

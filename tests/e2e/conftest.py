@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.emulator.stack import Options, Stack
+from infra.emulator.stack import Options, Stack, Usage
 from tests.e2e.loops import SEED, Outcome, finish, outcome, started
 from tests.waiting import until
 
@@ -55,7 +55,7 @@ def past(shared_folder: Path) -> Path:
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "prometheus" / "blocks").exists():
-            Stack(Options(work=folder, seed=SEED), {}, say=print).make_past()
+            Stack(Options(work=folder, usage=Usage(seed=SEED)), {}, say=print).make_past()
             (folder / "demo" / "history.om").unlink()
     return folder
 

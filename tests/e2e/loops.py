@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import requests
 
 from infra.emulator.kafkasource import OnDelivery
 from infra.emulator.run import Loop
-from infra.emulator.stack import OWNER, REPOSITORY, Options, Stack
+from infra.emulator.stack import OWNER, REPOSITORY, Options, Stack, Usage
 from infra.emulator.summary import Standing
 from infra.emulator.watcher import Seen
 from shared.contracts.documents import Change, Recommendation
@@ -91,23 +92,22 @@ def started(
     duplicate: bool = False,
     on_delivery: OnDelivery | None = None,
     objects_behind: Door | None = None,
-    given: Mapping[str, str] | None = None,
+    given: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Loop]:
     """A stack that is up, its loop not yet asked for anything; ended with the block.
 
     With `objects_behind` object storage is reached through that door, which is open. `given` names servers
-    that are used in place of embedded ones, as the environment of `make run` does.
+    that are used in place of embedded ones, as the environment of `make run` does; a Prometheus looks for
+    what it scrapes on the usual ports.
     """
     options = Options(
         work=folder / "run",
-        traces=traces,
-        past=past,
-        seed=SEED,
+        usage=Usage(traces, past, SEED),
         duplicate=duplicate,
-        standard_ports=False,
+        standard_ports="PROMETHEUS_URL" in given,
         settings={"S3_ENDPOINT": objects_behind.address} if objects_behind else {},
     )
-    stack = Stack(options, given or {}, say=print, on_delivery=on_delivery)
+    stack = Stack(options, given, say=print, on_delivery=on_delivery)
     if objects_behind is not None:
         objects_behind.open(lambda: stack.servers["objectstore"].address)
     loop: Loop | None = None

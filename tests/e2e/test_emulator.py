@@ -36,10 +36,10 @@ def taken(port: int) -> Iterator[None]:
         yield
 
 
-def test_a_taken_port_is_said_and_ctrl_c_ends_every_child(tmp_path: Path) -> None:
+def test_a_taken_port_is_said_and_ctrl_c_ends_every_child(past: Path, tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     with taken(9090), log.open("wb") as output:
-        run = subprocess.Popen(emulator("run"), cwd=ROOT, stdout=output, stderr=output)
+        run = subprocess.Popen(emulator("run", "--past", str(past)), cwd=ROOT, stdout=output, stderr=output)
         try:
             until(lambda: "functions: ready" in log.read_text(), within=60)
             children = psutil.Process(run.pid).children(recursive=True)
@@ -56,11 +56,16 @@ def test_a_taken_port_is_said_and_ctrl_c_ends_every_child(tmp_path: Path) -> Non
 
 def test_a_killed_emulator_leaves_no_child(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
+    children: list[psutil.Process] = []
+
+    def started() -> bool:
+        children[:] = psutil.Process(run.pid).children(recursive=True)
+        return len(children) > 8
+
     with log.open("wb") as output:
         run = subprocess.Popen(emulator("run"), cwd=ROOT, stdout=output, stderr=output)
         try:
-            until(lambda: "functions: ready" in log.read_text(), within=60)
-            children = psutil.Process(run.pid).children(recursive=True)
+            until(started, within=60)
         finally:
             run.kill()
             run.wait()
@@ -91,9 +96,10 @@ def test_a_folder_of_traces_that_is_none_is_said() -> None:
     assert "/nowhere is no folder" in done.stderr
 
 
-def test_up_keeps_it_running_and_down_leaves_nothing_behind() -> None:
+def test_up_keeps_it_running_and_down_leaves_nothing_behind(past: Path) -> None:
     children: list[psutil.Process] = []
-    up = subprocess.run(emulator("up"), cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+    command = emulator("up", "--past", str(past))
+    up = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
     try:
         assert up.returncode == 0, up.stdout + up.stderr
         assert "the loop is running" in up.stdout

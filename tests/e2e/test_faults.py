@@ -7,7 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from infra.emulator.run import Loop
 from infra.emulator.servers.server import Server
@@ -15,7 +18,7 @@ from infra.emulator.stack import Standin
 from shared.contracts.topics import Topic
 from tests.e2e.conftest import Undisturbed
 from tests.e2e.deliveries import Deliveries, delivered_again
-from tests.e2e.loops import check_invariants, finish, outcome, recommendations, started, ticking
+from tests.e2e.loops import Ran, check_invariants, finish, outcome, recommendations, started, ticking
 from tests.e2e.outage import Dependency, Door
 
 # Seconds after its delivery began: into the reading of usage, into the talk with the Git host.
@@ -24,18 +27,59 @@ NEXT_TRY_SECONDS = 3.0  # where a kill came too late and interrupted nothing
 STAGES = {"recommender", "policy", "gitops", "argocd", "audit"}
 
 
-def test_every_event_delivered_twice_by_two_at_once_ends_the_same(
-    tmp_path: Path, past: Path, undisturbed: Undisturbed
-) -> None:
+@dataclass(frozen=True)
+class Disturbed:
+    """The end of a loop in which every event was doubled, and each dependency away twice."""
+
+    ran: Ran
+    stages_overlapping: set[str]
+    outages_over: bool
+
+
+@pytest.fixture(scope="module")
+def disturbed(past: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disturbed]:
     deliveries = Deliveries()
     with (
-        started(tmp_path, past=past, duplicate=True, on_delivery=deliveries.saw) as loop,
+        Door() as door,
+        started(
+            tmp_path_factory.mktemp("disturbed"),
+            past=past,
+            duplicate=True,
+            on_delivery=deliveries.saw,
+            objects_behind=door,
+        ) as loop,
         delivered_again(loop.stack, deliveries),
     ):
-        ran = finish(loop)
-        check_invariants(ran)
-        assert deliveries.overlapping() >= STAGES
-        assert outcome(ran) == undisturbed.outcome()
+        script = outages(loop, door)
+        next(script)
+        over = False
+
+        def disturb(_elapsed: float) -> None:
+            nonlocal over
+            over = next(script, "over") == "over"
+
+        ran = finish(loop, disturb)
+        yield Disturbed(ran, deliveries.overlapping(), over)
+
+
+def test_every_event_delivered_twice_by_two_at_once_ends_the_same(
+    disturbed: Disturbed, undisturbed: Undisturbed
+) -> None:
+    assert disturbed.stages_overlapping >= STAGES
+    check_invariants(disturbed.ran)
+    assert outcome(disturbed.ran) == undisturbed.outcome()
+
+
+def test_ten_seconds_without_each_thing_that_it_depends_on_lose_nothing(
+    disturbed: Disturbed, undisturbed: Undisturbed
+) -> None:
+    assert disturbed.outages_over
+    check_invariants(disturbed.ran)
+    assert outcome(disturbed.ran) == undisturbed.outcome()
+    # The second scan looked at everything too, and proposed nothing twice.
+    loop = disturbed.ran.loop
+    ticking(loop, lambda: len(loop.reports()) == 2)
+    assert len(recommendations(loop)) == len(disturbed.ran.recommendations)
 
 
 class Killer:
@@ -139,24 +183,3 @@ def outages(loop: Loop, door: Door) -> Iterator[None]:
         yield from one.comes_back()
     mongodb.leaves("gitops", "argocd")
     yield from mongodb.comes_back()
-
-
-def test_ten_seconds_without_each_thing_that_it_depends_on_lose_nothing(
-    tmp_path: Path, past: Path, undisturbed: Undisturbed
-) -> None:
-    with Door() as door, started(tmp_path, past=past, objects_behind=door) as loop:
-        script = outages(loop, door)
-        next(script)
-        over = False
-
-        def disturb(_elapsed: float) -> None:
-            nonlocal over
-            over = next(script, "over") == "over"
-
-        ran = finish(loop, disturb)
-        assert over
-        check_invariants(ran)
-        assert outcome(ran) == undisturbed.outcome()
-        # The second scan looked at everything too, and proposed nothing twice.
-        ticking(loop, lambda: len(loop.reports()) == 2)
-        assert len(recommendations(loop)) == len(ran.recommendations)

@@ -15,7 +15,9 @@ import pytest
 import requests
 
 from functions.policy.judging import judge
-from infra.emulator.run import Loop
+from infra.emulator.run import Loop, require_workloads
+from infra.emulator.servers.prometheus import ScrapeJob
+from infra.emulator.stack import SCRAPED_PORTS, Options, Stack, Usage
 from infra.grafana.queries import panel_queries
 from shared.contracts.documents import Recommendation
 from shared.contracts.events import Outcome as Verdict
@@ -36,7 +38,7 @@ from tests.e2e.git import (
     without_quantities,
 )
 from tests.e2e.loops import Ran, check_invariants, finish, outcome, started
-from tests.servers import mongo_server, objectstore_server
+from tests.servers import mongo_server, objectstore_server, prometheus_server
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,18 +67,32 @@ def loop(
         with started(folder, past=past) as loop:
             yield loop
         return
-    # Here MongoDB and object storage are somebody's own, named as `make run MONGODB_URI=...` names them.
-    with mongo_server() as mongo, objectstore_server() as store:
-        given = {**mongo.environment(), **store.environment()}
-        with started(folder, traces=TRACES, given=given) as loop:
+    # Here three servers are somebody's own, named as `make run MONGODB_URI=...` names them. Prometheus has a
+    # cluster's history, and scrapes what infra/prometheus/prometheus.yml does.
+    past = folder / "past"
+    Stack(Options(work=past, usage=Usage(TRACES)), {}, say=print).make_past()
+    cluster, exporter = (f"127.0.0.1:{SCRAPED_PORTS[name]}" for name in ("cluster", "exporter"))
+    jobs = [
+        ScrapeJob("cadvisor", [cluster], "/metrics/cadvisor"),
+        ScrapeJob("kube-state-metrics", [cluster], "/metrics/kube-state-metrics"),
+        ScrapeJob("kubefinops", [exporter]),
+    ]
+    with (
+        mongo_server() as mongo,
+        objectstore_server() as store,
+        prometheus_server(jobs=jobs, data=past / "prometheus") as prometheus,
+    ):
+        given = {**mongo.environment(), **store.environment(), **prometheus.environment()}
+        with started(folder, past=past, traces=TRACES, given=given) as loop:
+            require_workloads(loop.stack)
             yield loop
 
 
 def test_servers_that_were_given_are_used_and_said_so(loop: Loop) -> None:
     kinds = {name: service["kind"] for name, service in loop.stack.services().items()}
-    own = "embedded" if loop.stack.options.traces is None else "given"
-    assert (kinds["mongodb"], kinds["objectstore"]) == (own, own)
-    assert (kinds["kafka"], kinds["prometheus"]) == ("embedded", "embedded")
+    own = "embedded" if loop.stack.options.usage.traces is None else "given"
+    assert (kinds["mongodb"], kinds["objectstore"], kinds["prometheus"]) == (own, own, own)
+    assert kinds["kafka"] == "embedded"
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +114,7 @@ def proposed(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Proposed:
 @pytest.fixture(scope="module")
 def ran(loop: Loop, proposed: Proposed, undisturbed: Undisturbed) -> Ran:
     ran = finish(loop)
-    if loop.stack.options.traces is None:
+    if loop.stack.options.usage.traces is None:
         undisturbed.keep(outcome(ran))
     return ran
 
@@ -250,7 +266,7 @@ def test_scan_on_the_command_line_needs_nothing_but_this_prometheus(ran: Ran) ->
 
 
 def test_no_function_holds_more_than_100_mib(ran: Ran) -> None:
-    if ran.stack.options.traces is not None:
+    if ran.stack.options.usage.traces is not None:
         pytest.skip("the bound is that of the default run; more workloads at once take more")
     assert ran.stack.functions is not None
     resident = {one.name: round(resident_mib(one.pid), 1) for one in ran.stack.functions}

@@ -6,22 +6,27 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from infra.emulator.servers.errors import SetupError, StartError, UnreachableError
-from infra.emulator.servers.given import GivenServer, ask, without_password
+from infra.emulator.servers.given import GivenServer, without_password
 from infra.emulator.servers.ports import LOOPBACK, take_port
 from infra.emulator.servers.process import Process
 from infra.emulator.servers.server import Address, Server
 from infra.emulator.servers.tools import PROMETHEUS, SETUP
+from shared.contracts.errors import Temporary
+from shared.runtime.settings import PrometheusSettings
+from shared.runtime.world import prometheus_of
 
 __all__ = ["EmbeddedPrometheus", "ScrapeJob", "prometheus_server"]
 
 VARIABLE = "PROMETHEUS_URL"
 POLL_SECONDS = 0.02
+ASK_SECONDS = 5.0
 BLOCK_HOURS = 40_000  # longer than any history, and so long that hardly one crosses a border of blocks
 
 
@@ -60,7 +65,8 @@ def prometheus_server(
     A given server gets neither `jobs` nor the history in `openmetrics`.
     """
     if url := environ.get(VARIABLE):
-        return GivenServer("prometheus", without_password(url), {VARIABLE: url}, lambda: _ask_version(url))
+        address = without_password(url)
+        return GivenServer("prometheus", address, {VARIABLE: url}, lambda: _ask_version(environ))
     return EmbeddedPrometheus(data, logs, jobs, openmetrics, port=port)
 
 
@@ -114,7 +120,7 @@ class EmbeddedPrometheus:
             command.append(f"--web.local-assets={assets}")  # Debian's own flag; it is not unpacked in /usr
         self._process = Process.start(command, {}, self._log, cwd=self._data)
         self._process.wait_http(f"{self.address}/-/ready", within=30)
-        self.version = _ask_version(self.address)
+        self.version = _ask_version(self.environment())
         return self.address
 
     def backfill(self) -> None:
@@ -159,15 +165,17 @@ def _program(name: str) -> Path:
     return Path(found)
 
 
-def _ask_version(url: str) -> str:
-    """Ask for the build's version; what only speaks the query API (a proxy, a store) has none to tell."""
-    answer = ask(VARIABLE, "Prometheus", url, "/api/v1/query?query=vector(1)")
-    if not answer.ok:
-        raise UnreachableError(
-            f"{VARIABLE}: {without_password(url)} answers a query with status {answer.status_code}"
-        )
-    build = ask(VARIABLE, "Prometheus", url, "/api/v1/status/buildinfo")
+def _ask_version(environ: Mapping[str, str]) -> str:
+    """The build's version, asked for as the functions ask; what only speaks the query API tells none.
+
+    Raises:
+        BadSetting: a variable is wrong.
+        UnreachableError: it does not answer a query.
+    """
+    client = prometheus_of(PrometheusSettings.read(environ), timeout=ASK_SECONDS)
     try:
-        return f"Prometheus {build.json()['data']['version']}"
-    except (ValueError, KeyError, TypeError):
-        return "unknown"
+        client.query("vector(1)", datetime.now(UTC))
+    except Temporary as error:
+        raise UnreachableError(f"{VARIABLE}: {error}") from error
+    build = client.build()
+    return " ".join(part for part in (build.kind, build.version) if part) or "unknown"
