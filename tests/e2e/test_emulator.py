@@ -39,7 +39,11 @@ def taken(port: int) -> Iterator[None]:
 def test_a_taken_port_is_said_and_ctrl_c_ends_every_child(past: Path, tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     with taken(9090), log.open("wb") as output:
-        run = subprocess.Popen(emulator("run", "--past", str(past)), cwd=ROOT, stdout=output, stderr=output)
+        command = emulator("run", "--past", str(past))
+        # A shell's background job ignores Ctrl-C, and so does all that it starts: the tests may be one.
+        run = subprocess.Popen(
+            ["env", "--default-signal=INT", *command], cwd=ROOT, stdout=output, stderr=output
+        )
         try:
             until(lambda: "functions: ready" in log.read_text(), within=60)
             children = psutil.Process(run.pid).children(recursive=True)
