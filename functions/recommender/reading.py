@@ -105,6 +105,13 @@ def read(
     owners.jobs |= now.owners.jobs
     usage = partial(queries.usage, window=window, oom_days=oom_days)
     figures = _Figures(asking.all({name: _question(usage, name) for name in usage(scope)}, whole), owners)
+    if restarted := figures.with_several_runs(controllers):
+        several = partial(queries.of_several_runs, window=window)
+        found = asking.all(
+            {f"{name}_of_several_runs": _question(several, name) for name in several(scope)},
+            narrowed(whole, restarted),
+        )
+        figures.replace({name.removesuffix("_of_several_runs"): rows for name, rows in found.items()})
     if of_runs := [controller for controller in controllers if controller[1] in RUN_TO_COMPLETION]:
         scope = replace(scope, names=tuple(sorted({name for _, _, name in of_runs})))
         runs = partial(queries.runs, window=window)
@@ -139,6 +146,13 @@ def _part(scope: Scope, controllers: Iterable[Controller]) -> Part:
     return Part(scope, frozenset((namespace, name) for namespace, _, name in controllers))
 
 
+def narrowed(whole: Part, controllers: Collection[Controller]) -> Part:
+    """The part of the whole that has these workloads, by name where they are few."""
+    names = tuple(sorted({name for _, _, name in controllers}))
+    few = len(controllers) * 2 < len(whole.workloads)
+    return _part(replace(whole.scope, names=names) if few else whole.scope, controllers)
+
+
 def _question(queries_of: Callable[[Scope], dict[str, str]], name: str) -> Question:
     return lambda scope: queries_of(scope)[name]
 
@@ -152,14 +166,31 @@ class _Figures:
     """Each query's figures by container of a pod, and the pods of each controller, past ones included."""
 
     def __init__(self, rows: dict[str, list[Series]], owners: Owners) -> None:
-        self._values: dict[str, dict[Key, float]] = {
-            name: {_key(row): row.value for row in series} for name, series in rows.items()
-        }
+        self._values: dict[str, dict[Key, float]] = {}
+        self._several_runs: set[Key] = set()
+        for name, series in rows.items():
+            values = self._values[name] = {}
+            for row in series:
+                key = _key(row)
+                if key in values:
+                    self._several_runs.add(key)
+                values[key] = max(row.value, values.get(key, row.value))
         self._pods: dict[Controller, set[Pod]] = {}
         for namespace, pod, _ in self._values["memory_max"]:
             controller = owners.controller((namespace, pod))
             if controller is not None:
                 self._pods.setdefault(controller, set()).add((namespace, pod))
+
+    def with_several_runs(self, controllers: Iterable[Controller]) -> list[Controller]:
+        """Those with a pod in which a container ran more than once."""
+        pods = {key[:2] for key in self._several_runs}
+        return [controller for controller in controllers if not pods.isdisjoint(self.pods(controller))]
+
+    def replace(self, rows: dict[str, list[Series]]) -> None:
+        """Takes these figures for the containers that ran more than once."""
+        for name, series in rows.items():
+            found = {key: row.value for row in series if (key := _key(row)) in self._several_runs}
+            self._values[name] |= found
 
     def sharpen(self, rows: dict[str, list[Series]]) -> None:
         """Takes these figures for the pods of runs: the queries match names, and so other pods as well."""
