@@ -218,7 +218,8 @@ def _observed(
         )
         for name in names
     )
-    replicas = now.deployments.get(controller, len(live))
+    replicas = now.wanted_replicas(controller)
+    replicas = len(live) if replicas is None else replicas
     mean = float(replicas)
     if workload.kind in RUN_TO_COMPLETION:
         # The pods that are told of have mostly ended; as many run as scrapes saw.

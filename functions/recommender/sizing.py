@@ -27,7 +27,7 @@ __all__ = [
 
 # Their pods come and go: they are sized per run, by peak.
 RUN_TO_COMPLETION = ("Job", "CronJob")
-SUPPORTED = ("Deployment", "StatefulSet", "DaemonSet", *RUN_TO_COMPLETION)
+SUPPORTED = ("Deployment", "StatefulSet", "DaemonSet", "Rollout", *RUN_TO_COMPLETION)
 
 
 class QosClass(StrEnum):

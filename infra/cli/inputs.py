@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from functions.recommender.queries import CPU, LAST_REASON, MEMORY, PERIODS, RESTARTS, THROTTLED
+from functions.recommender.queries import (
+    CPU,
+    LAST_REASON,
+    MEMORY,
+    PERIODS,
+    RESTARTS,
+    ROLLOUT_REPLICAS,
+    THROTTLED,
+)
 
 CADVISOR = (
     "scrape /metrics/cadvisor of each kubelet (kube-prometheus-stack: kubelet.serviceMonitor.cAdvisor),"
@@ -60,7 +68,7 @@ INPUTS = (
     Input(
         "kube_replicaset_owner",
         Need.REQUIRED,
-        "Deployments: their pods belong to ReplicaSets, which are not sized",
+        "Deployments and Rollouts: their pods belong to ReplicaSets, which are not sized",
         _of("replicasets"),
     ),
     Input(
@@ -135,6 +143,13 @@ INPUTS = (
         "throttling is not told, and does not keep a CPU request from being lowered",
         CADVISOR,
         "no container has a CPU limit",
+    ),
+    Input(
+        ROLLOUT_REPLICAS,
+        Need.FIGURES,
+        "costs of Rollouts follow the pods that are there now",
+        "scrape the controller of Argo Rollouts (port 8090), with honor_labels",
+        "it has no Argo Rollouts",
     ),
     *(
         Input(f"kube_pod_init_container_{name}", Need.PLANNED, "native sidecars", _of("pods"), "none has any")

@@ -252,7 +252,7 @@ def test_what_an_autoscaler_scales_on_is_left_alone(
 
 
 def test_a_kind_that_is_not_sized_and_a_workload_without_pods_or_usage_are_said() -> None:
-    assert reason(resources(1000, 1024), kind="Rollout").startswith("kind Rollout is not sized")
+    assert reason(resources(1000, 1024), kind="ReplicaSet").startswith("kind ReplicaSet is not sized")
     nothing = replace(observed(resources(1000, 1024)), containers=())
     assert size(nothing, RULES).skipped == "no pod of it is there: its requests cannot be seen"
     unseen = replace(nothing, containers=(ObservedContainer("app", resources(1000, 1024), None),))
@@ -395,3 +395,7 @@ def test_after_an_oom_kill_an_estimate_lowers_nothing() -> None:
     (container,) = one.containers
     one = replace(one, containers=(replace(container, estimate=ESTIMATE),))
     assert size(one, RULES).containers[0].proposed.memory_request_bytes == 1024 * MIB
+
+
+def test_a_rollout_is_sized_as_a_deployment_is() -> None:
+    assert proposed(resources(1000, 1024), kind="Rollout") == proposed(resources(1000, 1024))
