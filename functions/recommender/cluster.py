@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from functions.recommender import queries
+from functions.recommender.jvm import Jvms
 from shared.contracts.events import Resources
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Cluster:
     containers: dict[Pod, set[str]] = field(default_factory=dict)
     values: dict[Pod, dict[str, dict[str, int]]] = field(default_factory=dict)
     oom_killed: set[tuple[str, str, str]] = field(default_factory=set)
+    jvms: Jvms = field(default_factory=Jvms)
     _rollouts: dict[Controller, int] = field(default_factory=dict)
     _autoscaled: dict[tuple[str, str], Controller] = field(default_factory=dict)
     _scales_on: dict[tuple[str, str], set[tuple[str, str]]] = field(default_factory=dict)
@@ -85,7 +87,8 @@ class Cluster:
     @classmethod
     def of(cls, rows: list[Series]) -> Cluster:
         """From the rows of `queries.state` or `queries.workloads`."""
-        cluster = cls(Owners.of(row for row in rows if row.labels["__name__"].endswith("_owner")))
+        owners = Owners.of(row for row in rows if row.labels["__name__"].endswith("_owner"))
+        cluster = cls(owners, jvms=Jvms.of_rows(rows))
         for row in rows:
             cluster._take(row.labels["__name__"], row.labels, row.value)
         return cluster

@@ -215,6 +215,7 @@ def _observed(
             history_seconds=_history(ever, name, figures, at),
             oom_killed=any((*pod, name) in now.oom_killed for pod in live),
             estimate=estimates.get((controller, name)),
+            jvm=now.jvms.of(live, name),
         )
         for name in names
     )

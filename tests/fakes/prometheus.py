@@ -41,7 +41,8 @@ class FakePod:
     """A pod of one container, and the figures that Prometheus would compute for it.
 
     CPU in cores, memory in bytes. `owner` is the controller as the pod names it; a ReplicaSet's name is
-    that of what owns it, of the kind `above`, with one part more.
+    that of what owns it, of the kind `above`, with one part more. `jvm` is what a JVM tells of itself, in
+    bytes by metric and area.
     """
 
     namespace: str
@@ -57,6 +58,8 @@ class FakePod:
     oom_kills: float = 0.0
     container: str = "app"
     above: str = "Deployment"
+    image: str = ""
+    jvm: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -138,7 +141,15 @@ class FakePrometheus:
         here = {"namespace": pod.namespace, "pod": pod.name}
         rows = [
             Series({"__name__": "kube_pod_owner", **here, "owner_kind": kind, "owner_name": name}, 1.0),
-            Series({"__name__": "kube_pod_container_info", **here, "container": pod.container}, 1.0),
+            Series(
+                {"__name__": "kube_pod_container_info", **here, "container": pod.container}
+                | ({"image": pod.image} if pod.image else {}),
+                1.0,
+            ),
+            *(
+                Series({"__name__": metric, **here, "container": pod.container, "area": area}, value)
+                for (metric, area), value in pod.jvm.items()
+            ),
         ]
         if kind == "ReplicaSet":
             deployment = name.rpartition("-")[0]

@@ -21,9 +21,10 @@ from functions.recommender.queries import (
     workloads,
 )
 from functions.recommender.reading import discover, read
+from functions.recommender.report import entry
 from functions.recommender.settings import RecommenderSettings
 from functions.recommender.sharding import shards
-from functions.recommender.sizing import size
+from functions.recommender.sizing import Jvm, size
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import Resources
 from shared.contracts.identity import Workload
@@ -100,7 +101,7 @@ def test_the_clusters_labels_are_in_every_selector_of_every_query(scope: Scope) 
         assert selectors
         assert all(LABELS in selector for selector in selectors), promql
         # A selector without braces would be none of these: each metric's name is followed by one.
-        assert not re.search(r"\b(kube|container|rollout)_\w+(?![\w{|\"])", promql), promql
+        assert not re.search(r"\b(kube|container|rollout|jvm)_\w+(?![\w{|\"])", promql), promql
 
 
 def test_a_reading_and_a_discovery_put_them_into_whatever_they_ask() -> None:
@@ -278,6 +279,38 @@ def test_an_autoscaler_may_scale_a_rollout() -> None:
     cluster = Cluster.of([scaled])
     assert cluster.scales_on(("shop", "Rollout", "web")) == {"unknown"}
     assert cluster.scales_on(("shop", "Deployment", "web")) == frozenset()
+
+
+def test_a_jvm_is_read_with_the_state_and_its_memory_follows_its_heap() -> None:
+    told = {("jvm_memory_max_bytes", "heap"): 400.0 * MIB, ("jvm_memory_used_bytes", "nonheap"): 100.0 * MIB}
+    java = deployment("shop", "java", image="registry.example/shop/java:1", jvm=told)
+    unscraped = deployment("shop", "silent", image="registry.example/shop/api:4-jre21")
+    prometheus = FakePrometheus(java, unscraped, deployment("shop", "web", image="shop/javascript:2"))
+    reading = read(prometheus, "local", AT, history=FORTNIGHT, oom_days=7)
+    seen = {each.workload.name: each.containers[0].jvm for each in reading.workloads}
+    assert seen == {
+        "java": Jvm("image java:1", 400 * MIB, 100 * MIB),
+        "silent": Jvm("image api:4-jre21"),
+        "web": None,
+    }
+    settings = RecommenderSettings.read({})
+    entries = {
+        each.workload.name: entry(each, size(each, settings.rules), settings.prices)
+        for each in reading.workloads
+    }
+    # The heap, what lies beside it, and the overhead; as it was; the peak of 220 MiB with the headroom.
+    assert {name: each.containers[0].proposed.memory_request_bytes for name, each in entries.items()} == {
+        "java": (400 + 100 + 128) * MIB,
+        "silent": 1024 * MIB,
+        "web": 253 * MIB,
+    }
+    # The report has what it takes to compute that again.
+    found = entries["java"].model_dump(mode="json")["jvms"]
+    assert {name: Jvm(**each) for name, each in found.items()} == {"app": seen["java"]}
+    assert entries["web"].jvms == {}
+    plain = FakePrometheus(deployment("shop", "web"))
+    read(plain, "local", AT, history=FORTNIGHT, oom_days=7)
+    assert len(prometheus.asked) == len(plain.asked)
 
 
 def workload(namespace: str, name: str) -> Workload:
