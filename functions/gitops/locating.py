@@ -60,6 +60,12 @@ class Locator:
             why = "".join(f"; {problem}" for problem in self._problems[:2])
             error = NotLocated if self._problems else NoManifest
             raise error(f"no manifest of {target} below {self.folder or '.'}{why}")
+        manifest = found[0].layers[-1]
+        if (elsewhere := _template_elsewhere(manifest.node)) is not None:
+            raise NotLocated(
+                f"{manifest.path}: {target} takes its template from {elsewhere} (workloadRef): that manifest"
+                " is what to change, and it is not edited for a Rollout, only advised"
+            )
         return Location(target, found[0].layers, lambda: self._referrers)
 
     @cached_property
@@ -138,6 +144,15 @@ def _listed(index: int, document: Node | None) -> Iterator[tuple[Pointer, Node]]
             yield (index, "items", place), item
     elif document is not None:
         yield (index,), document
+
+
+def _template_elsewhere(manifest: Node) -> str | None:
+    """The workload whose template an Argo Rollout runs in place of one of its own; None if it has its own."""
+    reference = at(manifest, "spec", "workloadRef")
+    name = scalar(reference, "name")
+    if scalar(manifest, "kind") != "Rollout" or name is None:
+        return None
+    return f"{scalar(reference, 'kind') or 'Deployment'} {name}"
 
 
 def _patched(found: _Found, there: Kustomization, target: Target, chain: tuple[str, ...]) -> _Found:

@@ -225,7 +225,11 @@ def _verify(before: Sequence[Object], after: Sequence[Object], planned: Sequence
     for said, rendered in zip(expected, found, strict=True):
         if said != rendered:
             name = f"{rendered.get('kind')} {(rendered.get('metadata') or {}).get('name')}"
-            raise NotLocated(f"rendered, the change would do something else to {name} than is proposed")
+            hint = ": kustomize knows no schema of a Rollout, and replaces its list of containers"
+            raise NotLocated(
+                f"rendered, the change would do something else to {name} than is proposed"
+                + (hint if rendered.get("kind") == "Rollout" else "")
+            )
 
 
 class _Overlaid(Mapping[str, str]):

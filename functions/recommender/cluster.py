@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from functions.recommender import queries
+from functions.recommender.jvm import Jvms
 from shared.contracts.events import Resources
 
 if TYPE_CHECKING:
@@ -77,19 +79,22 @@ class Cluster:
     containers: dict[Pod, set[str]] = field(default_factory=dict)
     values: dict[Pod, dict[str, dict[str, int]]] = field(default_factory=dict)
     oom_killed: set[tuple[str, str, str]] = field(default_factory=set)
+    jvms: Jvms = field(default_factory=Jvms)
+    _rollouts: dict[Controller, int] = field(default_factory=dict)
     _autoscaled: dict[tuple[str, str], Controller] = field(default_factory=dict)
     _scales_on: dict[tuple[str, str], set[tuple[str, str]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rows: list[Series]) -> Cluster:
         """From the rows of `queries.state` or `queries.workloads`."""
-        cluster = cls(Owners.of(row for row in rows if row.labels["__name__"].endswith("_owner")))
+        owners = Owners.of(row for row in rows if row.labels["__name__"].endswith("_owner"))
+        cluster = cls(owners, jvms=Jvms.of_rows(rows))
         for row in rows:
             cluster._take(row.labels["__name__"], row.labels, row.value)
         return cluster
 
     def controllers(self) -> dict[Controller, list[Pod]]:
-        """Every controller that has pods, and every Deployment, with the pods there are."""
+        """Every controller that has pods, every Deployment and every Rollout, with the pods there are."""
         found: dict[Controller, list[Pod]] = {deployment: [] for deployment in self.deployments}
         for pod in sorted(self.owners.pods):
             controller = self.owners.controller(pod)
@@ -98,7 +103,16 @@ class Cluster:
         for (namespace, _), (kind, name) in self.owners.jobs.items():
             # A CronJob whose pods are cleared away still has its last Jobs.
             found.setdefault((namespace, kind, name), [])
+        for (namespace, _), (kind, name) in self.owners.replica_sets.items():
+            # A Rollout without pods still has its last ReplicaSets. The metric of Rollouts is no witness:
+            # scraped without honor_labels, it has the namespace of their controller.
+            if kind == "Rollout":
+                found.setdefault((namespace, kind, name), [])
         return found
+
+    def wanted_replicas(self, controller: Controller) -> int | None:
+        """How many pods a Deployment or Rollout should have; None where that is not told."""
+        return self.deployments.get(controller, self._rollouts.get(controller))
 
     def container_names(self, pods: Iterable[Pod]) -> list[str]:
         """Without init containers, which have series of other names."""
@@ -140,6 +154,8 @@ class Cluster:
         match metric:
             case "kube_deployment_spec_replicas":
                 self.deployments[namespace, "Deployment", labels.get("deployment", "")] = int(value)
+            case queries.ROLLOUT_REPLICAS:
+                self._rollouts[namespace, "Rollout", labels.get("name", "")] = int(value)
             case "kube_pod_container_info":
                 self.containers.setdefault(pod, set()).add(container)
             case "kube_pod_container_resource_requests" | "kube_pod_container_resource_limits":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 
+from functions.recommender.jvm import Jvm
 from functions.recommender.rules import Rules
 from shared.contracts.events import Resources, Usage
 from shared.contracts.quantities import GIB, MIB, format_cpu, format_memory
@@ -41,14 +42,15 @@ class Estimate:
 class Stance:
     """What the pod around a container demands of it.
 
-    `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`, `estimate`: see
-    ObservedContainer.
+    `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`, `estimate`,
+    `jvm`: see ObservedContainer.
     """
 
     guaranteed: bool = False
     by_peak: bool = False
     oom_killed: bool = False
     estimate: Estimate | None = None
+    jvm: Jvm | None = None
 
 
 def size_container(
@@ -118,7 +120,9 @@ def _cpu_limit(
     )
 
 
-def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[int, str]:
+def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[int | None, str]:
+    if stance.jvm is not None:
+        return _memory_request_of_jvm(stance.jvm, current, usage, stance, rules)
     now, peak = current.memory_request_bytes, usage.memory_max_bytes
     headroom = rules.memory_limit_headroom if stance.guaranteed else rules.memory_headroom
     wanted = peak * headroom
@@ -152,17 +156,88 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
     return target, f"memory request {_arrow(now, target, format_memory)}: {why}"
 
 
+def _memory_request_of_jvm(
+    jvm: Jvm, current: Resources, usage: Usage, stance: Stance, rules: Rules
+) -> tuple[int | None, str]:
+    """Lowered to what the heap and the memory beside it can take; raised after a kill alone.
+
+    Use says little: a heap grows to its bound without need. And it may be a share of the limit, so that a
+    raise for use would feed itself.
+    """
+    now, raised = current.memory_request_bytes, _after_oom_kill(current, usage, stance)
+    if raised is not None and raised >= (now or 0):
+        target = round_memory(raised)
+        return target, (
+            f"memory request {_arrow(now, target, format_memory)}: {_raise(current, usage, rules)}"
+        )
+    if now is None:
+        return None, f"no memory request is set, and none is introduced: it is {_jvm(jvm)}"
+    stays = f"memory request stays {format_memory(now)}"
+    if jvm.heap_max_bytes is None or jvm.non_heap_bytes is None or stance.guaranteed or usage.oom_kills:
+        return now, f"{stays}: {_why_kept(jvm, usage, stance, rules)}"
+    wanted, why = _most_of_jvm(jvm, jvm.heap_max_bytes, jvm.non_heap_bytes, usage, rules)
+    if wanted < rules.memory_floor_bytes:
+        wanted = _lifted(wanted, rules.memory_floor_bytes, now)
+        why = f"{why}, not below {_mebibytes(wanted)}"
+    target = round_memory(wanted)
+    if target > now or not _request_is_worth(now, target, rules.memory_change_bytes, stance, rules):
+        end = "more, and it is raised after OOM kills alone" if target > now else "not worth a change"
+        return now, f"{stays}: {format_memory(target)} ({why}) is {end}"
+    return target, f"memory request {_arrow(now, target, format_memory)}: {why}"
+
+
+def _why_kept(jvm: Jvm, usage: Usage, stance: Stance, rules: Rules) -> str:
+    if usage.oom_kills:
+        kills = counted(usage.oom_kills, "OOM kill")
+        return f"it is {_jvm(jvm)}, with {kills} within {rules.oom_days} days"
+    if jvm.heap_max_bytes is None or jvm.non_heap_bytes is None:
+        return f"it is {_jvm(jvm)}, and no metrics of its own tell how much"
+    assert stance.guaranteed
+    return (
+        f"it is {_jvm(jvm)}; in a Guaranteed pod the limit would be lowered too, and with it a heap that is a"
+        " share of the limit"
+    )
+
+
+def _most_of_jvm(jvm: Jvm, heap: int, non_heap: int, usage: Usage, rules: Rules) -> tuple[float, str]:
+    """Bytes that a JVM can take, or what it was seen to take with the headroom if that is more."""
+    overhead = max(heap * rules.jvm_overhead, rules.jvm_overhead_bytes)
+    wanted = heap + non_heap + overhead
+    why = (
+        f"a JVM ({jvm.known_by}) with a heap of at most {_mebibytes(heap)}, {_mebibytes(non_heap)} of classes"
+        f" and code, and {_mebibytes(overhead)} for threads, buffers and the collector"
+    )
+    seen = usage.memory_max_bytes * rules.memory_headroom
+    if seen > wanted:
+        wanted = seen
+        why = (
+            f"{why}; but the peak is {_mebibytes(usage.memory_max_bytes)} {_pods(usage)},"
+            f" plus {_percent(rules.memory_headroom)}"
+        )
+    return wanted, why
+
+
+def _jvm(jvm: Jvm) -> str:
+    return f"a JVM ({jvm.known_by}), whose heap flags decide what it uses"
+
+
 def _memory_limit(
-    current: Resources, request: int, usage: Usage, stance: Stance, rules: Rules
+    current: Resources, request: int | None, usage: Usage, stance: Stance, rules: Rules
 ) -> tuple[int | None, str]:
     limit, peak = current.memory_limit_bytes, usage.memory_max_bytes
     if limit is None:
         return None, "no memory limit is set, and none is introduced"
+    raised = _after_oom_kill(current, usage, stance)
+    if stance.jvm is not None and (raised is None or raised <= limit):
+        return limit, (
+            f"memory limit stays {format_memory(limit)}: it is a JVM ({stance.jvm.known_by}), whose heap may"
+            " be a share of it"
+        )
+    assert request is not None
     if stance.guaranteed:
         return request, (
             f"memory limit {_arrow(limit, request, format_memory)}: equal to the request (Guaranteed)"
         )
-    raised = _after_oom_kill(current, usage, stance)
     if raised is not None and raised > limit:
         target = max(round_memory(raised), request)
         return target, (

@@ -27,6 +27,12 @@ PERIODS = "container_cpu_cfs_periods_total"
 RESTARTS = "kube_pod_container_status_restarts_total"
 LAST_REASON = "kube_pod_container_status_last_terminated_reason"
 
+# Of Argo Rollouts' own controller.
+ROLLOUT_REPLICAS = "rollout_info_replicas_desired"
+# As the JVM's client libraries name them: Micrometer and client_java, then the older simpleclient.
+JVM_MAX = ("jvm_memory_max_bytes", "jvm_memory_bytes_max")
+JVM_USED = ("jvm_memory_used_bytes", "jvm_memory_bytes_used")
+
 OWNERS = ("kube_pod_owner", "kube_replicaset_owner", "kube_job_owner")
 STATE = (
     *OWNERS,
@@ -37,12 +43,16 @@ STATE = (
     LAST_REASON,
     "kube_horizontalpodautoscaler_info",
     "kube_horizontalpodautoscaler_spec_target_metric",
+    ROLLOUT_REPLICAS,
+    *JVM_MAX,
+    *JVM_USED,
 )
 WORKLOADS = (*OWNERS, "kube_deployment_spec_replicas")
 _OWNER_LABELS = "namespace, pod, replicaset, job_name, owner_kind, owner_name, owner_is_controller"
 _STATE_LABELS = (
     f"__name__, {_OWNER_LABELS}, deployment, container, resource, horizontalpodautoscaler,"
-    " scaletargetref_kind, scaletargetref_name, metric_name, metric_target_type"
+    " scaletargetref_kind, scaletargetref_name, metric_name, metric_target_type, name, image, image_spec,"
+    " area, id"
 )
 CONTAINER = "by (namespace, pod, container)"
 # One row for each run of a container: its control group, and its id in the runtime.
@@ -124,7 +134,7 @@ def window(history: timedelta, samples_in_hour: float | None, samples_in_ten_min
 
 
 def state(scope: Scope, metrics: tuple[str, ...] = STATE) -> str:
-    """What kube-state-metrics tells now, one row a fact."""
+    """What kube-state-metrics tells now, and controllers and JVMs of themselves; one row a fact."""
     return (
         f"max by ({_STATE_LABELS}) ({{__name__=~{_any_of(metrics)}, {scope.namespace_matcher},"
         ' resource=~"|cpu|memory", reason=~"|OOMKilled"})'

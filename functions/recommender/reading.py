@@ -246,10 +246,12 @@ def _observed(
             history_seconds=_history(ever, name, figures, at),
             oom_killed=any((*pod, name) in now.oom_killed for pod in live),
             estimate=estimates.get((controller, name)),
+            jvm=now.jvms.of(live, name),
         )
         for name in names
     )
-    replicas = now.deployments.get(controller, len(live))
+    replicas = now.wanted_replicas(controller)
+    replicas = len(live) if replicas is None else replicas
     mean = float(replicas)
     if workload.kind in RUN_TO_COMPLETION:
         # The pods that are told of have mostly ended; as many run as scrapes saw.

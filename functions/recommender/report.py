@@ -52,6 +52,14 @@ class DailyDigest(Payload):
     memory_bytes: int
 
 
+class JvmSeen(Payload):
+    """A container that runs a Java virtual machine; bytes, of the worst pod."""
+
+    known_by: str = Field(description="its image, or its metrics")
+    heap_max_bytes: int | None = None
+    non_heap_bytes: int | None = None
+
+
 class Entry(Payload):
     """One workload: what was seen and what was decided."""
 
@@ -69,6 +77,7 @@ class Entry(Payload):
     digests: dict[str, tuple[DailyDigest, ...]] = Field(
         default_factory=dict, description="by container, where an estimate rests on them"
     )
+    jvms: dict[str, JvmSeen] = Field(default_factory=dict, description="by container that runs one")
     confidence: float
     history_seconds: int
     monthly_cost_before: Money
@@ -148,6 +157,11 @@ def entry(observed: Observed, sized: Sized, prices: Rates) -> Entry:
             each.name: tuple(DailyDigest.model_validate(asdict(day)) for day in each.estimate.days)
             for each in observed.containers
             if each.estimate is not None
+        },
+        jvms={
+            each.name: JvmSeen.model_validate(asdict(each.jvm))
+            for each in observed.containers
+            if each.jvm is not None
         },
         confidence=sized.confidence,
         history_seconds=sized.history_seconds,

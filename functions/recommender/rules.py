@@ -16,7 +16,9 @@ class Rules:
     """The engine's settings. CPU in millicores, memory in bytes, headrooms as factors, shares of 1.
 
     15 % of headroom is what krr gives to memory and the VerticalPodAutoscaler to both. A memory limit has
-    more, because it kills. Seven days without lowering memory after an OOM kill are Crane's.
+    more, because it kills. Seven days without lowering memory after an OOM kill are Crane's. Beside a JVM's
+    heap, its classes and its code, `jvm_overhead` of the heap, and `jvm_overhead_bytes` at least, is for what
+    no metric tells: stacks of threads, the collector's own books, buffers.
     """
 
     minimum_history_hours: float = 24.0
@@ -32,4 +34,6 @@ class Rules:
     memory_change_bytes: int = 16 * MIB
     oom_days: int = 7
     throttled_share: float = 0.10
+    jvm_overhead: float = 0.20
+    jvm_overhead_bytes: int = 128 * MIB
     keep_qos: bool = True

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from functions.recommender.container import Day, Estimate, Stance, size_container
+from functions.recommender.jvm import Jvm
 from functions.recommender.rules import Rules
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
@@ -15,6 +16,7 @@ from shared.contracts.wording import counted
 __all__ = [
     "Day",
     "Estimate",
+    "Jvm",
     "Observed",
     "ObservedContainer",
     "QosClass",
@@ -27,7 +29,7 @@ __all__ = [
 
 # Their pods come and go: they are sized per run, by peak.
 RUN_TO_COMPLETION = ("Job", "CronJob")
-SUPPORTED = ("Deployment", "StatefulSet", "DaemonSet", *RUN_TO_COMPLETION)
+SUPPORTED = ("Deployment", "StatefulSet", "DaemonSet", "Rollout", *RUN_TO_COMPLETION)
 
 
 class QosClass(StrEnum):
@@ -44,7 +46,7 @@ class ObservedContainer:
 
     `usage` is None where nothing was measured. `oom_killed` says that a pod which still runs was last
     ended for its memory: the limit that killed it is the present one. `estimate` is what a strategy says,
-    where one is asked.
+    where one is asked. `jvm` is the Java virtual machine that it is known to run.
     """
 
     name: str
@@ -53,6 +55,7 @@ class ObservedContainer:
     history_seconds: int = 0
     oom_killed: bool = False
     estimate: Estimate | None = None
+    jvm: Jvm | None = None
 
 
 @dataclass(frozen=True)
@@ -163,9 +166,12 @@ def _unwanted(
     """Why a proposal that could be made is not."""
     changed = [each for each in proposals if each.proposed != each.current]
     if not changed:
+        jvms = [container.name for container in observed.containers if container.jvm is not None]
+        besides = f"; memory of {', '.join(jvms)} aside, a JVM's, whose heap flags decide" if jvms else ""
         return (
             f"not worth a change: every value is within {rules.relative_change:.0%} of what is set,"
             f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)}"
+            f"{besides}"
         )
     moved = set()
     if any(each.proposed.cpu_request_m != each.current.cpu_request_m for each in changed):
@@ -195,6 +201,7 @@ def _propose(
         by_peak=observed.workload.kind in RUN_TO_COMPLETION,
         oom_killed=container.oom_killed,
         estimate=container.estimate,
+        jvm=container.jvm,
     )
     proposed, reasons = size_container(container.current, container.usage, stance, rules)
     return ContainerProposal(

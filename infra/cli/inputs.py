@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from functions.recommender.queries import CPU, LAST_REASON, MEMORY, PERIODS, RESTARTS, THROTTLED
+from functions.recommender.queries import (
+    CPU,
+    JVM_MAX,
+    JVM_USED,
+    LAST_REASON,
+    MEMORY,
+    PERIODS,
+    RESTARTS,
+    ROLLOUT_REPLICAS,
+    THROTTLED,
+)
 
 CADVISOR = (
     "scrape /metrics/cadvisor of each kubelet (kube-prometheus-stack: kubelet.serviceMonitor.cAdvisor),"
@@ -60,7 +70,7 @@ INPUTS = (
     Input(
         "kube_replicaset_owner",
         Need.REQUIRED,
-        "Deployments: their pods belong to ReplicaSets, which are not sized",
+        "Deployments and Rollouts: their pods belong to ReplicaSets, which are not sized",
         _of("replicasets"),
     ),
     Input(
@@ -113,7 +123,7 @@ INPUTS = (
     Input(
         "kube_pod_container_info",
         Need.FIGURES,
-        "containers that ask for nothing are not seen",
+        "containers that ask for nothing are not seen, nor which images are a JVM's",
         _of("pods"),
     ),
     Input(
@@ -135,6 +145,25 @@ INPUTS = (
         "throttling is not told, and does not keep a CPU request from being lowered",
         CADVISOR,
         "no container has a CPU limit",
+    ),
+    Input(
+        ROLLOUT_REPLICAS,
+        Need.FIGURES,
+        "costs of Rollouts follow the pods that are there now",
+        "scrape the controller of Argo Rollouts (port 8090), with honor_labels",
+        "it has no Argo Rollouts",
+    ),
+    *(
+        Input(
+            name,
+            Need.FIGURES,
+            "requests for memory of JVMs are not lowered: what their heaps may take is not known",
+            f"scrape JVMs that export it (Micrometer, client_java, jmx_exporter; some as {other}), with the"
+            " labels namespace, pod and container of their pods",
+            "no JVM is there, or all tell it by the other name",
+        )
+        for names in (JVM_MAX, JVM_USED)
+        for name, other in (names, names[::-1])
     ),
     *(
         Input(f"kube_pod_init_container_{name}", Need.PLANNED, "native sidecars", _of("pods"), "none has any")

@@ -20,7 +20,7 @@ from typing import ClassVar
 import pytest
 
 from functions.recommender import reading
-from functions.recommender.sizing import Observed, ObservedContainer
+from functions.recommender.sizing import Jvm, Observed, ObservedContainer
 from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.errors import Temporary, Throttled
 from shared.contracts.events import Resources
@@ -224,7 +224,35 @@ def write_cluster() -> Written:
         metric_target_type="utilization",
     )
     written.simple("silent")
+    canary(written)
     return written
+
+
+def canary(written: Written) -> None:
+    """A Rollout's two revisions, told of by two kube-state-metrics, that run a JVM which two jobs scrape."""
+    for revision, cores in (("6c9f7", 0.1), ("7d8e1", 0.3)):
+        pod = f"canary-{revision}-aaaaa"
+        written.pod(pod, ("ReplicaSet", f"canary-{revision}"))
+        written.run(pod, blocks(cores=cores))
+        for instance in ("one", "other"):
+            written.told(
+                "kube_replicaset_owner", begin=BEGIN, replicaset=f"canary-{revision}", owner_kind="Rollout",
+                owner_name="canary", owner_is_controller="true", instance=instance,
+            )  # fmt: skip
+            written.told(
+                "kube_pod_container_info", pod=pod, container="app", image="example/api:1-jre21",
+                instance=instance,
+            )  # fmt: skip
+            for metric, area, pool, value in (
+                ("jvm_memory_max_bytes", "heap", "G1 Eden Space", -1),
+                ("jvm_memory_max_bytes", "heap", "G1 Old Gen", 200 * MIB),
+                ("jvm_memory_used_bytes", "nonheap", "Metaspace", 60 * MIB),
+                ("jvm_memory_used_bytes", "nonheap", "CodeCache", 20 * MIB),
+                # An older library beside it, in the same JVM.
+                ("jvm_memory_bytes_max", "heap", "", 200 * MIB),
+            ):
+                written.told(metric, value, pod=pod, container="app", area=area, id=pool, instance=instance)
+    written.told("rollout_info_replicas_desired", 4, name="canary")
 
 
 @pytest.fixture(scope="module")
@@ -365,6 +393,16 @@ def test_throttling_is_a_share_of_periods(seen: dict[str, Observed]) -> None:
 def test_an_autoscaler_is_found_on_what_it_scales(seen: dict[str, Observed]) -> None:
     assert seen["Deployment/scaled"].scales_on == {"cpu"}
     assert seen["Deployment/web"].scales_on == frozenset()
+
+
+def test_a_canarys_pods_are_its_rollouts_and_what_is_told_twice_counts_once(
+    seen: dict[str, Observed], written: Written
+) -> None:
+    rollout = seen["Rollout/canary"]
+    assert (rollout.replicas, rollout.pods) == (4, 4.0)
+    check_usage(rollout, written, "canary-6c9f7-aaaaa", "canary-7d8e1-aaaaa")
+    assert container_of(rollout).jvm == Jvm("image api:1-jre21", 200 * MIB, 80 * MIB)
+    assert container_of(seen["Deployment/web"]).jvm is None
 
 
 def test_a_workload_without_usage_is_seen_without(seen: dict[str, Observed]) -> None:

@@ -41,7 +41,8 @@ class FakePod:
     """A pod of one container, and the figures that Prometheus would compute for it.
 
     CPU in cores, memory in bytes. `owner` is the controller as the pod names it; a ReplicaSet's name is
-    that of its Deployment with one part more.
+    that of what owns it, of the kind `above`, with one part more. `jvm` is what a JVM tells of itself, in
+    bytes by metric and area.
     """
 
     namespace: str
@@ -56,6 +57,9 @@ class FakePod:
     limits: dict[str, float] = field(default_factory=lambda: {"memory": float(2**30)})
     oom_kills: float = 0.0
     container: str = "app"
+    above: str = "Deployment"
+    image: str = ""
+    jvm: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -137,25 +141,29 @@ class FakePrometheus:
         here = {"namespace": pod.namespace, "pod": pod.name}
         rows = [
             Series({"__name__": "kube_pod_owner", **here, "owner_kind": kind, "owner_name": name}, 1.0),
-            Series({"__name__": "kube_pod_container_info", **here, "container": pod.container}, 1.0),
+            Series(
+                {"__name__": "kube_pod_container_info", **here, "container": pod.container}
+                | ({"image": pod.image} if pod.image else {}),
+                1.0,
+            ),
+            *(
+                Series({"__name__": metric, **here, "container": pod.container, "area": area}, value)
+                for (metric, area), value in pod.jvm.items()
+            ),
         ]
         if kind == "ReplicaSet":
             deployment = name.rpartition("-")[0]
-            owner = {"owner_kind": "Deployment", "owner_name": deployment}
+            owner = {"owner_kind": pod.above, "owner_name": deployment}
+            replicas = {"__name__": "kube_deployment_spec_replicas", "deployment": deployment}
+            if pod.above == "Rollout":
+                replicas = {"__name__": "rollout_info_replicas_desired", "name": deployment}
             rows += [
                 Series(
                     {"__name__": "kube_replicaset_owner", "namespace": pod.namespace, "replicaset": name}
                     | owner,
                     1.0,
                 ),
-                Series(
-                    {
-                        "__name__": "kube_deployment_spec_replicas",
-                        "namespace": pod.namespace,
-                        "deployment": deployment,
-                    },
-                    3.0,
-                ),
+                Series({**replicas, "namespace": pod.namespace}, 3.0),
             ]
         for metric, values in (("requests", pod.requests), ("limits", pod.limits)):
             rows += [
@@ -175,3 +183,8 @@ class FakePrometheus:
 
 def deployment(namespace: str, name: str, **figures: object) -> FakePod:
     return FakePod(namespace, ("ReplicaSet", f"{name}-6c9f7"), **figures)  # type: ignore[arg-type]
+
+
+def rollout(namespace: str, name: str, revision: str = "6c9f7", **figures: object) -> FakePod:
+    """A pod of one of a Rollout's revisions: stable and canary are two."""
+    return FakePod(namespace, ("ReplicaSet", f"{name}-{revision}"), above="Rollout", **figures)  # type: ignore[arg-type]

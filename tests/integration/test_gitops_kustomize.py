@@ -265,3 +265,49 @@ def test_says_why_an_overlay_cannot_be_changed(files: dict[str, str], why: str) 
     assert edits.files == {}
     assert edits.rejected["r1"].reason in (FailureReason.NOT_LOCATED, FailureReason.MANAGED_ELSEWHERE)
     assert re.search(why, edits.rejected["r1"].message), edits.rejected["r1"].message
+
+
+ROLLOUT = Target("Rollout", "shop", "checkout")
+
+
+def rollout(text: str) -> str:
+    return text.replace("apps/v1", "argoproj.io/v1alpha1").replace("kind: Deployment", "kind: Rollout")
+
+
+def test_a_rollout_is_edited_in_its_base_and_in_a_patch_that_has_its_whole_list() -> None:
+    edits = plan({**BASE, "base/app.yaml": rollout(deployment()), PROD: ON_BASE}, target=ROLLOUT)
+    assert set(edits.files) == {"base/app.yaml"}, edits.rejected
+    files = {
+        **SHARED,
+        "base/app.yaml": rollout(deployment("{requests: {cpu: 3}}")),
+        PROD: PATCHED,
+        PATCH: rollout(deployment()),
+    }
+    edits = plan(files, target=ROLLOUT)
+    assert set(edits.files) == {PATCH}, edits.rejected
+    assert "{requests: {cpu: 600m, memory: 640Mi}, limits: {memory: 768Mi}}" in edits.files[PATCH]
+
+
+def test_a_json_patch_of_a_rollout_is_edited() -> None:
+    operation = f"- op: replace\n  path: /spec/template/spec/containers/0/resources\n  value: {CURRENT}\n"
+    files = {
+        **SHARED,
+        "base/app.yaml": rollout(deployment("{requests: {cpu: 3}}")),
+        PROD: f"{ON_BASE}patches:\n- path: p.yaml\n  target: {{kind: Rollout, name: checkout}}\n",
+        PATCH: operation,
+    }
+    edits = plan(files, target=ROLLOUT)
+    assert set(edits.files) == {PATCH}, edits.rejected
+    assert "cpu: 600m" in edits.files[PATCH]
+
+
+def test_a_patch_that_would_replace_the_containers_of_a_rollout_is_refused() -> None:
+    """Kustomize merges lists of the kinds that it has schemas of, and a Rollout is none of them."""
+    replicas = (
+        "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: checkout}\nspec: {replicas: 4}\n"
+    )
+    files = {**SHARED, "base/app.yaml": rollout(deployment()), PROD: PATCHED, PATCH: replicas}
+    edits = plan(files, target=ROLLOUT)
+    assert edits.files == {}
+    assert edits.rejected["r1"].reason is FailureReason.NOT_LOCATED
+    assert "kustomize knows no schema of a Rollout" in edits.rejected["r1"].message

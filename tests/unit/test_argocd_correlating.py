@@ -101,17 +101,27 @@ def test_after_the_deadline_a_change_has_failed_and_is_told_what_it_lacks(
     assert words in failure.message
 
 
-def deployed(**groups: dict[str, str]) -> dict[str, Any]:
+def deployed(kind: str = "Deployment", **groups: dict[str, str]) -> dict[str, Any]:
     pod = {"containers": [{"name": "app", "resources": groups}]}
-    return {"kind": "Deployment", "spec": {"template": {"spec": pod}}}
+    return {"kind": kind, "spec": {"template": {"spec": pod}}}
 
 
 PROPOSED = container(current=resources(1000, 1024, 1024), proposed=resources(600, 640, 768))
 
 
-def test_what_lives_as_proposed_has_no_differences_however_it_is_written() -> None:
-    live = deployed(requests={"cpu": "0.6", "memory": f"{640 * MIB}"}, limits={"memory": "768Mi"})
+@pytest.mark.parametrize("kind", ["Deployment", "Rollout"])
+def test_what_lives_as_proposed_has_no_differences_however_it_is_written(kind: str) -> None:
+    live = deployed(kind, requests={"cpu": "0.6", "memory": f"{640 * MIB}"}, limits={"memory": "768Mi"})
     assert differences([PROPOSED], live) == ()
+
+
+def test_a_rollout_that_waits_in_its_canary_is_not_live_and_fails_with_that_reason_at_the_deadline() -> None:
+    waiting = replace(LIVE, health="Suspended", health_message="CanaryPauseStep")
+    assert not waiting.live
+    assert failure_of(waiting, timedelta(0), HOUR) is None
+    failure = failure_of(waiting, HOUR, HOUR)
+    assert failure is not None
+    assert failure.message.endswith("its health is Suspended CanaryPauseStep")
 
 
 def test_each_difference_is_named_with_its_container_and_both_values() -> None:

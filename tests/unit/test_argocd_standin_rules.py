@@ -132,6 +132,16 @@ def live_object(kind: str, group: str = "apps", spec: Object | None = None, **st
 
 
 OBSERVED: Object = {"observedGeneration": 2}
+# Argo Rollouts write the generation as text.
+CANARY: Object = {"replicas": 2, "strategy": {"canary": {}}}
+ROLLED: Object = {
+    "observedGeneration": "2",
+    "currentPodHash": "b",
+    "stableRS": "b",
+    "replicas": 2,
+    "updatedReplicas": 2,
+    "availableReplicas": 2,
+}
 ROLLING = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
 
 
@@ -220,6 +230,44 @@ ROLLING = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
                 updatedNumberScheduled=2,
                 numberAvailable=2,
                 **OBSERVED,
+            ),
+            "Healthy",
+        ),
+        (live_object("Rollout", "argoproj.io", CANARY), "Progressing"),
+        (live_object("Rollout", "argoproj.io", CANARY, **ROLLED), "Healthy"),
+        (live_object("Rollout", "argoproj.io", CANARY, **{**ROLLED, "stableRS": "a"}), "Progressing"),
+        (live_object("Rollout", "argoproj.io", CANARY, **{**ROLLED, "replicas": 3}), "Progressing"),
+        (live_object("Rollout", "argoproj.io", CANARY, **{**ROLLED, "updatedReplicas": 1}), "Progressing"),
+        (live_object("Rollout", "argoproj.io", CANARY, **{**ROLLED, "availableReplicas": 1}), "Progressing"),
+        (
+            live_object("Rollout", "argoproj.io", CANARY, **{**ROLLED, "observedGeneration": "1"}),
+            "Progressing",
+        ),
+        (
+            live_object("Rollout", "argoproj.io", CANARY, **ROLLED, pauseConditions=[{"reason": "Step"}]),
+            "Suspended",
+        ),
+        (
+            live_object(
+                "Rollout",
+                "argoproj.io",
+                CANARY,
+                **ROLLED,
+                conditions=[{"type": "Progressing", "reason": "RolloutAborted", "message": "m"}],
+            ),
+            "Degraded",
+        ),
+        (
+            live_object("Rollout", "argoproj.io", {"replicas": 2, "strategy": {"blueGreen": {}}}, **ROLLED),
+            "Progressing",
+        ),
+        (
+            live_object(
+                "Rollout",
+                "argoproj.io",
+                {"replicas": 2, "strategy": {"blueGreen": {}}},
+                **ROLLED,
+                blueGreen={"activeSelector": "b"},
             ),
             "Healthy",
         ),

@@ -71,7 +71,7 @@ def test_every_series_that_the_engine_reads_is_looked_for() -> None:
         *queries.usage(scope, ranges, 7).values(),
         *queries.runs(scope, ranges).values(),
     ]
-    read = set(re.findall(r"\b(?:kube|container)_\w+", " ".join(asked)))
+    read = set(re.findall(r"\b(?:kube|container|rollout|jvm)_\w+", " ".join(asked)))
     assert read == set(USED)
 
 

@@ -110,6 +110,7 @@ LISTED = "kind: List\nitems:\n- kind: Service\n  metadata: {name: checkout}\n- "
         (LISTED.rstrip(" "), CHECKOUT),
         (simple("checkout", namespace=""), CHECKOUT),
         (simple("checkout", kind="StatefulSet"), Target("StatefulSet", "shop", "checkout")),
+        (simple("checkout", kind="Rollout"), Target("Rollout", "shop", "checkout")),
         (CRON_JOB, Target("CronJob", "shop", "nightly")),
         (JSON, CHECKOUT),
     ],
@@ -119,6 +120,59 @@ def test_finds_lists_other_kinds_json_and_manifests_without_namespace(file: str,
     edits = plan({path: file}, change(target=target))
     assert set(edits.accepted) == {"r1"}, edits.rejected
     assert "600m" in edits.files[path]
+
+
+ROLLOUT = Target("Rollout", "shop", "checkout")
+CANARY = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata:
+  name: checkout
+  namespace: shop
+spec:
+  replicas: 5
+  strategy:
+    canary:
+      steps: [{setWeight: 20}, {pause: {}}]  # by hand
+  template:
+    spec:
+      containers:
+        - name: app
+          image: "shop/checkout:1.2"
+          resources:
+            requests: {cpu: "1", memory: 1Gi}
+            limits:
+              memory: 1024Mi
+"""
+ELSEWHERE = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: checkout, namespace: shop}
+spec:
+  workloadRef: {apiVersion: apps/v1, kind: Deployment, name: checkout-template}
+"""
+
+
+def test_the_template_of_a_rollout_is_edited_and_not_its_strategy() -> None:
+    deployment = DEPLOYMENT.replace("namespace: shop", "namespace: other")
+    edits = plan({"apps/shop/a.yaml": f"{deployment}---\n{CANARY}"}, change(target=ROLLOUT))
+    edited = CANARY.replace('{cpu: "1", memory: 1Gi}', '{cpu: "600m", memory: 640Mi}').replace(
+        "memory: 1024Mi", "memory: 768Mi"
+    )
+    assert edits.files == {"apps/shop/a.yaml": f"{deployment}---\n{edited}"}
+    assert edits.accepted == {"r1": ("apps/shop/a.yaml",)}
+
+
+def test_a_rollout_that_runs_another_ones_template_is_advised_with_its_name() -> None:
+    template = DEPLOYMENT.replace("name: checkout", "name: checkout-template")
+    edits = plan({"apps/shop/a.yaml": ELSEWHERE, "apps/shop/b.yaml": template}, change(target=ROLLOUT))
+    assert edits.files == {}
+    rejected = edits.rejected["r1"]
+    assert rejected.reason is FailureReason.NOT_LOCATED
+    assert rejected.message == (
+        "apps/shop/a.yaml: Rollout shop/checkout takes its template from Deployment checkout-template"
+        " (workloadRef): that manifest is what to change, and it is not edited for a Rollout, only advised"
+    )
 
 
 def test_a_native_sidecar_is_an_init_container() -> None:

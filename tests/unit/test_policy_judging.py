@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from functions.policy.handler import decide
 from functions.policy.judging import Judged, judge
-from shared.contracts.events import Outcome, RecommendationApproved
+from shared.contracts.events import Outcome, RecommendationApproved, Resources
 from shared.contracts.identity import Workload
 from shared.contracts.policy import DEFAULT_POLICY, Policy
 from tests.examples import MIB, container, created, draft, event, resources
@@ -28,6 +28,18 @@ def test_a_proposal_that_no_rule_minds_is_allowed_unchanged() -> None:
     judged = judge(proposal, [policy(minimum_history_hours=24)])
     assert judged.outcome is Outcome.ALLOW
     assert judged.containers == proposal.containers
+
+
+def test_a_rollout_is_judged_as_any_kind_and_a_memory_request_that_is_not_set_stays_so() -> None:
+    rollout = Workload(cluster="local", namespace="shop", kind="Rollout", name="checkout")
+    unset = container(
+        current=Resources(cpu_request_m=1000, memory_limit_bytes=1024 * MIB),
+        proposed=Resources(cpu_request_m=300, memory_limit_bytes=1024 * MIB),
+    )
+    careful = policy(max_step_down_percent=50, memory_floor="2Gi", memory_ceiling="64Mi")
+    judged = judge(created(rollout, containers=(unset,)), [careful])
+    assert judged.outcome is Outcome.CLAMP
+    assert judged.containers[0].proposed == Resources(cpu_request_m=500, memory_limit_bytes=1024 * MIB)
 
 
 def test_the_verdict_names_policy_version_message_and_inputs() -> None:

@@ -21,13 +21,15 @@ from functions.recommender.queries import (
     workloads,
 )
 from functions.recommender.reading import discover, read
+from functions.recommender.report import entry
 from functions.recommender.settings import RecommenderSettings
 from functions.recommender.sharding import shards
+from functions.recommender.sizing import Jvm, size
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import Resources
 from shared.contracts.identity import Workload
 from shared.contracts.prometheus import Series
-from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
+from tests.fakes.prometheus import FakePod, FakePrometheus, deployment, rollout
 
 FORTNIGHT = timedelta(days=14)
 MIB = 2**20
@@ -99,7 +101,7 @@ def test_the_clusters_labels_are_in_every_selector_of_every_query(scope: Scope) 
         assert selectors
         assert all(LABELS in selector for selector in selectors), promql
         # A selector without braces would be none of these: each metric's name is followed by one.
-        assert not re.search(r"\b(kube|container)_\w+(?![\w{|\"])", promql), promql
+        assert not re.search(r"\b(kube|container|rollout|jvm)_\w+(?![\w{|\"])", promql), promql
 
 
 def test_a_reading_and_a_discovery_put_them_into_whatever_they_ask() -> None:
@@ -218,6 +220,97 @@ def test_an_autoscaler_is_judged_by_what_it_scales_on(
     ]
     assert Cluster.of(rows).scales_on(("shop", "Deployment", "web")) == scales_on
     assert Cluster.of(rows).scales_on(("shop", "Deployment", "other")) == frozenset()
+
+
+AT = datetime(2026, 11, 20, tzinfo=UTC)
+CANARY = (
+    rollout("shop", "web", cpu_p95=0.2, memory_max=300 * MIB),
+    rollout("shop", "web", "7d8e1", cpu_p95=0.5, memory_max=200 * MIB),
+)
+
+
+def test_a_rollout_owns_the_pods_of_all_its_replica_sets_and_is_there_without_any() -> None:
+    prometheus = FakePrometheus(*CANARY)
+    web = Workload(cluster="local", namespace="shop", kind="Rollout", name="web")
+    assert discover(prometheus, "local", AT) == [web]
+    assert shards([web])[0].workloads == ("shop/Rollout/web",)
+    asleep = row("kube_replicaset_owner", replicaset="asleep-1", owner_kind="Rollout", owner_name="asleep")
+    assert Cluster.of([asleep]).controllers() == {("shop", "Rollout", "asleep"): []}
+    # As it is scraped without honor_labels: of the controller's own namespace, and of no workload there.
+    elsewhere = row("rollout_info_replicas_desired", 3.0, name="web", exported_namespace="other")
+    assert Cluster.of([elsewhere]).controllers() == {}
+
+
+def test_a_rollout_is_read_and_sized_as_a_deployment_is() -> None:
+    prometheus = FakePrometheus(*CANARY)
+    reading = read(prometheus, "local", AT, history=FORTNIGHT, oom_days=7)
+    (web,) = reading.workloads
+    asked = len(prometheus.asked)
+    assert (web.replicas, web.pods) == (3, 3.0)
+    assert reading.pods[web.workload] == {("shop", "web-6c9f7-x2b4c"), ("shop", "web-7d8e1-x2b4c")}
+    (app,) = web.containers
+    assert app.usage is not None
+    assert (app.usage.pods, app.usage.cpu_p95_m, app.usage.memory_max_bytes) == (2, 500, 300 * MIB)
+    sized = size(web, RecommenderSettings.read({}).rules)
+    assert sized.skipped is None
+    assert sized.containers[0].proposed.cpu_request_m == 575
+    others = FakePrometheus(deployment("shop", "web"))
+    read(others, "local", AT, history=FORTNIGHT, oom_days=7)
+    assert len(others.asked) == asked
+
+
+def test_without_its_own_controllers_metric_a_rollout_has_the_pods_that_live() -> None:
+    prometheus = FakePrometheus(*CANARY)
+    told = prometheus.query
+    prometheus.query = lambda promql, at, timeout=None: [  # type: ignore[method-assign]
+        each for each in told(promql, at, timeout) if "rollout" not in each.labels.get("__name__", "")
+    ]
+    (web,) = read(prometheus, "local", AT, history=FORTNIGHT, oom_days=7).workloads
+    assert (web.replicas, web.pods) == (2, 2.0)
+
+
+def test_an_autoscaler_may_scale_a_rollout() -> None:
+    scaled = row(
+        "kube_horizontalpodautoscaler_info",
+        horizontalpodautoscaler="web",
+        scaletargetref_kind="Rollout",
+        scaletargetref_name="web",
+    )
+    cluster = Cluster.of([scaled])
+    assert cluster.scales_on(("shop", "Rollout", "web")) == {"unknown"}
+    assert cluster.scales_on(("shop", "Deployment", "web")) == frozenset()
+
+
+def test_a_jvm_is_read_with_the_state_and_its_memory_follows_its_heap() -> None:
+    told = {("jvm_memory_max_bytes", "heap"): 400.0 * MIB, ("jvm_memory_used_bytes", "nonheap"): 100.0 * MIB}
+    java = deployment("shop", "java", image="registry.example/shop/java:1", jvm=told)
+    unscraped = deployment("shop", "silent", image="registry.example/shop/api:4-jre21")
+    prometheus = FakePrometheus(java, unscraped, deployment("shop", "web", image="shop/javascript:2"))
+    reading = read(prometheus, "local", AT, history=FORTNIGHT, oom_days=7)
+    seen = {each.workload.name: each.containers[0].jvm for each in reading.workloads}
+    assert seen == {
+        "java": Jvm("image java:1", 400 * MIB, 100 * MIB),
+        "silent": Jvm("image api:4-jre21"),
+        "web": None,
+    }
+    settings = RecommenderSettings.read({})
+    entries = {
+        each.workload.name: entry(each, size(each, settings.rules), settings.prices)
+        for each in reading.workloads
+    }
+    # The heap, what lies beside it, and the overhead; as it was; the peak of 220 MiB with the headroom.
+    assert {name: each.containers[0].proposed.memory_request_bytes for name, each in entries.items()} == {
+        "java": (400 + 100 + 128) * MIB,
+        "silent": 1024 * MIB,
+        "web": 253 * MIB,
+    }
+    # The report has what it takes to compute that again.
+    found = entries["java"].model_dump(mode="json")["jvms"]
+    assert {name: Jvm(**each) for name, each in found.items()} == {"app": seen["java"]}
+    assert entries["web"].jvms == {}
+    plain = FakePrometheus(deployment("shop", "web"))
+    read(plain, "local", AT, history=FORTNIGHT, oom_days=7)
+    assert len(prometheus.asked) == len(plain.asked)
 
 
 def workload(namespace: str, name: str) -> Workload:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from functions.recommender.container import is_worth, round_cpu, round_memory
 from functions.recommender.sizing import (
     Estimate,
+    Jvm,
     Observed,
     ObservedContainer,
     QosClass,
@@ -252,7 +253,7 @@ def test_what_an_autoscaler_scales_on_is_left_alone(
 
 
 def test_a_kind_that_is_not_sized_and_a_workload_without_pods_or_usage_are_said() -> None:
-    assert reason(resources(1000, 1024), kind="Rollout").startswith("kind Rollout is not sized")
+    assert reason(resources(1000, 1024), kind="ReplicaSet").startswith("kind ReplicaSet is not sized")
     nothing = replace(observed(resources(1000, 1024)), containers=())
     assert size(nothing, RULES).skipped == "no pod of it is there: its requests cannot be seen"
     unseen = replace(nothing, containers=(ObservedContainer("app", resources(1000, 1024), None),))
@@ -395,3 +396,144 @@ def test_after_an_oom_kill_an_estimate_lowers_nothing() -> None:
     (container,) = one.containers
     one = replace(one, containers=(replace(container, estimate=ESTIMATE),))
     assert size(one, RULES).containers[0].proposed.memory_request_bytes == 1024 * MIB
+
+
+def test_a_rollout_is_sized_as_a_deployment_is() -> None:
+    assert proposed(resources(1000, 1024), kind="Rollout") == proposed(resources(1000, 1024))
+
+
+UNTOLD = Jvm("image shop:jre21")
+# With 128 MiB at least beside them: 628 MiB.
+TOLD = Jvm("image shop:jre21", 400 * MIB, 100 * MIB)
+
+
+def of_jvm(current: Resources, jvm: Jvm, used: Usage | None = None, **more: object) -> Sized:
+    one = observed(current, used or usage(), **more)  # type: ignore[arg-type]
+    (container,) = one.containers
+    return size(replace(one, containers=(replace(container, jvm=jvm, estimate=ESTIMATE),)), RULES)
+
+
+def test_the_memory_of_a_jvm_stays_where_nothing_tells_its_heap_and_its_cpu_is_sized_as_ever() -> None:
+    container = only(of_jvm(resources(1000, 1024, None, 2048), UNTOLD))
+    assert container.proposed == resources(150, 1024, None, 2048)
+    assert container.reasons[2] == (
+        "memory request stays 1Gi: it is a JVM (image shop:jre21), whose heap flags decide what it uses,"
+        " and no metrics of its own tell how much"
+    )
+    assert container.reasons[3] == (
+        "memory limit stays 2Gi: it is a JVM (image shop:jre21), whose heap may be a share of it"
+    )
+    assert only(of_jvm(resources(1000, 1024), Jvm("its metrics", 400 * MIB))).proposed == resources(150, 1024)
+
+
+def test_neither_request_nor_limit_of_a_jvm_is_raised_for_its_use() -> None:
+    near = usage(peak=1000)
+    assert only(of_jvm(resources(1000, 800, None, 1024), UNTOLD, near)).proposed == resources(
+        150, 800, None, 1024
+    )
+
+
+def test_the_request_of_a_jvm_goes_down_to_what_its_heap_and_the_memory_beside_it_can_take() -> None:
+    container = only(of_jvm(resources(1000, 1024, None, 2048), TOLD))
+    assert container.proposed == resources(150, 628, None, 2048)
+    assert container.reasons[2] == (
+        "memory request 1Gi -> 628Mi: a JVM (image shop:jre21) with a heap of at most 400Mi, 100Mi of classes"
+        " and code, and 128Mi for threads, buffers and the collector"
+    )
+    large = Jvm("its metrics", 4000 * MIB, 200 * MIB)
+    assert only(of_jvm(resources(1000, 8192), large)).proposed == resources(150, 5008)
+
+
+def test_the_request_of_a_jvm_never_goes_below_its_peak_with_the_headroom() -> None:
+    container = only(of_jvm(resources(1000, 2048), TOLD, usage(peak=800)))
+    assert container.proposed == resources(150, 920)
+    assert container.reasons[2].endswith("; but the peak is 800Mi in its one pod, plus 15%")
+
+
+def test_the_request_of_a_jvm_is_not_raised_to_its_heap_nor_lowered_by_little() -> None:
+    assert "628Mi (a JVM" in only(of_jvm(resources(1000, 500), TOLD)).reasons[2]
+    assert only(of_jvm(resources(1000, 500), TOLD)).proposed == resources(150, 500)
+    little = only(of_jvm(resources(1000, 640), TOLD))
+    assert little.proposed == resources(150, 640)
+    assert little.reasons[2].endswith("is not worth a change")
+
+
+def test_the_floor_holds_for_a_jvm_too() -> None:
+    one = observed(resources(1000, 2048))
+    (container,) = one.containers
+    one = replace(one, containers=(replace(container, jvm=TOLD),))
+    sized = size(one, replace(RULES, memory_floor_bytes=1024 * MIB))
+    assert only(sized).proposed.memory_request_bytes == 1024 * MIB
+
+
+def test_in_a_guaranteed_pod_a_jvm_keeps_its_limit_and_with_it_its_request() -> None:
+    container = only(of_jvm(resources(1000, 1024, 1000, 1024), TOLD))
+    assert container.proposed == resources(300, 1024, 300, 1024)
+    assert "a heap that is a share of the limit" in container.reasons[2]
+    no_request = only(of_jvm(resources(1000, None, 1000, 1024), TOLD))
+    assert no_request.proposed == resources(300, None, 300, 1024)
+
+
+def test_a_jvm_without_a_memory_request_is_given_none() -> None:
+    container = only(of_jvm(resources(1000, None), TOLD))
+    assert container.proposed == resources(150, None)
+    assert container.reasons[2].startswith("no memory request is set, and none is introduced: it is a JVM")
+
+
+@pytest.mark.parametrize(("limit", "cpu_limit"), [(1024, None), (1024, 1000)])
+def test_a_limit_that_kills_a_jvm_is_raised_at_once(limit: int, cpu_limit: int | None) -> None:
+    used = usage(peak=200, oom_kills=1)
+    current = resources(1000, limit, cpu_limit, limit)
+    raised = only(of_jvm(current, UNTOLD, used, oom_killed=True)).proposed
+    expected = round_memory(limit * 1.2 * MIB)
+    assert (raised.memory_request_bytes, raised.memory_limit_bytes) == (expected, expected)
+
+
+def test_after_a_kill_a_jvm_is_not_lowered_to_its_heap() -> None:
+    container = only(of_jvm(resources(1000, 1024), TOLD, usage(oom_kills=2)))
+    assert container.proposed == resources(150, 1024)
+    assert container.reasons[2].endswith("with 2 OOM kills within 7 days")
+
+
+def test_a_run_of_a_jvm_is_judged_alike() -> None:
+    used = usage(pods=5)
+    assert only(of_jvm(resources(1000, 1024), UNTOLD, used, kind="Job")).proposed == resources(345, 1024)
+    assert only(of_jvm(resources(1000, 1024), TOLD, used, kind="Job")).proposed == resources(345, 628)
+
+
+def test_where_a_jvms_memory_is_all_there_is_to_change_the_reason_says_so() -> None:
+    skipped = of_jvm(resources(150, 4096), UNTOLD).skipped
+    assert skipped is not None
+    assert skipped.startswith("not worth a change: ")
+    assert skipped.endswith("; memory of app aside, a JVM's, whose heap flags decide")
+
+
+heaps = st.none() | st.integers(1, 8000).map(lambda size: size * MIB)
+
+
+@given(valid_resources(), usages(), st.booleans(), st.builds(Jvm, st.just("its metrics"), heaps, heaps))
+def test_whatever_a_jvm_used_a_proposal_is_safe(
+    current: Resources, used: Usage, killed: bool, jvm: Jvm
+) -> None:
+    one = observed(current, used, oom_killed=killed)
+    sized = size(replace(one, containers=(replace(one.containers[0], jvm=jvm),)), RULES)
+    if sized.skipped is not None:
+        return
+    then = only(sized).proposed
+    assert qos_class([then]) is qos_class([current])
+    request, limit = then.memory_request_bytes, then.memory_limit_bytes
+    assert (current.memory_limit_bytes is None) == (limit is None)
+    if limit is not None and current.memory_limit_bytes is not None:
+        assert limit >= current.memory_limit_bytes
+        assert limit == current.memory_limit_bytes or (killed and used.oom_kills)
+        assert request is None or request <= limit
+    if request != current.memory_request_bytes:
+        assert request is not None
+        if request > (current.memory_request_bytes or 0):
+            assert killed
+            assert used.oom_kills
+        else:
+            assert not used.oom_kills
+            assert request >= used.memory_max_bytes * RULES.memory_headroom
+            assert jvm.heap_max_bytes is not None
+            assert request > jvm.heap_max_bytes

@@ -1,4 +1,4 @@
-"""Is a live object well? The built-in rules of Argo CD's gitops-engine, package `health`.
+"""Is a live object well? The rules of Argo CD's gitops-engine, package `health`, and its own for Rollouts.
 
 Source of the rules: github.com/argoproj/argo-cd, gitops-engine/pkg/health. A kind without a rule has no
 health (None) and does not count.
@@ -128,6 +128,46 @@ def _replica_set(live: Live) -> Health:
     return Health(HEALTHY)
 
 
+def _rollout(live: Live) -> Health:
+    """Argo CD's own rule for a kind of Argo Rollouts: resource_customizations/argoproj.io/Rollout."""
+    spec, status = live.get("spec") or {}, live.get("status") or {}
+    observed = str(status.get("observedGeneration") or "")
+    if not status or (observed.isdecimal() and int(observed) < _count(live["metadata"], "generation")):
+        return Health(PROGRESSING, "Waiting for rollout spec update to be observed")
+    for condition in status.get("conditions") or []:
+        kind, reason = condition.get("type"), condition.get("reason")
+        stuck = kind == "Progressing" and reason in {"RolloutAborted", "ProgressDeadlineExceeded"}
+        if kind == "InvalidSpec" or stuck:
+            return Health(DEGRADED, condition.get("message", ""))
+    if spec.get("paused") or status.get("pauseConditions"):
+        return Health(SUSPENDED, "Rollout is paused")
+    missing = _missing_of_rollout(spec, status)
+    return Health(PROGRESSING, missing) if missing else Health(HEALTHY)
+
+
+def _missing_of_rollout(spec: Live, status: Live) -> str:
+    waiting, current = "Waiting for roll out to finish: ", status.get("currentPodHash")
+    updated, strategy = _count(status, "updatedReplicas"), spec.get("strategy") or {}
+    stable, active = status.get("stableRS") or "", (status.get("blueGreen") or {}).get("activeSelector")
+    wanted = 1 if spec.get("replicas") is None else int(spec["replicas"])
+    faults = (
+        (current is None, "Waiting for rollout to finish: status has not been reconciled."),
+        (updated < wanted, waiting + "More replicas need to be updated"),
+        (
+            _count(status, "availableReplicas") < updated,
+            waiting + "updated replicas are still becoming available",
+        ),
+        ("blueGreen" in strategy and active != current, "active service cutover pending"),
+        ("blueGreen" in strategy and stable not in {"", current}, "waiting for analysis to complete"),
+        (
+            "canary" in strategy and _count(status, "replicas") > updated,
+            waiting + "old replicas are pending termination",
+        ),
+        ("canary" in strategy and stable != current, "Waiting for rollout to finish steps"),
+    )
+    return next((message for applies, message in faults if applies), "")
+
+
 def _pod(live: Live) -> Health:  # noqa: PLR0911 - likewise
     status = live.get("status") or {}
     always = (live.get("spec") or {}).get("restartPolicy", "Always") == "Always"
@@ -227,6 +267,7 @@ _RULES: dict[tuple[str, str], Callable[[Live], Health]] = {
     ("apps", "StatefulSet"): _stateful_set,
     ("apps", "DaemonSet"): _daemon_set,
     ("apps", "ReplicaSet"): _replica_set,
+    ("argoproj.io", "Rollout"): _rollout,
     ("", "Pod"): _pod,
     ("", "Service"): _service,
     ("", "PersistentVolumeClaim"): _claim,
