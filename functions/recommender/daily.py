@@ -6,7 +6,7 @@ for it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -56,12 +56,32 @@ def estimates(
     keys = sorted({*peaks, *counts}.intersection(*points))
     if not keys:
         return {}
+    # As exact as the report holds them, for the same to come out of it again: 0.001m, bytes, whole days.
+    cpu_points = np.stack([np.stack([each[key] for key in keys]) for each in points], axis=2)
+    cpu_points = np.round(cpu_points * 1000, 3) / 1000
+    windows = np.nan_to_num(np.stack([counts[key] for key in keys]))
     digests = Digests(
-        counts=np.nan_to_num(np.stack([counts[key] for key in keys])),
-        cpu=np.stack([np.stack([each[key] for key in keys]) for each in points], axis=2),
-        memory=np.repeat(np.stack([peaks[key] for key in keys])[:, :, None], len(POINTS), axis=2),
+        counts=np.where(np.isfinite(cpu_points).all(axis=2), np.trunc(windows), 0.0),
+        cpu=cpu_points,
+        memory=np.repeat(np.round(np.stack([peaks[key] for key in keys]))[:, :, None], len(POINTS), axis=2),
     )
     return _estimated(keys, digests, strategy, constants()[strategy])
+
+
+def again(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate | None:
+    """The estimate that rests on these days of a container, as a report holds them; None if they tell
+    nothing.
+    """
+    counts = np.zeros((1, MEMORY_DAYS))
+    cpu, memory = (np.full((1, MEMORY_DAYS, len(POINTS)), np.nan) for _ in range(2))
+    for day in days:
+        at = MEMORY_DAYS - 1 - day.ago
+        counts[0, at] = day.windows
+        if day.windows:
+            cpu[0, at] = np.array(day.cpu_m) / 1000
+        memory[0, at] = day.memory_bytes
+    one: Of = (("", "", ""), "")
+    return _estimated([one], Digests(counts, cpu, memory), strategy, fitted).get(one)
 
 
 def _estimated(keys: list[Of], digests: Digests, strategy: str, fitted: Constants) -> dict[Of, Estimate]:
@@ -92,7 +112,10 @@ def _estimated(keys: list[Of], digests: Digests, strategy: str, fitted: Constant
 
 
 def _days(digests: Digests, index: int) -> tuple[Day, ...]:
-    """What the report keeps, for the estimate to be made again: the days that have something."""
+    """What the report keeps, for the estimate to be made again: the days that have something.
+
+    A day without memory is one of 0 bytes: it raises no peak.
+    """
     return tuple(
         Day(
             ago=digests.days - 1 - at,
@@ -100,10 +123,10 @@ def _days(digests: Digests, index: int) -> tuple[Day, ...]:
             cpu_m=tuple(round(float(cores) * 1000, 3) for cores in digests.cpu[index, at])
             if digests.counts[index, at]
             else (),
-            memory_bytes=round(float(digests.memory[index, at, -1])),
+            memory_bytes=round(float(np.nan_to_num(digests.memory[index, at, -1]))),
         )
         for at in range(digests.days)
-        if np.isfinite(digests.memory[index, at, -1])
+        if digests.counts[index, at] or np.isfinite(digests.memory[index, at, -1])
     )
 
 

@@ -8,23 +8,17 @@ container doubles easily, a large one does not. So the margin over the peak of f
 peak, between a least and a most one. The limit, which kills and costs nothing, has a margin of its own.
 
 A value is kept while the new one differs little: most weekly changes are noise.
-
-The constants are fitted, never typed in: `python -m infra.backtest.fitting` writes constants.json.
 """
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
 from functions.recommender.digests import POINTS, Digests, Floats
+from functions.recommender.fitted import Constants, constants
 
 __all__ = ["Constants", "Sizes", "constants", "estimate", "margin", "mixture", "peak"]
 
@@ -37,35 +31,12 @@ _SHARES = (0.25, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0
 
 
 @dataclass(frozen=True)
-class Constants:
-    """What is fitted. Half-life in days, pad in cores; a margin is a factor over the peak of memory."""
-
-    cpu_half_life: float
-    cpu_quantile: float
-    cpu_pad: float
-    memory_scale: float
-    memory_exponent: float
-    memory_least_margin: float
-    memory_most_margin: float
-    memory_limit_factor: float
-    keep_below: float
-    keep_above: float
-
-
-@dataclass(frozen=True)
 class Sizes:
     """Cores and bytes to set, one a container; NaN where the past tells nothing."""
 
     cpu_request: Floats
     memory_request: Floats
     memory_limit: Floats
-
-
-@cache
-def constants() -> Mapping[str, Constants]:
-    """The fitted constants by strategy: balanced, cautious, lean."""
-    document = json.loads(Path(__file__).with_name("constants.json").read_text(encoding="utf-8"))
-    return MappingProxyType({name: Constants(**each) for name, each in document["strategies"].items()})
 
 
 def estimate(digests: Digests, fitted: Constants, before: Sizes | None = None) -> Sizes:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from functions.recommender import report as reporting
 from functions.recommender.deadline import UntilDeadline
+from functions.recommender.fitted import constants
 from functions.recommender.reading import Reading, discover, read
 from functions.recommender.repeating import why_not_again
 from functions.recommender.report import Entry, Query, Report
+from functions.recommender.rules import PERCENTILE
 from functions.recommender.sharding import shards
 from functions.recommender.sizing import engine, size
 from shared.adapters.mongo import Insert
@@ -168,6 +170,7 @@ class RecommenderHandler:
             window=reporting.window(scan.scanned_at, reading.window),
             engine=engine(settings.strategy),
             settings=asdict(settings.rules) | {"history_days": settings.history},
+            constants={} if settings.strategy == PERCENTILE else asdict(constants()[settings.strategy]),
             rates=settings.prices,
             queries=tuple(Query.model_validate(asdict(asked)) for asked in reading.asked),
             workloads=self._decide(reading, wanted, scan.scanned_at),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -22,6 +23,7 @@ from shared.contracts.events import (
     Rates,
     RecommendationCreated,
     ReportPointer,
+    Resources,
     ScanRequested,
     Shard,
     small,
@@ -60,6 +62,19 @@ class JvmSeen(Payload):
     non_heap_bytes: int | None = None
 
 
+class SeenContainer(Payload):
+    """What the engine knew of a container beside its usage, which `Entry.containers` has.
+
+    `oom_killed`: see ObservedContainer. `resources` are what is set where its usage was not measured, None
+    where `containers` has them.
+    """
+
+    name: str
+    history_seconds: int = Field(ge=0)
+    oom_killed: bool
+    resources: Resources | None = None
+
+
 class Entry(Payload):
     """One workload: what was seen and what was decided."""
 
@@ -73,6 +88,9 @@ class Entry(Payload):
     containers: tuple[ContainerProposal, ...]
     not_measured: tuple[str, ...] = Field(
         default=(), description="containers without usage; left as they are"
+    )
+    seen: tuple[SeenContainer, ...] = Field(
+        default=(), description="every container, measured or not; older reports have none"
     )
     digests: dict[str, tuple[DailyDigest, ...]] = Field(
         default_factory=dict, description="by container, where an estimate rests on them"
@@ -107,6 +125,10 @@ class Report(Payload):
     shard: Shard
     window: Window
     settings: dict[str, float | int | str | bool]
+    constants: dict[str, float] = Field(
+        default_factory=dict,
+        description="of a strategy that estimates: what it was fitted to; older reports have none",
+    )
     rates: Rates
     queries: tuple[Query, ...]
     workloads: tuple[Entry, ...]
@@ -153,6 +175,15 @@ def entry(observed: Observed, sized: Sized, prices: Rates) -> Entry:
         scales_on=tuple(sorted(observed.scales_on)),
         containers=sized.containers,
         not_measured=tuple(each.name for each in observed.containers if each.name not in measured),
+        seen=tuple(
+            SeenContainer(
+                name=each.name,
+                history_seconds=each.history_seconds,
+                oom_killed=each.oom_killed,
+                resources=None if each.name in measured else each.current,
+            )
+            for each in observed.containers
+        ),
         digests={
             each.name: tuple(DailyDigest.model_validate(asdict(day)) for day in each.estimate.days)
             for each in observed.containers
@@ -209,24 +240,14 @@ def content_hash(workload: Workload, containers: tuple[ContainerProposal, ...]) 
 def drafts(report: Report, pointer: ReportPointer) -> list[Recommendation]:
     """The documents that the report's proposals make; `pointer` names the object, not yet the entry."""
     return [
-        _draft(report, each, pointer.model_copy(update={"pointer": f"/workloads/{index}"}))
+        draft(report, each, pointer.model_copy(update={"pointer": f"/workloads/{index}"}))
         for index, each in enumerate(report.workloads)
         if each.decision == "proposed"
     ]
 
 
-def read(content: bytes, sha256: str) -> Report | None:
-    """The report in an object of the bucket; None if the object is not what the index says.
-
-    Raises:
-        Permanent: a newer version wrote it, in a form that this one cannot read.
-    """
-    if hashlib.sha256(content).hexdigest() != sha256:
-        return None
-    return Report.read(json.loads(content))
-
-
-def _draft(report: Report, each: Entry, pointer: ReportPointer) -> Recommendation:
+def draft(report: Report, each: Entry, pointer: ReportPointer) -> Recommendation:
+    """The document that one entry makes; `pointer` leads to it."""
     identity = recommendation_id(report.scan_id, each.workload)
     proposal = RecommendationCreated(
         recommendation_id=identity,
@@ -257,3 +278,21 @@ def _draft(report: Report, each: Entry, pointer: ReportPointer) -> Recommendatio
         containers=proposal.containers,
         monthly_saving=each.monthly_saving,
     )
+
+
+def read(content: bytes, sha256: str) -> Report | None:
+    """The report in an object of the bucket; None if the object is not what the index says.
+
+    Raises:
+        Permanent: a newer version wrote it, in a form that this one cannot read.
+    """
+    if hashlib.sha256(content).hexdigest() != sha256:
+        return None
+    return Report.read(json.loads(content))
+
+
+def entry_at(report: Report, pointer: str) -> Entry | None:
+    """The entry to which a JSON pointer leads; None if it leads to none."""
+    found = re.fullmatch(r"/workloads/(0|[1-9]\d{0,8})", pointer)
+    index = int(found[1]) if found else len(report.workloads)
+    return report.workloads[index] if index < len(report.workloads) else None

@@ -16,7 +16,8 @@ from shared.contracts.errors import BadSetting, KubeFinOpsError
 app = typer.Typer(
     name="kubefinops",
     help="Right-sizes Kubernetes workloads through Git.\n\n"
-    "scan, propose and doctor need a Prometheus, status a MongoDB, migrate all the servers, config nothing.",
+    "scan, propose and doctor need a Prometheus, status a MongoDB, explain object storage too, migrate all"
+    " the servers, config nothing.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -206,6 +207,31 @@ def status(
     from infra.cli.status import status as run
 
     raise typer.Exit(run(workload, format))
+
+
+@app.command()
+def explain(
+    recommendation: Annotated[
+        str,
+        typer.Argument(
+            help="the beginning of a recommendation's id, or NAMESPACE/KIND/NAME of a workload: its latest"
+        ),
+    ],
+    format: FormatOption = "table",  # noqa: A002
+) -> None:
+    """Show what a recommendation's figures rest on, and compute each again from the stored report alone.
+
+    Exit codes:
+
+    * 0: each figure came out again as it is stored
+
+    * 1: one differs, or could not: another engine's report, MongoDB or object storage does not answer
+
+    * 2: wrongly asked: no recommendation, or several
+    """
+    from infra.cli.explain import run
+
+    raise typer.Exit(run(recommendation, format))
 
 
 @app.command()

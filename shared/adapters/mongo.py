@@ -266,6 +266,14 @@ class MongoRecommendations:
             found = self._collection().find_one({"_id": recommendation_id})
         return None if found is None else _recommendation(found)
 
+    def beginning_with(self, prefix: str) -> list[Recommendation]:
+        """Those whose id begins with these hex digits, in the order of their ids; at most 10 of them."""
+        # Nothing in an id comes after f.
+        wanted = {"_id": {"$gte": prefix, "$lt": f"{prefix}g"}}
+        with _translated():
+            found = self._collection().find(wanted).sort([("_id", 1)]).limit(10)
+            return [_recommendation(document) for document in found]
+
     def insert(self, recommendation: Recommendation) -> Insert:
         document = recommendation.model_dump(mode="python", exclude={"id"})
         document = _plain(document) | {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,10 +54,15 @@ def canonical(document: object) -> bytes:
 
 
 @contextmanager
-def _translated(bucket: str) -> Iterator[None]:
+def _translated(endpoint: str, bucket: str) -> Iterator[None]:
     try:
         yield
-    except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        why = re.sub(r"^HTTPS?Connection(?:Pool)?\(.*?\): |\[Errno -?\d+\] ", "", str(error))
+        raise Temporary(
+            f"no object storage answers at {endpoint} (S3_ENDPOINT): {why[:300] or type(error).__name__}"
+        ) from error
+    except MinioException as error:
         raise Temporary(
             f"object storage, bucket {bucket}: {type(error).__name__}: {str(error)[:300]}"
         ) from error
@@ -77,6 +83,7 @@ class S3ObjectStore:
     ) -> None:
         address = urlsplit(endpoint)
         self.bucket = bucket
+        self._endpoint = endpoint
         self._region = region
         self._mode = retention_mode
         self._client = Minio(
@@ -92,7 +99,7 @@ class S3ObjectStore:
 
     def put(self, key: str, content: bytes, retain_until: datetime) -> Stored:
         """See ObjectStore."""
-        with _translated(self.bucket):
+        with _translated(self._endpoint, self.bucket):
             result = self._client.put_object(
                 self.bucket,
                 key,
@@ -112,7 +119,7 @@ class S3ObjectStore:
     def get(self, key: str, version_id: str | None) -> bytes:
         """See ObjectStore."""
         try:
-            with _translated(self.bucket):
+            with _translated(self._endpoint, self.bucket):
                 response = self._client.get_object(self.bucket, key, version_id=version_id)
                 try:
                     return bytes(response.read())
@@ -132,7 +139,7 @@ class S3ObjectStore:
             BadSetting: it is there without object lock, so that nothing could be put into it.
             Temporary: the server cannot be reached, or does not tell.
         """
-        with _translated(self.bucket):
+        with _translated(self._endpoint, self.bucket):
             if not self._client.bucket_exists(self.bucket):
                 self._client.make_bucket(self.bucket, location=self._region, object_lock=True)
                 return True

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import pytest
 
-from functions.recommender import reading
+from functions.recommender import queries, reading
 from functions.recommender.sizing import Jvm, Observed, ObservedContainer
 from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.errors import Temporary, Throttled
@@ -339,7 +339,7 @@ def test_a_deployment_has_the_figures_of_its_worst_pod_gone_ones_included(
     assert usage is not None
     assert usage.cpu_p95_recent_m == pytest.approx(300, abs=0.01)
     assert usage.memory_p95_recent_bytes == 100 * MIB
-    assert container_of(web).history_seconds == pytest.approx(DAYS * DAY, abs=900)
+    assert container_of(web).history_seconds == pytest.approx(DAYS * DAY, abs=queries.FIRST_STEP)
 
 
 def test_a_statefulset_has_the_figures_of_its_worst_pod(seen: dict[str, Observed], written: Written) -> None:

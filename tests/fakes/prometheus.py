@@ -42,7 +42,8 @@ class FakePod:
 
     CPU in cores, memory in bytes. `owner` is the controller as the pod names it; a ReplicaSet's name is
     that of what owns it, of the kind `above`, with one part more. `jvm` is what a JVM tells of itself, in
-    bytes by metric and area.
+    bytes by metric and area. `oom_killed`: it runs, and was last ended for its memory; without `measured` it
+    has no series of usage.
     """
 
     namespace: str
@@ -60,15 +61,20 @@ class FakePod:
     above: str = "Deployment"
     image: str = ""
     jvm: dict[tuple[str, str], float] = field(default_factory=dict)
+    suffix: str = "x2b4c"
+    oom_killed: bool = False
+    throttled: float | None = None
+    measured: bool = True
 
     @property
     def name(self) -> str:
-        return f"{self.owner[1]}-x2b4c"
+        return f"{self.owner[1]}-{self.suffix}"
 
 
 class FakePrometheus:
     """Answers the recommender's queries for `pods`, which a test may change; `down` makes it unreachable.
 
+    `scaled` has, by namespace and Deployment, the resource on whose utilisation an autoscaler scales it.
     `before` is called with each query: where a test lets something else happen in the midst of a scan.
     `timeouts` are the seconds that each query was given.
     """
@@ -113,18 +119,20 @@ class FakePrometheus:
         if "[10m]" in promql:
             return [Series({}, 10.0)]
         if "kube_pod_owner" in promql:
-            return [row for pod in self.pods for row in self._state(pod)]
+            autoscalers = [row for scaled in self.scaled.items() for row in _autoscaler(*scaled)]
+            return [row for pod in self.pods for row in self._state(pod)] + autoscalers
         figure = self._figure(promql)
         return [
             Series({"namespace": pod.namespace, "pod": pod.name, "container": pod.container}, value)
             for pod in self.pods
-            if (value := figure(pod, at)) is not None
+            if pod.measured and (value := figure(pod, at)) is not None
         ]
 
     def _figure(self, promql: str) -> Callable[[FakePod, datetime], float | None]:
         """Which figure a query asks for, by what no other one has in it."""
         kinds: list[tuple[str, Callable[[FakePod, datetime], float | None]]] = [
-            ("throttled", lambda pod, at: None),
+            ("throttled", lambda pod, at: pod.throttled),
+            (r"^count_over_time", lambda pod, at: min(pod.samples, 288.0)),
             ("restarts", lambda pod, at: pod.oom_kills or None),
             ("timestamp", lambda pod, at: at.timestamp() - pod.history_days * 86400),
             (r"sum by|max by.*\(count_over_time", lambda pod, at: pod.samples),
@@ -165,6 +173,9 @@ class FakePrometheus:
                 ),
                 Series({**replicas, "namespace": pod.namespace}, 3.0),
             ]
+        if pod.oom_killed:
+            reason = "kube_pod_container_status_last_terminated_reason"
+            rows.append(Series({"__name__": reason, **here, "container": pod.container}, 1.0))
         for metric, values in (("requests", pod.requests), ("limits", pod.limits)):
             rows += [
                 Series(
@@ -179,6 +190,17 @@ class FakePrometheus:
                 for resource, value in values.items()
             ]
         return rows
+
+
+def _autoscaler(target: tuple[str, str], resource: str) -> list[Series]:
+    namespace, deployment = target
+    here = {"namespace": namespace, "horizontalpodautoscaler": deployment}
+    whose = {"scaletargetref_kind": "Deployment", "scaletargetref_name": deployment}
+    by = {"metric_name": resource, "metric_target_type": "utilization"}
+    return [
+        Series({"__name__": "kube_horizontalpodautoscaler_info", **here, **whose}, 1.0),
+        Series({"__name__": "kube_horizontalpodautoscaler_spec_target_metric", **here, **by}, 80.0),
+    ]
 
 
 def deployment(namespace: str, name: str, **figures: object) -> FakePod:
