@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,11 @@ class Surroundings:
 
 
 class GitOpsHandler:
-    """`pause` stops new pull requests and merges everywhere; a policy's does where the policy applies."""
+    """`pause` stops new pull requests and merges everywhere; a policy's does where the policy applies.
+
+    A merge that was left to the host is taken back by the first event that finds it paused, and asked for
+    again by the first that does not.
+    """
 
     def __init__(
         self,
@@ -174,13 +178,15 @@ class GitOpsHandler:
                     self._advise(one, event, FailureReason.NOT_LOCATED, str(error))
             return
         if meant(application.name, group.repository):
+            # Anew: what others of this event's groups took so long for must not outrun a pause.
+            around = replace(around, policies=self._policies.active())
             self._reconciler.reconcile(
                 Task(
                     group,
                     event,
                     own,
                     partial(self._members, application, around),
-                    lambda one: is_paused(around.policies, one.workload),
+                    self._is_paused,
                 )
             )
 
@@ -212,22 +218,27 @@ class GitOpsHandler:
             pull = self._host.pull_request(repository, number)
             if pull.state is PullState.MERGED:
                 self._give_up_what_came_late(pull, members, event)
-            elif pull.state is PullState.OPEN and change is not None and not self._pause:
+            elif pull.state is PullState.OPEN:
                 self._tend_open(pull, change, members, event)
         except Refused as refused:
             log.warning("%s#%d: %s", repository, number, refused)
 
-    def _tend_open(self, pull: Pull, change: Change, members: list[Recommendation], event: Event) -> None:
-        if not members and not any(map(self._is_alive, change.members)):
+    def _tend_open(
+        self, pull: Pull, change: Change | None, members: list[Recommendation], event: Event
+    ) -> None:
+        alive = self._alive(change, members)
+        if self._is_paused(alive):
+            self._reconciler.hold_back(pull)
+            return
+        if change is None:
+            return
+        if not alive:
             log.info("nothing is left in it", extra={"pull_request": pull.url})
             self._host.close_pull_request(change.repository, change.number)
             return
-        policies = self._policies.active()
-        if any(is_paused(policies, one.workload) for one in members):
-            return
         if pull.mergeable is False:
             applications = owners(self._argocd.applications())
-            around = Surroundings(change.cluster, applications, policies)
+            around = Surroundings(change.cluster, applications, self._policies.active())
             named = (one for one in applications.values() if one.qualified_name == change.application)
             application = next(named, None)
             if application is not None:
@@ -235,9 +246,20 @@ class GitOpsHandler:
         elif members:
             self._reconciler.merge(change, pull)
 
-    def _is_alive(self, recommendation_id: str) -> bool:
-        found = self._recommendations.find(recommendation_id)
-        return found is not None and found.state in (State.APPROVED, State.PR_OPEN)
+    def _is_paused(self, members: Iterable[Recommendation]) -> bool:
+        """Whether merging is stopped for one of them, as the policies are now."""
+        policies = self._policies.active()
+        return self._pause or any(is_paused(policies, one.workload) for one in members)
+
+    def _alive(self, change: Change | None, members: list[Recommendation]) -> list[Recommendation]:
+        """What the pull request is for: its members, and those that a crash kept from becoming such."""
+        known = {one.id for one in members}
+        others = () if change is None else (one for one in change.members if one not in known)
+        found = (self._recommendations.find(one) for one in others)
+        return [
+            *members,
+            *(one for one in found if one is not None and one.state in (State.APPROVED, State.PR_OPEN)),
+        ]
 
     def _give_up_what_came_late(self, pull: Pull, members: list[Recommendation], event: Event) -> None:
         """What was pushed in the moment of the merge is in no pull request; the next scan proposes it."""

@@ -27,7 +27,10 @@ class GitOpsSettings(KafkaSettings, MongoSettings, GitHostWriteSettings, ArgoCDS
         description="merge what policy allows without a person",
     )
     pause: bool = Field(
-        False, alias="KUBEFINOPS_PAUSE", description="stop new pull requests and merges everywhere"
+        False,
+        alias="KUBEFINOPS_PAUSE",
+        description="stop new pull requests and merges everywhere, from its rollout on; without one a policy"
+        ' with `"pause": true` does',
     )
 
 

@@ -62,14 +62,14 @@ class Task:
     """What one delivery wants of one group.
 
     `own` are the recommendations that it may end: without a manifest, refused. `members` reads the group's
-    documents anew. `paused` tells whether merging is stopped for one of them.
+    documents anew. `paused` tells whether merging is stopped by now for one of those given.
     """
 
     group: Group
     event: Event
     own: Collection[str]
     members: Callable[[], Members]
-    paused: Callable[[Recommendation], bool]
+    paused: Callable[[Sequence[Recommendation]], bool]
 
 
 class Reconciler:
@@ -109,6 +109,16 @@ class Reconciler:
         if outcome is MergeOutcome.BLOCKED:
             log.warning("the host will not merge it by itself", extra={"pull_request": change.url})
 
+    def hold_back(self, pull: Pull) -> None:
+        """Takes back what the host was to merge by itself, whoever asked for it.
+
+        Raises:
+            Refused: the host does not let us.
+        """
+        if pull.auto_merge:
+            log.info("paused: the host shall not merge it by itself", extra={"pull_request": pull.url})
+            self._host.disable_auto_merge(pull.repository, pull.number)
+
     def _once(self, task: Task) -> None:
         branch = look(self._host, task.group)
         members = task.members()
@@ -118,6 +128,8 @@ class Reconciler:
         in_flight = {one.workload for one in members.merged}
         approved = [one for one in members.approved if one.workload not in in_flight]
         opened = [one for one in members.open if pull is not None and _number(one) == pull.number]
+        if pull is not None and pull.auto_merge and task.paused(opened):
+            self.hold_back(pull)
         if not approved and not opened:
             return
         view = beside_base(self._host, branch)
@@ -200,7 +212,7 @@ class Reconciler:
         pull = self._ensure_pull(task, view, held, awaits_approval=awaits_approval)
         change = self._change(task, pull, edits.accepted, head=head, awaits_approval=awaits_approval)
         self._record(change)
-        if not any(map(task.paused, held)):
+        if not task.paused(held):
             self.merge(change, _at(pull, head))
         self._advance(task, held, _at(pull, head), edits.accepted)
 

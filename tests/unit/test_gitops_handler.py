@@ -310,6 +310,76 @@ def test_while_paused_nothing_is_merged() -> None:
     assert made.host.pull_request(REPOSITORY, 1).state is PullState.MERGED
 
 
+def armed(*names: str) -> Stage:
+    """A pull request that waits for a review, after which the host merges it by itself."""
+    made = stage(*names)
+    fake(made).required_reviews = 1
+    made.handler(auto_merge=True).handle(made.approve(names[0]))
+    assert made.host.pull_request(REPOSITORY, 1).auto_merge
+    return made
+
+
+@pytest.mark.parametrize("by", ["setting", "policy"])
+def test_a_pause_takes_back_what_the_host_was_to_merge_and_its_end_asks_for_it_again(by: str) -> None:
+    made = armed("cart")
+    if by == "policy":
+        made.policies.policies.append(PAUSE)
+    made.handler(auto_merge=True, pause=by == "setting").handle(made.tick(1))
+    assert not made.host.pull_request(REPOSITORY, 1).auto_merge
+    fake(made).approve(REPOSITORY, 1)
+    made.handler(auto_merge=True, pause=by == "setting").handle(made.tick(2))
+    assert made.host.pull_request(REPOSITORY, 1).state is PullState.OPEN
+    fake(made).required_reviews = 2
+    made.policies.policies.clear()
+    made.handler(auto_merge=True).handle(made.tick(3))
+    assert made.host.pull_request(REPOSITORY, 1).auto_merge
+    fake(made).approve(REPOSITORY, 1)
+    assert made.host.pull_request(REPOSITORY, 1).state is PullState.MERGED
+
+
+def test_a_pause_of_one_member_takes_back_the_merge_while_another_comes_to_the_pull_request() -> None:
+    made = armed("cart", "web")
+    other = replace(application("cart", "web").resources[1], namespace="front")
+    made.argocd.put(replace(application("cart"), resources=(*application("cart").resources, other)))
+    moved = manifest("web").replace("namespace: shop", "namespace: front")
+    fake(made).push(REPOSITORY, "main", {path("web"): moved})
+    made.policies.policies.append(PAUSE.model_copy(update={"namespaces": ("shop",)}))
+    web = made.approve("web", namespace="front")
+    made.handler(auto_merge=True).handle(web)
+    assert made.of(web).state is State.PR_OPEN
+    assert not made.host.pull_request(REPOSITORY, 1).auto_merge
+
+
+@pytest.mark.parametrize("auto_merge", [False, True])
+def test_a_pause_stops_what_the_event_that_began_before_it_has_not_come_to(auto_merge: bool) -> None:
+    """Two Applications, one event: the second's pull request, and even the first's merge."""
+    made = stage("cart", "web")
+    made.argocd.put(application("cart"))
+    made.argocd.put(application("web", name="front"))
+    events = [made.approve("cart"), made.approve("web")]
+    opened = fake(made).open_pull_request
+
+    def pausing(*args: Any, **kwargs: Any) -> Pull:
+        made.policies.policies.append(PAUSE)
+        return opened(*args, **kwargs)
+
+    fake(made).open_pull_request = pausing  # type: ignore[method-assign]
+    made.handler(auto_merge=auto_merge).handle(made.tick())
+    assert sorted(made.of(one).state for one in events) == [State.APPROVED, State.PR_OPEN]
+    assert made.host.pull_request(REPOSITORY, 1).state is PullState.OPEN
+
+
+def test_a_pause_takes_back_the_merge_that_a_crash_left_before_a_document_told_of_it() -> None:
+    made = stage("cart")
+    fake(made).required_reviews = 1
+    with pytest.raises(Crash):
+        made.handler(auto_merge=True, crash=CrashBefore(10_000, "advance")).handle(made.approve("cart"))
+    assert made.host.pull_request(REPOSITORY, 1).auto_merge
+    made.policies.policies.append(PAUSE)
+    made.handler(auto_merge=True).handle(made.tick())
+    assert not made.host.pull_request(REPOSITORY, 1).auto_merge
+
+
 def test_what_policy_allows_is_merged_where_settings_permit_it() -> None:
     made = stage("cart", "web")
     events = [made.approve("cart"), made.approve("web")]
