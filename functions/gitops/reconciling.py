@@ -1,6 +1,6 @@
 """Brings one group's pull request in line with its recommendations, whatever delivery asks for it.
 
-Every step outside is repeated without harm: a commit of the same content at the same time is the same commit,
+Every step outside is repeated without harm: a commit of the same members on the same head is the same commit,
 a branch moves only forward from the head that was read, an open pull request is found before one is opened.
 Killed between any two steps, the next delivery sees what is there and goes on. What the event is itself about
 is advanced last: as long as it is not, a redelivery does everything again.
@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -207,7 +208,7 @@ class Reconciler:
             files=edits.files,
             members=edits.accepted,
             title=title_of(task.group.application, held),
-            at=task.event.time,
+            at=_decided_at(held),
         )
         pull = self._ensure_pull(task, view, held, awaits_approval=awaits_approval)
         change = self._change(task, pull, edits.accepted, head=head, awaits_approval=awaits_approval)
@@ -276,7 +277,7 @@ class Reconciler:
                 "state": pull.state.value,
                 "awaits_approval": awaits_approval,
                 "merge_commit": pull.merge_commit,
-                "opened_at": task.event.time,
+                "opened_at": pull.opened_at,
                 "ended_at": pull.ended_at,
             }
         )
@@ -287,7 +288,7 @@ class Reconciler:
             # Its pull request has ended, or goes to a base that the Application follows no more.
             old = self._host.pull_request(there.repository, there.number)
             state = PullState.CLOSED if old.state is PullState.OPEN else old.state
-            self._changes.end(there.id, state.value, change.opened_at, old.merge_commit)
+            self._changes.end(there.id, state.value, old.ended_at or change.opened_at, old.merge_commit)
             there = None
         if there is None:
             known = self._changes.find(change.id)
@@ -296,7 +297,6 @@ class Reconciler:
             elif known.state != PullState.OPEN.value:
                 log.warning("a person opened it again: its record stays %s", known.state)
             return
-        change = change.model_copy(update={"opened_at": there.opened_at})
         if change != there:
             self._changes.put(change, there.head)
 
@@ -381,6 +381,15 @@ def _workload_change(recommendation: Recommendation) -> WorkloadChange:
         recommendation.containers,
         is_open=recommendation.state is State.PR_OPEN,
     )
+
+
+def _decided_at(held: Sequence[Recommendation]) -> datetime:
+    """When the newest of them was approved: the date of the commit.
+
+    Not the delivery's time: whatever delivery asks for the same content makes the same commit, and what a
+    webhook tells of may bear any time, such as one that a committer chose.
+    """
+    return max(one.moved_at(State.APPROVED) or one.scanned_at for one in held)
 
 
 def _at(pull: Pull, head: str) -> Pull:

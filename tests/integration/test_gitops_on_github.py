@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from shared.adapters.github import GitHubHost
-from shared.contracts.envelope import Event
+from shared.contracts.envelope import NO_TIME, Event
 from shared.contracts.errors import Temporary
 from shared.contracts.events import FailureReason
 from shared.contracts.git_host import PullState
@@ -126,7 +127,7 @@ def test_a_conflict_with_the_base_is_healed_and_the_commits_are_ours(
     moved = manifest("w0").replace("resources:", "image: new\n        resources:")
     push_files(bare, "main", {path("w0"): moved}, "by hand")
     assert stage.host.pull_request(stage.repository, 1).mergeable is False
-    deliver(stage, stage.tick(), auto_merge=True)
+    deliver(stage, replace(stage.tick(), time=NO_TIME), auto_merge=True)
     assert stage.host.pull_request(stage.repository, 1).state is PullState.MERGED
     assert git("show", f"main:{path('w0')}", directory=bare).rstrip() == (
         manifest("w0", PROPOSED).replace("resources:", "image: new\n        resources:").rstrip()

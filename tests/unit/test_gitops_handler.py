@@ -6,12 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import pytest
 
 from functions.gitops.message import members_in
-from shared.contracts.envelope import Event
+from shared.contracts.envelope import NO_TIME, Event
 from shared.contracts.errors import Temporary
 from shared.contracts.events import FailureReason, Outcome, PullRequestCreated, Resources
 from shared.contracts.git_host import Pull, PullState
@@ -259,6 +260,21 @@ def test_what_is_down_is_tried_again(what: str) -> None:
     system.down = False
     made.handler().handle(approved)
     assert made.of(approved).state is State.PR_OPEN
+
+
+def test_what_a_webhook_says_of_the_time_dates_neither_the_commit_nor_the_pull_request() -> None:
+    """A push without a commit has no time at all, and another's committer chose it."""
+    heads = set()
+    for moment in (NO_TIME, NOW, NOW + timedelta(days=300)):
+        made = stage("cart")
+        fake(made).now = NOW + timedelta(minutes=7)
+        approved = made.approve("cart")
+        made.handler().handle(replace(made.tick(reason="git_host", repository=REPOSITORY), time=moment))
+        assert made.of(approved).state is State.PR_OPEN
+        (change,) = made.changes.documents.values()
+        assert change.opened_at == NOW + timedelta(minutes=7)
+        heads.add(change.head)
+    assert len(heads) == 1
 
 
 def test_one_without_a_manifest_does_not_hold_up_the_others() -> None:
