@@ -171,8 +171,6 @@ def _told(entry: Entry, judged: Judged, paths: tuple[str, ...]) -> Iterator[str]
         ]
         yield f"  {container.name}: {', '.join(changed) or 'stays'}"
         for field, value, by in clamps(engine, container, judged.verdicts):
-            if not by:
-                yield f"    {LABELS[field]} raised to {value} with the request"
             for verdict in by:
                 words = verdict.message.rpartition(": ")[2]
                 policy = f"policy {verdict.policy} v{verdict.version}"
