@@ -117,7 +117,7 @@ class GitOpsHandler:
 
         def tend(place: tuple[str, int]) -> None:
             found = of_pull.get(place)
-            asked = wish.repository in (None, place[0]) and wish.pull_request in (None, place[1])
+            asked = _names(wish, place[0]) and wish.pull_request in (None, place[1])
             if asked and (found is None or found.application not in looked_at):
                 self._tend(*place, found, by_pull[place], event)
 
@@ -281,4 +281,9 @@ class GitOpsHandler:
 
 def _is_meant(application: str, repository: str, *, wish: ReconcileRequested) -> bool:
     """Whether the wish's hint, if it has one, names the Application or its repository."""
-    return wish.application in (None, application) and wish.repository in (None, repository)
+    return wish.application in (None, application) and _names(wish, repository)
+
+
+def _names(wish: ReconcileRequested, repository: str) -> bool:
+    """Whether the wish's hint, if it has one, is the repository: a clone URL may write it in other case."""
+    return wish.repository is None or wish.repository.lower() == repository.lower()

@@ -637,6 +637,17 @@ def test_a_hint_looks_only_at_what_it_names() -> None:
     assert made.host.pull_request(REPOSITORY, 1).state is PullState.MERGED
 
 
+def test_a_hint_may_write_the_repository_in_other_case_than_its_clone_url() -> None:
+    made = stage("cart")
+    approved = made.approve("cart")
+    made.handler().handle(made.tick(1, reason="git_host", repository="Acme/SHOP"))
+    assert made.of(approved).state is State.PR_OPEN
+    made.handler(auto_merge=True).handle(
+        made.tick(2, reason="git_host", repository="Acme/SHOP", pull_request=1)
+    )
+    assert made.host.pull_request(REPOSITORY, 1).state is PullState.MERGED
+
+
 def test_two_applications_have_two_pull_requests() -> None:
     made = stage("cart", "web")
     made.argocd.put(application("cart"))
