@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from functions.gitops.grouping import group_of, ignored_by, is_paused, owners, target_of
 from functions.gitops.layers import NotLocated, Target
-from functions.gitops.planning import Rejected, Render
+from functions.gitops.planning import Rejected
 from functions.gitops.reconciling import Members, Reconciler, Task, ended
+from functions.gitops.rendering import Render
 from shared.contracts.documents import Change, Recommendation
 from shared.contracts.errors import Refused
 from shared.contracts.events import FailureReason, RecommendationApproved, ReconcileRequested

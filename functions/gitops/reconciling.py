@@ -28,7 +28,8 @@ from functions.gitops.branch import (
 )
 from functions.gitops.grouping import Group, target_of
 from functions.gitops.layers import NotLocated
-from functions.gitops.planning import Edits, Rejected, Render, WorkloadChange, plan_edits
+from functions.gitops.planning import Edits, Rejected, WorkloadChange, plan_edits
+from functions.gitops.rendering import Render
 from shared.contracts.documents import Change, PullRequest, Recommendation
 from shared.contracts.errors import Moved, Refused
 from shared.contracts.events import ChangeFailed, FailureReason, Outcome, PullRequestCreated
