@@ -263,13 +263,16 @@ class GitOpsHandler:
         ]
 
     def _give_up_what_came_late(self, pull: Pull, members: list[Recommendation], event: Event) -> None:
-        """What was pushed in the moment of the merge is in no pull request; the next scan proposes it."""
+        """What was pushed in the moment of the merge is in no pull request; the next scan proposes it.
+
+        It is not put into another one: its one `gitops.pr.created` has told of this one.
+        """
         for one in members:
             where = one.pull_request
             if where is None or self._contains(pull, where.commit):
                 continue
             said = "the pull request was merged before these values reached it; the next scan proposes them"
-            decide = partial(ended, state=State.CLOSED, why=Rejected(FailureReason.EXPIRED, said))
+            decide = partial(ended, state=State.CLOSED, why=Rejected(FailureReason.MISSED_MERGE, said))
             self._ledger.settle(one.id, event, {State.PR_OPEN}, decide)
 
     def _contains(self, pull: Pull, commit: str) -> bool:

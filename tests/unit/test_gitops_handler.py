@@ -616,7 +616,9 @@ def test_what_was_pushed_in_the_moment_of_the_merge_is_given_up() -> None:
     where = document.pull_request.model_copy(update={"commit": late})
     made.recommendations.documents[document.id] = document.model_copy(update={"pull_request": where})
     made.handler().handle(made.tick())
-    assert (made.of(cart).state, made.of(cart).reason) == (State.CLOSED, FailureReason.EXPIRED)
+    assert (made.of(cart).state, made.of(cart).reason) == (State.CLOSED, FailureReason.MISSED_MERGE)
+    (told,) = made.publisher.on("change.failed")
+    assert told.data.reason is FailureReason.MISSED_MERGE  # type: ignore[attr-defined]
 
 
 def test_a_hint_looks_only_at_what_it_names() -> None:
