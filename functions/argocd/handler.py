@@ -143,7 +143,7 @@ class ArgoCDHandler:
             failure = Failure(FailureReason.CLOSED_BY_PERSON, f"the pull request was closed{by}, not merged")
             return _failed(recommendation, State.CLOSED, failure)
         if pull.merge_commit is None or not look.contains(change.repository, change.commit, pull.head):
-            # It came to the branch after the merge: gitops gives it another one.
+            # It came to the branch after the merge: gitops closes it, and the next scan proposes it again.
             log.info("%s was merged without it", pull.url, extra={"recommendation": recommendation.id})
             return None
         merged = change.model_copy(update={"merge_commit": pull.merge_commit})

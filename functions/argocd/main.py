@@ -5,28 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import functions_framework
-from pydantic import Field
 
+from functions.argocd.settings import RolloutSettings
 from shared.contracts.topics import Topic
 from shared.runtime.function import Stage
-from shared.runtime.settings import ArgoCDSettings, GitHostSettings, KafkaSettings, MongoSettings
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
 
     from functions.argocd.handler import ArgoCDHandler
     from shared.runtime.world import World
-
-
-class RolloutSettings(KafkaSettings, MongoSettings, GitHostSettings, ArgoCDSettings):
-    """What argocd reads from its environment."""
-
-    deadline_minutes: int = Field(
-        60,
-        alias="KUBEFINOPS_APPLY_DEADLINE_MINUTES",
-        ge=1,
-        description="minutes from merge to live, after which a change counts as failed",
-    )
 
 
 def wire(world: World) -> ArgoCDHandler:

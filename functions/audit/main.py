@@ -6,19 +6,15 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
+from functions.audit.settings import AuditSettings
 from shared.contracts.topics import PRODUCT_TOPICS
 from shared.runtime.function import Stage
-from shared.runtime.settings import MongoSettings, ObjectStoreSettings
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
 
     from functions.audit.handler import AuditHandler
     from shared.runtime.world import World
-
-
-class AuditSettings(MongoSettings, ObjectStoreSettings):
-    """What audit reads from its environment."""
 
 
 def wire(world: World) -> AuditHandler:

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING
 import flask
 import functions_framework
 
+from functions.exporter.settings import ExporterSettings
 from shared.runtime.function import Stage
-from shared.runtime.settings import MongoSettings
 
 if TYPE_CHECKING:
     from functions.exporter.handler import ExporterHandler
     from shared.runtime.world import World
-
-
-class ExporterSettings(MongoSettings):
-    """What exporter reads from its environment."""
 
 
 def wire(world: World) -> ExporterHandler:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from functions.gitops.grouping import group_of, ignored_by, is_paused, owners, target_of
 from functions.gitops.layers import NotLocated, Target
-from functions.gitops.planning import Rejected, Render
+from functions.gitops.planning import Rejected
 from functions.gitops.reconciling import Members, Reconciler, Task, ended
+from functions.gitops.rendering import Render
 from shared.contracts.documents import Change, Recommendation
 from shared.contracts.errors import Refused
 from shared.contracts.events import FailureReason, RecommendationApproved, ReconcileRequested
@@ -42,7 +43,11 @@ class Surroundings:
 
 
 class GitOpsHandler:
-    """`pause` stops new pull requests and merges everywhere; a policy's does where the policy applies."""
+    """`pause` stops new pull requests and merges everywhere; a policy's does where the policy applies.
+
+    A merge that was left to the host is taken back by the first event that finds it paused, and asked for
+    again by the first that does not.
+    """
 
     def __init__(
         self,
@@ -113,7 +118,7 @@ class GitOpsHandler:
 
         def tend(place: tuple[str, int]) -> None:
             found = of_pull.get(place)
-            asked = wish.repository in (None, place[0]) and wish.pull_request in (None, place[1])
+            asked = _names(wish, place[0]) and wish.pull_request in (None, place[1])
             if asked and (found is None or found.application not in looked_at):
                 self._tend(*place, found, by_pull[place], event)
 
@@ -174,13 +179,15 @@ class GitOpsHandler:
                     self._advise(one, event, FailureReason.NOT_LOCATED, str(error))
             return
         if meant(application.name, group.repository):
+            # Anew: what others of this event's groups took so long for must not outrun a pause.
+            around = replace(around, policies=self._policies.active())
             self._reconciler.reconcile(
                 Task(
                     group,
                     event,
                     own,
                     partial(self._members, application, around),
-                    lambda one: is_paused(around.policies, one.workload),
+                    self._is_paused,
                 )
             )
 
@@ -212,22 +219,27 @@ class GitOpsHandler:
             pull = self._host.pull_request(repository, number)
             if pull.state is PullState.MERGED:
                 self._give_up_what_came_late(pull, members, event)
-            elif pull.state is PullState.OPEN and change is not None and not self._pause:
+            elif pull.state is PullState.OPEN:
                 self._tend_open(pull, change, members, event)
         except Refused as refused:
             log.warning("%s#%d: %s", repository, number, refused)
 
-    def _tend_open(self, pull: Pull, change: Change, members: list[Recommendation], event: Event) -> None:
-        if not members and not any(map(self._is_alive, change.members)):
+    def _tend_open(
+        self, pull: Pull, change: Change | None, members: list[Recommendation], event: Event
+    ) -> None:
+        alive = self._alive(change, members)
+        if self._is_paused(alive):
+            self._reconciler.hold_back(pull)
+            return
+        if change is None:
+            return
+        if not alive:
             log.info("nothing is left in it", extra={"pull_request": pull.url})
             self._host.close_pull_request(change.repository, change.number)
             return
-        policies = self._policies.active()
-        if any(is_paused(policies, one.workload) for one in members):
-            return
         if pull.mergeable is False:
             applications = owners(self._argocd.applications())
-            around = Surroundings(change.cluster, applications, policies)
+            around = Surroundings(change.cluster, applications, self._policies.active())
             named = (one for one in applications.values() if one.qualified_name == change.application)
             application = next(named, None)
             if application is not None:
@@ -235,18 +247,32 @@ class GitOpsHandler:
         elif members:
             self._reconciler.merge(change, pull)
 
-    def _is_alive(self, recommendation_id: str) -> bool:
-        found = self._recommendations.find(recommendation_id)
-        return found is not None and found.state in (State.APPROVED, State.PR_OPEN)
+    def _is_paused(self, members: Iterable[Recommendation]) -> bool:
+        """Whether merging is stopped for one of them, as the policies are now."""
+        policies = self._policies.active()
+        return self._pause or any(is_paused(policies, one.workload) for one in members)
+
+    def _alive(self, change: Change | None, members: list[Recommendation]) -> list[Recommendation]:
+        """What the pull request is for: its members, and those that a crash kept from becoming such."""
+        known = {one.id for one in members}
+        others = () if change is None else (one for one in change.members if one not in known)
+        found = (self._recommendations.find(one) for one in others)
+        return [
+            *members,
+            *(one for one in found if one is not None and one.state in (State.APPROVED, State.PR_OPEN)),
+        ]
 
     def _give_up_what_came_late(self, pull: Pull, members: list[Recommendation], event: Event) -> None:
-        """What was pushed in the moment of the merge is in no pull request; the next scan proposes it."""
+        """What was pushed in the moment of the merge is in no pull request; the next scan proposes it.
+
+        It is not put into another one: its one `gitops.pr.created` has told of this one.
+        """
         for one in members:
             where = one.pull_request
             if where is None or self._contains(pull, where.commit):
                 continue
             said = "the pull request was merged before these values reached it; the next scan proposes them"
-            decide = partial(ended, state=State.CLOSED, why=Rejected(FailureReason.EXPIRED, said))
+            decide = partial(ended, state=State.CLOSED, why=Rejected(FailureReason.MISSED_MERGE, said))
             self._ledger.settle(one.id, event, {State.PR_OPEN}, decide)
 
     def _contains(self, pull: Pull, commit: str) -> bool:
@@ -259,4 +285,9 @@ class GitOpsHandler:
 
 def _is_meant(application: str, repository: str, *, wish: ReconcileRequested) -> bool:
     """Whether the wish's hint, if it has one, names the Application or its repository."""
-    return wish.application in (None, application) and wish.repository in (None, repository)
+    return wish.application in (None, application) and _names(wish, repository)
+
+
+def _names(wish: ReconcileRequested, repository: str) -> bool:
+    """Whether the wish's hint, if it has one, is the repository: a clone URL may write it in other case."""
+    return wish.repository is None or wish.repository.lower() == repository.lower()

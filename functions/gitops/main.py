@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import functions_framework
-from pydantic import Field
 
+from functions.gitops.settings import GitOpsSettings
 from shared.contracts.topics import Topic
 from shared.runtime.function import Stage
-from shared.runtime.settings import ArgoCDSettings, GitHostWriteSettings, KafkaSettings, MongoSettings
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
@@ -18,22 +17,10 @@ if TYPE_CHECKING:
     from shared.runtime.world import World
 
 
-class GitOpsSettings(KafkaSettings, MongoSettings, GitHostWriteSettings, ArgoCDSettings):
-    """What gitops reads from its environment."""
-
-    auto_merge: bool = Field(
-        False,
-        alias="KUBEFINOPS_AUTO_MERGE",
-        description="merge what policy allows without a person",
-    )
-    pause: bool = Field(
-        False, alias="KUBEFINOPS_PAUSE", description="stop new pull requests and merges everywhere"
-    )
-
-
 def wire(world: World) -> GitOpsHandler:
     from functions.gitops.handler import GitOpsHandler
-    from functions.gitops.rendering import render
+    from functions.gitops.rendering import renderer
+    from shared.adapters.kustomize import build
 
     settings = world.settings
     assert isinstance(settings, GitOpsSettings)
@@ -44,7 +31,7 @@ def wire(world: World) -> GitOpsHandler:
         world.mongo.policies,
         git_host=world.git_host,
         argocd=world.argocd,
-        render=render,
+        render=renderer(build),
         auto_merge=settings.auto_merge,
         pause=settings.pause,
     )

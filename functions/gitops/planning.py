@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from functions.gitops.documents import CannotEdit, Pointer
@@ -20,12 +20,10 @@ from functions.gitops.quantities import (
     with_values,
     written,
 )
-from functions.gitops.rendering import Object
+from functions.gitops.rendering import Object, Render
 from functions.gitops.splicing import splice
 from functions.gitops.writing import Value
 from shared.contracts.events import ContainerProposal, FailureReason, Resources
-
-Render = Callable[[Mapping[str, str], str, Iterable[str]], list[Object]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def plan_edits(
         files: path to text of the whole repository; only what is needed is read.
         application_path: the folder that Argo CD deploys.
         changes: at most one for each workload.
-        render: `rendering.render`, or what stands in for it.
+        render: as `rendering.renderer` makes one.
 
     Raises:
         Temporary: rendering took too long.

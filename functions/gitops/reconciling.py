@@ -1,6 +1,6 @@
 """Brings one group's pull request in line with its recommendations, whatever delivery asks for it.
 
-Every step outside is repeated without harm: a commit of the same content at the same time is the same commit,
+Every step outside is repeated without harm: a commit of the same members on the same head is the same commit,
 a branch moves only forward from the head that was read, an open pull request is found before one is opened.
 Killed between any two steps, the next delivery sees what is there and goes on. What the event is itself about
 is advanced last: as long as it is not, a redelivery does everything again.
@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ from functions.gitops.branch import (
 )
 from functions.gitops.grouping import Group, target_of
 from functions.gitops.layers import NotLocated
-from functions.gitops.planning import Edits, Rejected, Render, WorkloadChange, plan_edits
+from functions.gitops.planning import Edits, Rejected, WorkloadChange, plan_edits
+from functions.gitops.rendering import Render
 from shared.contracts.documents import Change, PullRequest, Recommendation
 from shared.contracts.errors import Moved, Refused
 from shared.contracts.events import ChangeFailed, FailureReason, Outcome, PullRequestCreated
@@ -62,14 +64,14 @@ class Task:
     """What one delivery wants of one group.
 
     `own` are the recommendations that it may end: without a manifest, refused. `members` reads the group's
-    documents anew. `paused` tells whether merging is stopped for one of them.
+    documents anew. `paused` tells whether merging is stopped by now for one of those given.
     """
 
     group: Group
     event: Event
     own: Collection[str]
     members: Callable[[], Members]
-    paused: Callable[[Recommendation], bool]
+    paused: Callable[[Sequence[Recommendation]], bool]
 
 
 class Reconciler:
@@ -109,6 +111,16 @@ class Reconciler:
         if outcome is MergeOutcome.BLOCKED:
             log.warning("the host will not merge it by itself", extra={"pull_request": change.url})
 
+    def hold_back(self, pull: Pull) -> None:
+        """Takes back what the host was to merge by itself, whoever asked for it.
+
+        Raises:
+            Refused: the host does not let us.
+        """
+        if pull.auto_merge:
+            log.info("paused: the host shall not merge it by itself", extra={"pull_request": pull.url})
+            self._host.disable_auto_merge(pull.repository, pull.number)
+
     def _once(self, task: Task) -> None:
         branch = look(self._host, task.group)
         members = task.members()
@@ -118,6 +130,8 @@ class Reconciler:
         in_flight = {one.workload for one in members.merged}
         approved = [one for one in members.approved if one.workload not in in_flight]
         opened = [one for one in members.open if pull is not None and _number(one) == pull.number]
+        if pull is not None and pull.auto_merge and task.paused(opened):
+            self.hold_back(pull)
         if not approved and not opened:
             return
         view = beside_base(self._host, branch)
@@ -195,12 +209,12 @@ class Reconciler:
             files=edits.files,
             members=edits.accepted,
             title=title_of(task.group.application, held),
-            at=task.event.time,
+            at=_decided_at(held),
         )
         pull = self._ensure_pull(task, view, held, awaits_approval=awaits_approval)
         change = self._change(task, pull, edits.accepted, head=head, awaits_approval=awaits_approval)
         self._record(change)
-        if not any(map(task.paused, held)):
+        if not task.paused(held):
             self.merge(change, _at(pull, head))
         self._advance(task, held, _at(pull, head), edits.accepted)
 
@@ -264,7 +278,7 @@ class Reconciler:
                 "state": pull.state.value,
                 "awaits_approval": awaits_approval,
                 "merge_commit": pull.merge_commit,
-                "opened_at": task.event.time,
+                "opened_at": pull.opened_at,
                 "ended_at": pull.ended_at,
             }
         )
@@ -275,7 +289,7 @@ class Reconciler:
             # Its pull request has ended, or goes to a base that the Application follows no more.
             old = self._host.pull_request(there.repository, there.number)
             state = PullState.CLOSED if old.state is PullState.OPEN else old.state
-            self._changes.end(there.id, state.value, change.opened_at, old.merge_commit)
+            self._changes.end(there.id, state.value, old.ended_at or change.opened_at, old.merge_commit)
             there = None
         if there is None:
             known = self._changes.find(change.id)
@@ -284,7 +298,6 @@ class Reconciler:
             elif known.state != PullState.OPEN.value:
                 log.warning("a person opened it again: its record stays %s", known.state)
             return
-        change = change.model_copy(update={"opened_at": there.opened_at})
         if change != there:
             self._changes.put(change, there.head)
 
@@ -369,6 +382,15 @@ def _workload_change(recommendation: Recommendation) -> WorkloadChange:
         recommendation.containers,
         is_open=recommendation.state is State.PR_OPEN,
     )
+
+
+def _decided_at(held: Sequence[Recommendation]) -> datetime:
+    """When the newest of them was approved: the date of the commit.
+
+    Not the delivery's time: whatever delivery asks for the same content makes the same commit, and what a
+    webhook tells of may bear any time, such as one that a committer chose.
+    """
+    return max(one.moved_at(State.APPROVED) or one.scanned_at for one in held)
 
 
 def _at(pull: Pull, head: str) -> Pull:

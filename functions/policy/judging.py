@@ -189,57 +189,112 @@ def _clamped(container: ContainerProposal, policies: list[Policy]) -> tuple[Cont
     """The container within the intervals of all policies, and what each rule said of it."""
     verdicts: list[Verdict] = []
     fields: dict[str, int | None] = {}
+    moved: dict[str, tuple[Verdict, str]] = {}
     for name in ("cpu_request_m", "memory_request_bytes", "cpu_limit_m", "memory_limit_bytes"):
         current, value = getattr(container.current, name), getattr(container.proposed, name)
         fields[name] = value
         if value is None or value == current:
             continue
-        is_cpu = name.startswith("cpu")
-        show = format_cpu if is_cpu else format_memory
+        show = _showing(name)
         allowed = Interval()
+        clamped_by: dict[int, tuple[Verdict, str]] = {}
         for policy in policies:
             for rule, words, interval in _intervals(policy, name, container.current):
                 allowed = allowed & interval
                 clamped = interval.clamp(value)
                 if clamped != value:
-                    verdicts.append(
-                        Verdict(
-                            rule=rule,
-                            policy=policy.name,
-                            version=policy.version,
-                            outcome=Outcome.CLAMP,
-                            message=f"{LABELS[name]} {show(value)} -> {show(clamped)}: {words}",
-                            container=container.name,
-                            inputs={"before": str(value), "after": str(clamped), "current": str(current)},
-                        )
+                    verdict = Verdict(
+                        rule=rule,
+                        policy=policy.name,
+                        version=policy.version,
+                        outcome=Outcome.CLAMP,
+                        message=f"{LABELS[name]} {show(value)} -> {show(clamped)}: {words}",
+                        container=container.name,
+                        inputs={"before": str(value), "after": str(clamped), "current": str(current)},
                     )
+                    verdicts.append(verdict)
+                    clamped_by.setdefault(clamped, (verdict, words))
         if allowed.is_empty:
             assert allowed.low is not None
             assert allowed.high is not None
-            last = policies[-1]
-            verdicts.append(
-                Verdict(
-                    rule="intersection",
-                    policy=last.name,
-                    version=last.version,
-                    outcome=Outcome.DENY,
-                    message=f"{container.name}: {LABELS[name]}: the rules leave no value"
-                    f" (at least {show(allowed.low)}, at most {show(allowed.high)})",
-                    container=container.name,
-                )
+            said = (
+                f"{LABELS[name]}: the rules leave no value"
+                f" (at least {show(allowed.low)}, at most {show(allowed.high)})"
             )
+            verdicts.append(_no_value(container, said, policies[-1]))
         else:
-            fields[name] = allowed.clamp(value)
-    _keep_request_below_limit(fields)
+            fields[name] = value = allowed.clamp(value)
+            if value in clamped_by:
+                moved[name] = clamped_by[value]
+    if not any(verdict.outcome is Outcome.DENY for verdict in verdicts):
+        verdicts += _requests_within_limits(container, fields, moved, policies)
     return container.model_copy(update={"proposed": Resources.model_validate(fields)}), verdicts
 
 
-def _keep_request_below_limit(fields: dict[str, int | None]) -> None:
-    """A request above its limit is refused by Kubernetes: where the clamps made one, the limit follows."""
+def _no_value(container: ContainerProposal, said: str, policy: Policy) -> Verdict:
+    return Verdict(
+        rule="intersection",
+        policy=policy.name,
+        version=policy.version,
+        outcome=Outcome.DENY,
+        message=f"{container.name}: {said}",
+        container=container.name,
+    )
+
+
+def _requests_within_limits(
+    container: ContainerProposal,
+    fields: dict[str, int | None],
+    moved: dict[str, tuple[Verdict, str]],
+    policies: list[Policy],
+) -> Iterator[Verdict]:
+    """What is said where the clamps put a request above its limit, which Kubernetes refuses; edits `fields`.
+
+    The limit follows the request that a rule has moved; else the request, unless it would be lowered, the
+    limit that one has. Where no rule lets either, nothing is left.
+    """
     for request, limit in (("cpu_request_m", "cpu_limit_m"), ("memory_request_bytes", "memory_limit_bytes")):
-        wanted, allowed = fields[request], fields[limit]
-        if wanted is not None and allowed is not None and wanted > allowed:
-            fields[limit] = wanted
+        wanted, most = fields[request], fields[limit]
+        if wanted is None or most is None or wanted <= most:
+            continue
+        show = _showing(request)
+        for leader, follower, value in ((request, limit, wanted), (limit, request, most)):
+            now = getattr(container.current, follower)
+            lowered = follower == request and now is not None and value < now
+            if (
+                leader not in moved
+                or lowered
+                or not _is_allowed(value, follower, container.current, policies)
+            ):
+                continue
+            verdict, words = moved[leader]
+            before = getattr(container.proposed, follower)
+            follows = f"{words}; the {LABELS[follower]} follows the {LABELS[leader]}"
+            fields[follower] = value
+            yield verdict.model_copy(
+                update={
+                    "message": f"{LABELS[follower]} {show(before)} -> {show(value)}: {follows}",
+                    "inputs": {"before": str(before), "after": str(value), "current": str(now)},
+                }
+            )
+            break
+        else:
+            said = (
+                f"{LABELS[request]} {show(wanted)} is above the limit {show(most)}: the rules leave no other"
+            )
+            yield _no_value(container, said, policies[-1])
+
+
+def _is_allowed(value: int, field: str, current: Resources, policies: list[Policy]) -> bool:
+    return all(
+        interval.clamp(value) == value
+        for policy in policies
+        for _, _, interval in _intervals(policy, field, current)
+    )
+
+
+def _showing(field: str) -> Callable[[int], str]:
+    return format_cpu if field.startswith("cpu") else format_memory
 
 
 def _intervals(policy: Policy, field: str, current: Resources) -> Iterator[tuple[str, str, Interval]]:

@@ -6,19 +6,15 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
+from functions.policy.settings import PolicySettings
 from shared.contracts.topics import Topic
 from shared.runtime.function import Stage
-from shared.runtime.settings import KafkaSettings, MongoSettings
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
 
     from functions.policy.handler import PolicyHandler
     from shared.runtime.world import World
-
-
-class PolicySettings(KafkaSettings, MongoSettings):
-    """What policy reads from its environment."""
 
 
 def wire(world: World) -> PolicyHandler:

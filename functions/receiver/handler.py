@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.exceptions import Unauthorized
 
 from functions.receiver.authenticating import bears, is_signed
-from functions.receiver.requesting import reconcile, scan_of_slot, slot_of
+from functions.receiver.requesting import reconcile, reconcile_of_slot, scan_of_slot, slot_of
 from shared.contracts.envelope import NO_TIME
 from shared.contracts.errors import Permanent, Unreadable
 from shared.contracts.events import within_reach
@@ -60,7 +60,7 @@ class ReceiverHandler:
         if action == "scan":
             self._emit(scan_of_slot(self._cluster, schedule, slot))
         elif action == "reconcile":
-            self._emit(reconcile(self._cluster, "schedule", f"{schedule} {slot.isoformat()}", slot))
+            self._emit(reconcile_of_slot(self._cluster, schedule, slot))
         else:
             raise Unreadable(f'a tick\'s data is {{"action": "scan"}} or "reconcile", not {data!r}')
 

@@ -6,37 +6,15 @@ from typing import TYPE_CHECKING
 
 import flask
 import functions_framework
-from pydantic import Field, SecretStr
 
+from functions.receiver.settings import ReceiverSettings
 from shared.runtime.function import Stage
-from shared.runtime.settings import KafkaSettings
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
 
     from functions.receiver.handler import ReceiverHandler
     from shared.runtime.world import World
-
-
-class ReceiverSettings(KafkaSettings):
-    """What receiver reads from its environment."""
-
-    github_secret: SecretStr = Field(
-        SecretStr(""),
-        alias="GITHUB_WEBHOOK_SECRET",
-        description="secret of GitHub's webhook; without it every one is refused",
-    )
-    argocd_token: SecretStr = Field(
-        SecretStr(""),
-        alias="ARGOCD_WEBHOOK_TOKEN",
-        description="bearer token of Argo CD's notifications; without it every one is refused",
-    )
-    tick_seconds: int = Field(
-        60,
-        alias="KUBEFINOPS_TICK_SECONDS",
-        ge=1,
-        description="ticks of one schedule within so many seconds are one and the same",
-    )
 
 
 def wire(world: World) -> ReceiverHandler:

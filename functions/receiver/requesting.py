@@ -30,9 +30,15 @@ def scan_of_slot(cluster: str, schedule: str, slot: datetime) -> Event:
     )
 
 
+def reconcile_of_slot(cluster: str, schedule: str, slot: datetime) -> Event:
+    """The wish of a schedule's slot to look at everything."""
+    identity = tick_id(Topic.RECONCILE_REQUESTED.event_type, cluster, schedule, rfc3339(slot))
+    return _reconcile(identity, slot, ReconcileRequested(cluster=cluster, reason="schedule"))
+
+
 def reconcile(
     cluster: str,
-    reason: Literal["schedule", "git_host", "argocd"],
+    reason: Literal["git_host", "argocd"],
     occasion: str,
     time: datetime,
     *,
@@ -40,20 +46,25 @@ def reconcile(
     pull_request: int | None = None,
     application: str | None = None,
 ) -> Event:
-    """A wish to look again; `occasion` is what makes repetitions the same: a slot, or a delivery's id."""
+    """A webhook's wish to look again; `occasion` is what makes its repetitions the same event."""
     identity = tick_id(Topic.RECONCILE_REQUESTED.event_type, cluster, reason, occasion)
+    wish = ReconcileRequested(
+        cluster=cluster,
+        reason=reason,
+        repository=repository,
+        pull_request=pull_request,
+        application=application,
+    )
+    return _reconcile(identity, time, wish)
+
+
+def _reconcile(identity: str, time: datetime, wish: ReconcileRequested) -> Event:
     return Event(
         id=identity,
-        source=f"/kubefinops/{cluster}/receiver",
-        subject=f"{cluster}/all",
+        source=f"/kubefinops/{wish.cluster}/receiver",
+        subject=f"{wish.cluster}/all",
         time=time,
-        partitionkey=f"{cluster}/all",
+        partitionkey=f"{wish.cluster}/all",
         correlationid=identity,
-        data=ReconcileRequested(
-            cluster=cluster,
-            reason=reason,
-            repository=repository,
-            pull_request=pull_request,
-            application=application,
-        ),
+        data=wish,
     )

@@ -14,6 +14,8 @@ from shared.contracts.states import State
 IN_FLIGHT = (State.CREATED, State.APPROVED)
 ON_ITS_WAY = (State.PR_OPEN, State.MERGED)
 REFUSED = (State.FAILED, State.CLOSED, State.ADVISORY, State.REGRESSED)
+# Ends that say nothing against the proposal: nobody looked in time, or it came too late for its pull request.
+UNJUDGED = (FailureReason.EXPIRED, FailureReason.MISSED_MERGE)
 # Within it a scrape, and a rollout, may not show yet what was applied.
 SETTLING = timedelta(hours=1)
 
@@ -63,7 +65,7 @@ def _known(
         return None
     if last.state is State.VIOLATED and _judged_by(last, policies):
         return f"the same was denied by policy, which has not changed: {last.message}"
-    if last.state in REFUSED and last.reason != FailureReason.EXPIRED:
+    if last.state in REFUSED and last.reason not in UNJUDGED:
         why = last.message or last.reason or "no reason given"
         return f"the same was proposed before and is {last.state}: {why}"
     moved = last.moved_at(State.APPLIED)

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import importlib
-from contextlib import redirect_stderr
-from io import StringIO
-
-import flask
-
+from functions.argocd.settings import RolloutSettings
+from functions.audit.settings import AuditSettings
+from functions.exporter.settings import ExporterSettings
+from functions.gitops.settings import GitOpsSettings
+from functions.policy.settings import PolicySettings
+from functions.receiver.settings import ReceiverSettings
+from functions.recommender.settings import RecommenderSettings
 from infra.cli.tables import show, table
 from shared.contracts.errors import BadSetting
 from shared.runtime.settings import Settings
 
-STAGES = ("receiver", "recommender", "policy", "gitops", "argocd", "audit", "exporter")
+SETTINGS: dict[str, type[Settings]] = {
+    "receiver": ReceiverSettings,
+    "recommender": RecommenderSettings,
+    "policy": PolicySettings,
+    "gitops": GitOpsSettings,
+    "argocd": RolloutSettings,
+    "audit": AuditSettings,
+    "exporter": ExporterSettings,
+}
+STAGES = tuple(SETTINGS)
 
 
 def settings_of(stage: str) -> type[Settings]:
-    """The settings class that the stage's main module names.
+    """The settings class of a stage.
 
     Raises:
-        BadSetting: there is no such stage, or a variable is wrong for it.
+        BadSetting: there is no such stage.
     """
-    if stage not in STAGES:
+    if stage not in SETTINGS:
         raise BadSetting(f"stage: {stage!r} is none of {', '.join(STAGES)}")
-    # A function's module mounts its routes on the application that loads it.
-    said = StringIO()
-    with flask.Flask(stage).app_context(), redirect_stderr(said):
-        try:
-            module = importlib.import_module(f"functions.{stage}.main")
-        except SystemExit:
-            raise BadSetting(said.getvalue().strip()) from None
-    return type(module.STAGE.settings)
+    return SETTINGS[stage]
 
 
 def config(stage: str | None) -> int:
@@ -39,7 +42,10 @@ def config(stage: str | None) -> int:
     shown: dict[str, tuple[str, str]] = {}
     for name in [stage] if stage else STAGES:
         model = settings_of(name)
-        values = model.read().shown()
+        try:
+            values = model.read().shown()
+        except BadSetting as error:
+            raise BadSetting(f"{name}: {error}") from None
         for field in model.model_fields.values():
             variable = str(field.alias)
             users.setdefault(variable, []).append(name)

@@ -15,10 +15,11 @@ from functions.gitops.kustomization import file_of
 from functions.gitops.layers import NoManifest, NotLocated, Target
 from functions.gitops.locating import MANIFESTS, Locator
 from functions.gitops.planning import WorkloadChange, plan_edits
-from functions.gitops.rendering import render
+from functions.gitops.rendering import renderer
 from functions.policy.judging import Judged, judge
 from infra.cli.looking import look, sizing_settings
 from infra.cli.tables import some
+from shared.adapters.kustomize import build
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import Outcome, RecommendationCreated, ReportPointer
 from shared.contracts.policy import Policy
@@ -87,7 +88,7 @@ def propose(
             WorkloadChange(id=name, target=_target(entry), containers=judged.containers)
             for name, (entry, judged) in changes.items()
         ],
-        render,
+        renderer(build),
     )
     for name, rejected in edits.rejected.items():
         print(f"{name}: not changed: {rejected.message}")
@@ -171,8 +172,6 @@ def _told(entry: Entry, judged: Judged, paths: tuple[str, ...]) -> Iterator[str]
         ]
         yield f"  {container.name}: {', '.join(changed) or 'stays'}"
         for field, value, by in clamps(engine, container, judged.verdicts):
-            if not by:
-                yield f"    {LABELS[field]} raised to {value} with the request"
             for verdict in by:
                 words = verdict.message.rpartition(": ")[2]
                 policy = f"policy {verdict.policy} v{verdict.version}"

@@ -114,7 +114,7 @@ def summarise(
             "states": dict(sorted(states.items())),
             "monthly_saving_proposed": format(proposed, ".2f"),
             "monthly_saving_applied": format(released, ".2f"),
-            "currency": next((row["currency"] for row in rows), "USD"),
+            "currency": next(map(_currency, reports), ""),
             "pull_requests": len({row["pull_request"] for row in rows if row["pull_request"]}),
         },
         "services": services,
@@ -150,6 +150,11 @@ def _container(name: str, current: dict[str, Any], proposed: dict[str, Any]) -> 
     return {"name": name} | {field: [current.get(field), proposed.get(field)] for field in fields}
 
 
+def _currency(report: dict[str, Any]) -> str:
+    """Of the prices by which a report reckoned."""
+    return str(report["rates"]["core_hour"]["currency"])
+
+
 def _skipped(report: dict[str, Any]) -> list[dict[str, Any]]:
     """The workloads that a report looked at and proposes nothing for."""
     skipped = [
@@ -169,7 +174,7 @@ def _skipped(report: dict[str, Any]) -> list[dict[str, Any]]:
             "pull_request": "",
             "containers": [],
             "monthly_saving": "0.00",
-            "currency": "USD",
+            "currency": _currency(report),
         }
         for workload, reason in skipped
     ]

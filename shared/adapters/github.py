@@ -347,6 +347,7 @@ def _pull(repository: str, pull: PullRequest, *, complete: bool = False, ended_b
         branch=pull.head.ref,
         head=pull.head.sha,
         state=state,
+        opened_at=pull.created_at,
         # While it is open, this is GitHub's trial merge and nothing that the base has.
         merge_commit=pull.merge_commit_sha if state is PullState.MERGED else None,
         ended_by=ended_by,

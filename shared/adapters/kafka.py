@@ -169,10 +169,10 @@ def client_configuration(
     return configuration
 
 
-def create_topics(
-    configuration: Mapping[str, str | int | bool], names: Sequence[str], partitions: int
-) -> list[str]:
+def create_topics(configuration: Mapping[str, str | int | bool], partitions: Mapping[str, int]) -> list[str]:
     """Creates the topics that are missing, and returns their names.
+
+    `partitions` has each topic's number of them by its name; a topic that is there keeps what it has.
 
     Raises:
         Temporary: the brokers do not answer.
@@ -192,9 +192,11 @@ def create_topics(
         why = said[0] if said else error.args[0].str()
         raise Temporary(f"no Kafka answers at {where}: {why}") from error
     try:
-        missing = [name for name in names if name not in there]
+        missing = [name for name in partitions if name not in there]
         if missing:
-            futures = admin.create_topics([NewTopic(name, num_partitions=partitions) for name in missing])
+            futures = admin.create_topics(
+                [NewTopic(name, num_partitions=partitions[name]) for name in missing]
+            )
             # The client must live until the futures have returned, or they never do.
             for future in futures.values():
                 future.result(timeout=30)

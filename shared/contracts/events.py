@@ -276,6 +276,7 @@ class FailureReason(StrEnum):
     MANAGED_ELSEWHERE = "managed_elsewhere"
     ALREADY_IN_GIT = "already_in_git"
     EDITED_BY_PERSON = "edited_by_person"
+    MISSED_MERGE = "missed_merge"  # pushed in the moment of the merge, and not in what was merged
 
 
 class ChangeFailed(Payload):

@@ -50,6 +50,7 @@ class Pull:
     branch: str
     head: str
     state: PullState
+    opened_at: datetime
     merge_commit: str | None = None
     ended_by: str | None = None
     ended_at: datetime | None = None

@@ -38,11 +38,8 @@ def change(container: ContainerProposal, field: str) -> str:
 def clamps(
     engine: ContainerProposal, judged: ContainerProposal, verdicts: Sequence[Verdict]
 ) -> Iterator[tuple[str, str, list[Verdict]]]:
-    """What policy made of the engine's values: field, the value's text, and the verdicts that clamped it.
-
-    No verdict at all: a limit that follows its request, which a clamp has raised.
-    """
-    for field in LABELS:
+    """What policy made of the engine's values: field, the value's text, and the verdicts that clamped it."""
+    for field, label in LABELS.items():
         before, after = getattr(engine.proposed, field), getattr(judged.proposed, field)
         if before == after:
             continue
@@ -52,6 +49,7 @@ def clamps(
             for verdict in verdicts
             if verdict.outcome is Outcome.CLAMP
             and verdict.container == engine.name
+            and verdict.message.startswith(label)
             and seen.items() <= verdict.inputs.items()
         ]
         yield field, quantity(field, after), by
@@ -63,9 +61,8 @@ def reasons(
     """The engine's sentences, each with what policy made of its value afterwards."""
     after = {
         LABELS[field]: f"clamped to {value} by policy {by[0].policy} v{by[0].version}"
-        if by
-        else f"raised to {value} with the request"
         for field, value, by in clamps(engine, judged, verdicts)
+        if by  # a limit that was judged before this version may have none
     }
     for reason in engine.reasons:
         said = next((words for label, words in after.items() if reason.startswith(label)), None)

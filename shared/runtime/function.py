@@ -142,8 +142,8 @@ class Stage(Generic[Wired]):
         app.add_url_rule("/health/liveness", "liveness", self._alive, methods=["GET"])
         app.add_url_rule("/health/readiness", "readiness", self._ready, methods=["GET"])
         app.register_error_handler(KubeFinOpsError, self._refuse)
-        app.register_error_handler(HTTPException, _plain)
-        app.register_error_handler(500, _plain)  # the framework's own would hide what went wrong
+        app.register_error_handler(HTTPException, self._refuse_other)
+        app.register_error_handler(500, self._refuse_other)  # the framework's own would hide what went wrong
 
     def _alive(self) -> tuple[str, int]:
         before = time.monotonic() - HUNG_SECONDS
@@ -160,22 +160,20 @@ class Stage(Generic[Wired]):
     def _refuse(self, error: KubeFinOpsError) -> tuple[str, int, dict[str, str]]:
         status = _status(error)
         log.log(logging.WARNING if status < 500 else logging.ERROR, "%d: %s", status, error)
-        # KafkaSource makes the body `knativeerrordata` and Kne- headers extensions of the dead letter.
-        reason = type(error).__name__.lower()
-        return (
-            str(error),
-            status,
-            {"Content-Type": "text/plain", "Kne-Reason": reason, "Kne-Stage": self.name},
-        )
+        return self._said(str(error), status, type(error).__name__.lower())
 
+    def _refuse_other(self, error: HTTPException) -> tuple[str, int, dict[str, str]]:
+        """Text for people, not a page, of what is no error of ours: a bug, or the framework's refusal."""
+        bug = getattr(error, "original_exception", None)
+        if bug is not None:  # its traceback is in the log
+            return self._said(f"{type(bug).__name__}: {bug}"[:900], 500, "bug")
+        reason = error.name.lower().replace(" ", "-")
+        return self._said((error.description or error.name)[:900], error.code or 500, reason)
 
-def _plain(error: HTTPException) -> tuple[str, int, dict[str, str]]:
-    """Text for people, not a page: it becomes the first 1,024 bytes of `knativeerrordata`."""
-    text = error.description or error.name
-    bug = getattr(error, "original_exception", None)
-    if bug is not None:  # its traceback is in the log
-        text = f"{type(bug).__name__}: {bug}"
-    return text[:900], error.code or 500, {"Content-Type": "text/plain"}
+    def _said(self, text: str, status: int, reason: str) -> tuple[str, int, dict[str, str]]:
+        """A refusal; KafkaSource makes the body `knativeerrordata`, and Kne- headers extensions."""
+        headers = {"Content-Type": "text/plain", "Kne-Reason": reason, "Kne-Stage": self.name}
+        return text, status, headers
 
 
 def _status(error: KubeFinOpsError) -> int:

@@ -18,8 +18,9 @@ from shared.contracts.policy import Policy, Rules
 from shared.contracts.topics import Topic
 from shared.runtime.settings import KafkaSettings, MongoSettings, ObjectStoreSettings, said
 
-# As in knative/base: one workload's events share a partition, and so many can be handled side by side.
-PARTITIONS = 4
+# As in knative/base. One workload's events share a partition, and four can be handled side by side; dead
+# letters are read by a person, in the order in which they came.
+PARTITIONS = {topic.value: 4 for topic in Topic} | {topic.dead_letters: 1 for topic in Topic}
 
 
 class MigrateSettings(KafkaSettings, MongoSettings, ObjectStoreSettings):
@@ -81,9 +82,8 @@ def migrate(policies: Path | None, environment: Mapping[str, str] | None = None)
         username=settings.kafka_username,
         password=settings.kafka_password.get_secret_value(),
     )
-    topics = [*(topic.value for topic in Topic), *(topic.dead_letters for topic in Topic)]
-    created = create_topics(kafka, topics, PARTITIONS)
-    yield f"topics: {len(topics)}, of which {len(created)} are new"
+    created = create_topics(kafka, PARTITIONS)
+    yield f"topics: {len(PARTITIONS)}, of which {len(created)} are new"
     mongo = Mongo(settings.mongodb.get_secret_value(), settings.mongodb_database)
     mongo.create_indexes()
     yield f"indexes: in database {settings.mongodb_database}"

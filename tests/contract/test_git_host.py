@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import pytest
@@ -272,6 +272,8 @@ def test_a_pull_request_merges_only_at_the_head_that_was_looked_at(people: Peopl
     assert pull.merge_commit == host.head(repository, "main")
     assert pull.ended_by is not None
     assert pull.ended_at is not None
+    assert pull.opened_at <= pull.ended_at <= pull.opened_at + timedelta(minutes=5)
+    assert [one.opened_at for one in host.pull_requests(repository, BRANCH)] == [pull.opened_at]
     assert host.files(repository, str(pull.merge_commit))["apps/shop/app.yaml"] == "cpu: 250m\r\n"
     assert host.compare(repository, str(pull.merge_commit), head).relation is Relation.BEHIND
 

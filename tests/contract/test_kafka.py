@@ -66,7 +66,7 @@ def bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
         pytest.skip("Apache Kafka is not fetched: python -m infra.emulator.servers.apache_kafka --data DIR")
     else:
         with apache_kafka_server() as apache:
-            create_topics(client_configuration(str(apache.address)), [TOPIC], 4)
+            create_topics(client_configuration(str(apache.address)), {TOPIC: 4})
             yield str(apache.address)
 
 
@@ -143,7 +143,7 @@ def test_threads_share_a_publisher_and_each_waits_for_its_own(bootstrap: str) ->
 
 
 def test_existing_topics_are_left_alone(bootstrap: str) -> None:
-    assert create_topics(client_configuration(bootstrap), [TOPIC], 4) == []
+    assert create_topics(client_configuration(bootstrap), {TOPIC: 4}) == []
 
 
 def test_brokers_that_are_away_are_temporary() -> None:
@@ -218,7 +218,7 @@ def test_where_nobody_answers_one_line_says_so_and_nothing_else_is_written(
 ) -> None:
     began = time.monotonic()
     with pytest.raises(Temporary) as raised:
-        create_topics(client_configuration("127.0.0.1:1"), [TOPIC], 1)
+        create_topics(client_configuration("127.0.0.1:1"), {TOPIC: 1})
     assert str(raised.value) == (
         "no Kafka answers at 127.0.0.1:1 (KAFKA_BOOTSTRAP_SERVERS): Connection refused"
     )

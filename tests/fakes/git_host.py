@@ -48,6 +48,7 @@ class FakeGitHost:
         self.down = False
         self.broken: set[str] = set()
         self.writes = 0
+        self.now = NOW  # when pull requests are opened
         self._reviews: dict[tuple[str, int], int] = {}
         self._lock = threading.RLock()
 
@@ -192,6 +193,7 @@ class FakeGitHost:
                 branch=branch,
                 head=head,
                 state=PullState.OPEN,
+                opened_at=self.now,
             )
             return there.pulls[number]
 

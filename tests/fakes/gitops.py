@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from functions.gitops.handler import GitOpsHandler
-from functions.gitops.planning import Render
-from functions.gitops.rendering import render
+from functions.gitops.rendering import Render, renderer
+from shared.adapters.kustomize import build
 from shared.contracts.argocd import Application, ResourceRef, Source
 from shared.contracts.documents import Recommendation, Transition
 from shared.contracts.envelope import Event
@@ -33,6 +33,7 @@ from tests.fakes.mongo import FakeChanges, FakePolicies, FakeRecommendations
 REPOSITORY = "acme/shop"
 BRANCH = "finops/local/shop"
 CURRENT = "{requests: {cpu: 1, memory: 1Gi}, limits: {memory: 1Gi}}"
+render = renderer(build)
 PROPOSED = "{requests: {cpu: 600m, memory: 640Mi}, limits: {memory: 768Mi}}"
 
 

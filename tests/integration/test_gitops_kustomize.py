@@ -10,9 +10,9 @@ import pytest
 
 from functions.gitops.layers import Target
 from functions.gitops.planning import Edits, WorkloadChange, plan_edits
-from functions.gitops.rendering import render
 from shared.contracts.events import ContainerProposal, FailureReason
 from tests.examples import container
+from tests.fakes.gitops import render
 
 CHECKOUT = Target("Deployment", "shop", "checkout")
 PROD, PATCH = "overlays/prod/kustomization.yaml", "overlays/prod/p.yaml"

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from shared.adapters.github import GitHubHost
-from shared.contracts.envelope import Event
+from shared.contracts.envelope import NO_TIME, Event
 from shared.contracts.errors import Temporary
 from shared.contracts.events import FailureReason
 from shared.contracts.git_host import PullState
+from shared.contracts.policy import Policy, Rules
 from shared.contracts.states import State
 from tests.fakes.gitops import BRANCH, PROPOSED, Stage, application, manifest, path
 from tests.github_standin_process import (
@@ -124,13 +127,41 @@ def test_a_conflict_with_the_base_is_healed_and_the_commits_are_ours(
     moved = manifest("w0").replace("resources:", "image: new\n        resources:")
     push_files(bare, "main", {path("w0"): moved}, "by hand")
     assert stage.host.pull_request(stage.repository, 1).mergeable is False
-    deliver(stage, stage.tick(), auto_merge=True)
+    deliver(stage, replace(stage.tick(), time=NO_TIME), auto_merge=True)
     assert stage.host.pull_request(stage.repository, 1).state is PullState.MERGED
     assert git("show", f"main:{path('w0')}", directory=bare).rstrip() == (
         manifest("w0", PROPOSED).replace("resources:", "image: new\n        resources:").rstrip()
     )
     log = git("log", "--format=%an <%ae> %aI", f"refs/heads/{BRANCH}", "-1", directory=bare)
     assert log == "kubefinops <autopilot@kubefinops.io> 2026-11-23T12:00:00+00:00"
+
+
+@pytest.mark.parametrize("by", ["setting", "policy"])
+def test_a_pause_takes_back_the_merge_that_was_left_to_github(
+    stage: Stage, standin: GitHubStandin, by: str
+) -> None:
+    as_alice = partial(standin.call, login="alice")
+    here = f"/repos/{stage.repository}"
+    rules = {
+        "required_status_checks": None,
+        "enforce_admins": True,
+        "restrictions": None,
+        "required_pull_request_reviews": {"required_approving_review_count": 1},
+    }
+    assert as_alice("PUT", f"{here}/branches/main/protection", json=rules).ok
+    assert as_alice("PATCH", here, json={"allow_auto_merge": True}).ok
+    deliver(stage, stage.approve("w0"), auto_merge=True)
+    assert stage.host.pull_request(stage.repository, 1).auto_merge
+    if by == "policy":
+        stage.policies.policies.append(Policy(name="stop", version=1, rules=Rules(pause=True)))
+    stage.handler(auto_merge=True, pause=by == "setting").handle(stage.tick(1))
+    assert not stage.host.pull_request(stage.repository, 1).auto_merge
+    assert as_alice("POST", f"{here}/pulls/1/reviews", json={"event": "APPROVE"}).ok
+    stage.handler(auto_merge=True, pause=by == "setting").handle(stage.tick(2))
+    assert stage.host.pull_request(stage.repository, 1).state is PullState.OPEN
+    stage.policies.policies.clear()
+    deliver(stage, stage.tick(3), auto_merge=True)
+    assert stage.host.pull_request(stage.repository, 1).state is PullState.MERGED
 
 
 def test_a_token_without_rights_to_the_repository_is_a_failure(stage: Stage) -> None:

@@ -124,14 +124,13 @@ class Kafka:
 )
 def bootstrap(request: pytest.FixtureRequest) -> Iterator[str]:
     names = [f"topic-{number}" for number in range(24)]
-    dead_letters = [f"{name}.dlq" for name in names]
+    partitions = dict.fromkeys(names, PARTITIONS) | {f"{name}.dlq": 1 for name in names}
     if request.param == "embedded":
-        with kafka_server({**dict.fromkeys(names, PARTITIONS), **dict.fromkeys(dead_letters, 1)}) as embedded:
+        with kafka_server(partitions) as embedded:
             yield embedded.address
     else:
         with apache_kafka_server() as apache:
-            create_topics(client_configuration(apache.address), names, PARTITIONS)
-            create_topics(client_configuration(apache.address), dead_letters, 1)
+            create_topics(client_configuration(apache.address), partitions)
             yield apache.address
 
 

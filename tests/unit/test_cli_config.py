@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.cli.config import settings_of
+from infra.cli.config import config, settings_of
 from shared.contracts.errors import BadSetting
 from shared.runtime.migrating import read_policies
 
@@ -43,6 +43,21 @@ def test_a_password_in_any_other_address_is_masked_too() -> None:
 def test_a_switch_is_true_or_false() -> None:
     with pytest.raises(BadSetting, match=r"KUBEFINOPS_KEEP_QOS: must be true or false$"):
         settings_of("recommender").read({"KUBEFINOPS_KEEP_QOS": "maybe"})
+
+
+def test_a_variable_that_is_wrong_here_is_told_with_the_stage_that_reads_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KUBEFINOPS_TICK_SECONDS", "soon")
+    with pytest.raises(BadSetting, match=r"^receiver: setting KUBEFINOPS_TICK_SECONDS: "):
+        config(None)
+
+
+def test_all_settings_are_shown_with_who_reads_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert config("gitops") == 0
+    shown = capsys.readouterr().out
+    assert "KUBEFINOPS_PAUSE" in shown
+    assert "KUBEFINOPS_TICK_SECONDS" not in shown
 
 
 def policies(folder: Path, *documents: object) -> Path:

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import pytest
 
 from functions.gitops.message import members_in
-from shared.contracts.envelope import Event
+from shared.contracts.envelope import NO_TIME, Event
 from shared.contracts.errors import Temporary
 from shared.contracts.events import FailureReason, Outcome, PullRequestCreated, Resources
 from shared.contracts.git_host import Pull, PullState
@@ -261,6 +262,21 @@ def test_what_is_down_is_tried_again(what: str) -> None:
     assert made.of(approved).state is State.PR_OPEN
 
 
+def test_what_a_webhook_says_of_the_time_dates_neither_the_commit_nor_the_pull_request() -> None:
+    """A push without a commit has no time at all, and another's committer chose it."""
+    heads = set()
+    for moment in (NO_TIME, NOW, NOW + timedelta(days=300)):
+        made = stage("cart")
+        fake(made).now = NOW + timedelta(minutes=7)
+        approved = made.approve("cart")
+        made.handler().handle(replace(made.tick(reason="git_host", repository=REPOSITORY), time=moment))
+        assert made.of(approved).state is State.PR_OPEN
+        (change,) = made.changes.documents.values()
+        assert change.opened_at == NOW + timedelta(minutes=7)
+        heads.add(change.head)
+    assert len(heads) == 1
+
+
 def test_one_without_a_manifest_does_not_hold_up_the_others() -> None:
     made = stage("cart", "web")
     made.argocd.put(application("cart", "web", "gone"))
@@ -308,6 +324,76 @@ def test_while_paused_nothing_is_merged() -> None:
     made.policies.policies.clear()
     made.handler(auto_merge=True).handle(made.tick(3))
     assert made.host.pull_request(REPOSITORY, 1).state is PullState.MERGED
+
+
+def armed(*names: str) -> Stage:
+    """A pull request that waits for a review, after which the host merges it by itself."""
+    made = stage(*names)
+    fake(made).required_reviews = 1
+    made.handler(auto_merge=True).handle(made.approve(names[0]))
+    assert made.host.pull_request(REPOSITORY, 1).auto_merge
+    return made
+
+
+@pytest.mark.parametrize("by", ["setting", "policy"])
+def test_a_pause_takes_back_what_the_host_was_to_merge_and_its_end_asks_for_it_again(by: str) -> None:
+    made = armed("cart")
+    if by == "policy":
+        made.policies.policies.append(PAUSE)
+    made.handler(auto_merge=True, pause=by == "setting").handle(made.tick(1))
+    assert not made.host.pull_request(REPOSITORY, 1).auto_merge
+    fake(made).approve(REPOSITORY, 1)
+    made.handler(auto_merge=True, pause=by == "setting").handle(made.tick(2))
+    assert made.host.pull_request(REPOSITORY, 1).state is PullState.OPEN
+    fake(made).required_reviews = 2
+    made.policies.policies.clear()
+    made.handler(auto_merge=True).handle(made.tick(3))
+    assert made.host.pull_request(REPOSITORY, 1).auto_merge
+    fake(made).approve(REPOSITORY, 1)
+    assert made.host.pull_request(REPOSITORY, 1).state is PullState.MERGED
+
+
+def test_a_pause_of_one_member_takes_back_the_merge_while_another_comes_to_the_pull_request() -> None:
+    made = armed("cart", "web")
+    other = replace(application("cart", "web").resources[1], namespace="front")
+    made.argocd.put(replace(application("cart"), resources=(*application("cart").resources, other)))
+    moved = manifest("web").replace("namespace: shop", "namespace: front")
+    fake(made).push(REPOSITORY, "main", {path("web"): moved})
+    made.policies.policies.append(PAUSE.model_copy(update={"namespaces": ("shop",)}))
+    web = made.approve("web", namespace="front")
+    made.handler(auto_merge=True).handle(web)
+    assert made.of(web).state is State.PR_OPEN
+    assert not made.host.pull_request(REPOSITORY, 1).auto_merge
+
+
+@pytest.mark.parametrize("auto_merge", [False, True])
+def test_a_pause_stops_what_the_event_that_began_before_it_has_not_come_to(auto_merge: bool) -> None:
+    """Two Applications, one event: the second's pull request, and even the first's merge."""
+    made = stage("cart", "web")
+    made.argocd.put(application("cart"))
+    made.argocd.put(application("web", name="front"))
+    events = [made.approve("cart"), made.approve("web")]
+    opened = fake(made).open_pull_request
+
+    def pausing(*args: Any, **kwargs: Any) -> Pull:
+        made.policies.policies.append(PAUSE)
+        return opened(*args, **kwargs)
+
+    fake(made).open_pull_request = pausing  # type: ignore[method-assign]
+    made.handler(auto_merge=auto_merge).handle(made.tick())
+    assert sorted(made.of(one).state for one in events) == [State.APPROVED, State.PR_OPEN]
+    assert made.host.pull_request(REPOSITORY, 1).state is PullState.OPEN
+
+
+def test_a_pause_takes_back_the_merge_that_a_crash_left_before_a_document_told_of_it() -> None:
+    made = stage("cart")
+    fake(made).required_reviews = 1
+    with pytest.raises(Crash):
+        made.handler(auto_merge=True, crash=CrashBefore(10_000, "advance")).handle(made.approve("cart"))
+    assert made.host.pull_request(REPOSITORY, 1).auto_merge
+    made.policies.policies.append(PAUSE)
+    made.handler(auto_merge=True).handle(made.tick())
+    assert not made.host.pull_request(REPOSITORY, 1).auto_merge
 
 
 def test_what_policy_allows_is_merged_where_settings_permit_it() -> None:
@@ -530,7 +616,9 @@ def test_what_was_pushed_in_the_moment_of_the_merge_is_given_up() -> None:
     where = document.pull_request.model_copy(update={"commit": late})
     made.recommendations.documents[document.id] = document.model_copy(update={"pull_request": where})
     made.handler().handle(made.tick())
-    assert (made.of(cart).state, made.of(cart).reason) == (State.CLOSED, FailureReason.EXPIRED)
+    assert (made.of(cart).state, made.of(cart).reason) == (State.CLOSED, FailureReason.MISSED_MERGE)
+    (told,) = made.publisher.on("change.failed")
+    assert told.data.reason is FailureReason.MISSED_MERGE  # type: ignore[attr-defined]
 
 
 def test_a_hint_looks_only_at_what_it_names() -> None:
@@ -547,6 +635,17 @@ def test_a_hint_looks_only_at_what_it_names() -> None:
     assert made.host.pull_request(REPOSITORY, 1).state is PullState.OPEN
     made.handler(auto_merge=True).handle(
         made.tick(5, reason="git_host", repository=REPOSITORY, pull_request=1)
+    )
+    assert made.host.pull_request(REPOSITORY, 1).state is PullState.MERGED
+
+
+def test_a_hint_may_write_the_repository_in_other_case_than_its_clone_url() -> None:
+    made = stage("cart")
+    approved = made.approve("cart")
+    made.handler().handle(made.tick(1, reason="git_host", repository="Acme/SHOP"))
+    assert made.of(approved).state is State.PR_OPEN
+    made.handler(auto_merge=True).handle(
+        made.tick(2, reason="git_host", repository="Acme/SHOP", pull_request=1)
     )
     assert made.host.pull_request(REPOSITORY, 1).state is PullState.MERGED
 

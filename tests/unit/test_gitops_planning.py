@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from textwrap import dedent
+from typing import NoReturn
 
 import pytest
 
 from functions.gitops.layers import Target
 from functions.gitops.planning import Edits, WorkloadChange, plan_edits
-from functions.gitops.rendering import render
+from functions.gitops.rendering import renderer
 from shared.contracts.events import ContainerProposal, FailureReason, Resources
 from tests.examples import MIB, container, resources
 
@@ -45,9 +46,13 @@ def change(
     return WorkloadChange(name, target, containers or (container(),), is_open)
 
 
+def never(_files: Mapping[str, str], folder: str) -> NoReturn:
+    raise AssertionError(f"{folder} has no kustomization to build")
+
+
 def plan(files: Mapping[str, str], *changes: WorkloadChange, path: str = "apps/shop") -> Edits:
     dedented = {name: dedent(text) for name, text in files.items()}
-    return plan_edits(dedented, path, changes or (change(),), render)
+    return plan_edits(dedented, path, changes or (change(),), renderer(never))
 
 
 def simple(name: str, **more: str) -> str:

@@ -12,11 +12,16 @@ from functions.policy.judging import Judged, judge
 from shared.contracts.events import Outcome, RecommendationApproved, Resources
 from shared.contracts.identity import Workload
 from shared.contracts.policy import DEFAULT_POLICY, Policy
+from shared.contracts.wording import clamps
 from tests.examples import MIB, container, created, draft, event, resources
 
 
 def policy(name: str = "p", **rules: Any) -> Policy:
     return Policy.model_validate({"name": name, "version": 3, "rules": rules})
+
+
+def cpu(request: int | None, limit: int | None) -> Resources:
+    return Resources(cpu_request_m=request, cpu_limit_m=limit)
 
 
 def outcome_of(judged: Judged, rule: str) -> Outcome:
@@ -170,6 +175,94 @@ def test_a_request_is_never_left_above_its_limit() -> None:
     proposed = judge(created(containers=(pinched,)), [policy(memory_ceiling="800Mi")]).containers[0].proposed
     assert proposed.memory_request_bytes == 800 * MIB
     assert proposed.memory_limit_bytes == 800 * MIB
+
+
+@pytest.mark.parametrize(
+    ("current", "proposed", "rules", "left", "said"),
+    [
+        (
+            cpu(100, 20),
+            cpu(4, 20),
+            {"cpu_floor": "50m"},
+            cpu(50, 50),
+            {"cpu_floor": "CPU limit 20m -> 50m: at least 50m of CPU; the CPU limit follows the CPU request"},
+        ),
+        (
+            cpu(None, 100),
+            cpu(300, 400),
+            {"max_step_up_percent": 100},
+            cpu(200, 200),
+            {
+                "max_step_up_percent": "CPU request 300m -> 200m: steps up of at most 100%;"
+                " the CPU request follows the CPU limit"
+            },
+        ),
+    ],
+    ids=["the limit follows", "the request follows"],
+)
+def test_what_follows_another_value_is_clamped_by_the_rule_that_moved_that(
+    current: Resources, proposed: Resources, rules: dict[str, Any], left: Resources, said: dict[str, str]
+) -> None:
+    one = container(current=current, proposed=proposed)
+    judged = judge(created(containers=(one,)), [policy(**rules)])
+    assert judged.outcome is Outcome.CLAMP
+    assert judged.containers[0].proposed == left
+    assert {verdict.rule: verdict.message for verdict in judged.verdicts} == said
+    assert all(by for _, _, by in clamps(one, judged.containers[0], judged.verdicts))
+
+
+@pytest.mark.parametrize(
+    ("current", "proposed", "rules"),
+    [
+        # The limit may not go up so far, nor the request down.
+        (
+            cpu(None, 100),
+            cpu(5, 110),
+            {"cpu_floor": "500m", "max_step_up_percent": 100},
+        ),
+        (cpu(300, 300), cpu(300, 400), {"cpu_ceiling": "200m"}),
+    ],
+)
+def test_a_request_and_a_limit_that_no_rule_lets_fit_deny(
+    current: Resources, proposed: Resources, rules: dict[str, Any]
+) -> None:
+    judged = judge(created(containers=(container(current=current, proposed=proposed),)), [policy(**rules)])
+    assert judged.outcome is Outcome.DENY
+    assert judged.reason.startswith("app: CPU ")
+
+
+@given(
+    now=st.tuples(*[st.none() | st.integers(1, 2000)] * 2),
+    wanted=st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
+    up=st.none() | st.floats(1, 400),
+    down=st.none() | st.floats(1, 100),
+    floor=st.none() | st.integers(1, 1000),
+    ceiling=st.none() | st.integers(500, 2000),
+)
+def test_no_value_moves_without_a_rule_that_says_so(
+    *,
+    now: tuple[int | None, int | None],
+    wanted: tuple[int, int],
+    up: float | None,
+    down: float | None,
+    floor: int | None,
+    ceiling: int | None,
+) -> None:
+    one = container(
+        current=cpu(now[0], now[1]),
+        proposed=cpu(min(wanted), None if now[1] is None else max(wanted)),
+    )
+    rules: dict[str, Any] = {
+        "max_step_up_percent": up, "max_step_down_percent": down, "cpu_floor": floor, "cpu_ceiling": ceiling,
+    }  # fmt: skip
+    judged = judge(created(containers=(one,)), [policy(**rules)])
+    if judged.outcome is Outcome.DENY:
+        return
+    left = judged.containers[0].proposed
+    assert left.cpu_request_m is not None
+    assert left.cpu_limit_m is None or left.cpu_request_m <= left.cpu_limit_m
+    for field, _, by in clamps(one, judged.containers[0], judged.verdicts):
+        assert str(getattr(left, field)) in {verdict.inputs["after"] for verdict in by}
 
 
 @given(

@@ -3,7 +3,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from werkzeug.exceptions import Unauthorized
 
 from functions.receiver.handler import ReceiverHandler
 from functions.receiver.requesting import slot_of
-from shared.contracts.envelope import NO_TIME
+from shared.contracts.envelope import NO_TIME, Record
 from shared.contracts.errors import Permanent, Unreadable
 from shared.contracts.events import ReconcileRequested, ScanRequested
 from shared.contracts.topics import Topic
@@ -25,10 +26,14 @@ SOURCE = "/apis/v1/namespaces/kubefinops/pingsources/scan"
 
 class Receiver(ReceiverHandler):
     def __init__(
-        self, github_secret: str = SECRET, argocd_token: str = TOKEN, tick_seconds: int = 60
+        self,
+        github_secret: str = SECRET,
+        argocd_token: str = TOKEN,
+        tick_seconds: int = 60,
+        later: timedelta = timedelta(),
     ) -> None:
         self.publisher = FakePublisher()
-        self._now = NOW
+        self._now = NOW + later
         super().__init__(
             self.publisher,
             cluster="local",
@@ -104,6 +109,41 @@ def test_two_schedules_do_not_collapse() -> None:
     receiver.ping("reconcile")
     receiver.ping("reconcile", source=SOURCE + "-2")
     assert len({event.id for event in receiver.publisher.events}) == 2
+
+
+@pytest.mark.parametrize("action", ["scan", "reconcile"])
+def test_a_tick_has_the_id_that_the_contracts_tell(action: str) -> None:
+    receiver = Receiver()
+    receiver.ping(action, NOW.astimezone(timezone(timedelta(hours=2))))
+    parts = [f"io.kubefinops.{action}.requested.v1", "local", SOURCE, "2026-11-23T12:00:00Z"]
+    written = json.dumps(parts, separators=(",", ":"))
+    assert receiver.publisher.events[0].id == hashlib.sha256(written.encode()).hexdigest()
+
+
+class Killed(Exception):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("action", ["scan", "reconcile"])
+@pytest.mark.parametrize("moments", [0, 1], ids=["before it published", "before it answered"])
+def test_killed_at_a_tick_the_one_that_comes_again_makes_the_same_event(action: str, moments: int) -> None:
+    first = Receiver()
+    published = first.publisher.publish
+
+    def dying(records: Sequence[Record]) -> None:
+        published(records[:moments])
+        raise Killed
+
+    first.publisher.publish = dying  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        first.ping(action)
+    # PingSource sends it again, and another process takes it, whose clock is ahead.
+    again = Receiver(later=timedelta(minutes=3))
+    again.ping(action)
+    in_kafka = [*first.publisher.records, *again.publisher.records]
+    assert len(in_kafka) == moments + 1
+    assert len({record.event_id for record in in_kafka}) == 1
+    assert all(record == in_kafka[0] for record in in_kafka)
 
 
 def test_slots_may_be_as_short_as_a_second() -> None:

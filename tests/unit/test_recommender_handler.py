@@ -506,9 +506,10 @@ def test_what_was_refused_is_not_asked_again_unless_it_is_something_else(
     )
 
 
-def test_what_nobody_looked_at_in_time_is_proposed_again(product: Product) -> None:
+@pytest.mark.parametrize("reason", [FailureReason.EXPIRED, FailureReason.MISSED_MERGE])
+def test_what_nobody_has_judged_is_proposed_again(product: Product, reason: FailureReason) -> None:
     product.whole_scan()
-    product.become(State.CLOSED, reason=FailureReason.EXPIRED)
+    product.become(State.CLOSED, reason=reason)
     assert next_scan(product) is None
 
 

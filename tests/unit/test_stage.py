@@ -92,6 +92,26 @@ def test_the_reason_is_text_and_a_header_that_becomes_an_extension(tmp_path: Pat
     assert answer.headers["Kne-Stage"] == "stage"
 
 
+@pytest.mark.parametrize(
+    ("changes", "body", "status", "reason"),
+    [
+        ({}, BODY, 500, "bug"),
+        ({"ce-specversion": "7"}, BODY, 400, "bad-request"),
+        ({"ce-type": "dev.knative.kafka.event"}, BODY, 400, "unreadable"),
+        ({}, '{"cluster": 1}', 422, "permanent"),
+        ({}, "x" * (1 << 21), 413, "request-entity-too-large"),
+    ],
+)
+def test_whoever_refuses_a_dead_letter_tells_the_stage_and_the_reason(
+    tmp_path: Path, changes: dict[str, str], body: str, status: int, reason: str
+) -> None:
+    stage = client(tmp_path, raising(RuntimeError("x")))
+    answer = stage.post("/", headers=headers(**changes), data=body)
+    assert (answer.status_code, answer.headers.get("Kne-Reason")) == (status, reason)
+    assert answer.headers["Kne-Stage"] == "stage"
+    assert answer.content_type.startswith("text/plain")
+
+
 def test_a_handled_event_is_acknowledged_and_arrives_decoded(tmp_path: Path) -> None:
     seen: list[Event] = []
     answer = client(tmp_path, seen.append).post("/", headers=headers(), data=BODY)
