@@ -38,7 +38,7 @@ ABOUT_QUERIES = 4
 # Of one series, in one answer: no Prometheus gives more.
 MOST_POINTS = 11_000
 # Of one answer. While it is read a value takes some 300 bytes, and four answers are read at once.
-MOST_VALUES = 300_000
+MOST_VALUES = 100_000
 # A pod that was measured in none of the last windows is no more, though it may still be told of.
 _LATELY = 3
 
