@@ -56,6 +56,12 @@ class Owners:
                 owners.pods[namespace, labels["pod"]] = owner
         return owners
 
+    def update(self, later: Owners) -> None:
+        """Takes these in addition; where both tell, they are right."""
+        self.pods |= later.pods
+        self.replica_sets |= later.replica_sets
+        self.jobs |= later.jobs
+
     def controller(self, pod: Pod) -> Controller | None:
         """Who made the pod, in the end: a Deployment rather than its ReplicaSet; None if nobody did."""
         namespace = pod[0]

@@ -100,9 +100,7 @@ def read(
     )
     window = queries.window(history, *(_scalar(first[name]) for name in frequencies))
     owners = Owners.of(first["owners"])
-    owners.pods |= now.owners.pods
-    owners.replica_sets |= now.owners.replica_sets
-    owners.jobs |= now.owners.jobs
+    owners.update(now.owners)
     usage = partial(queries.usage, window=window, oom_days=oom_days)
     figures = _Figures(asking.all({name: _question(usage, name) for name in usage(scope)}, whole), owners)
     if restarted := figures.with_several_runs(controllers):

@@ -7,11 +7,12 @@ import gzip
 import math
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from functions.recommender.digests import Floats
 from shared.contracts.errors import KubeFinOpsError
@@ -34,6 +35,7 @@ class TraceError(KubeFinOpsError):
 class Fleet:
     """One row a container: `cpu` in cores (means), `memory` in bytes (maxima), NaN where not measured.
 
+    Of several pods at once they are the worst one's; `pods` says of how many, one column a window too.
     `begin` is Unix seconds, `window` the seconds of a column. What the containers requested when they were
     recorded is `cpu_request` and `memory_request`, NaN where that is not known.
     """
@@ -47,10 +49,24 @@ class Fleet:
     cpu_request: Floats
     memory_request: Floats
     memory_limit: Floats
+    pods: NDArray[np.uint16]
 
     @property
     def seconds(self) -> int:
         return int(self.cpu.shape[1]) * self.window
+
+    def only(self, which: NDArray[np.bool_]) -> Fleet:
+        """The containers that the mask names."""
+        return replace(
+            self,
+            containers=tuple(each for each, is_one in zip(self.containers, which, strict=True) if is_one),
+            cpu=self.cpu[which],
+            memory=self.memory[which],
+            cpu_request=self.cpu_request[which],
+            memory_request=self.memory_request[which],
+            memory_limit=self.memory_limit[which],
+            pods=self.pods[which],
+        )
 
 
 def read(folder: Path) -> list[Fleet]:
@@ -81,14 +97,16 @@ def _fleet(path: Path) -> Fleet | None:
     begin = min(min(one.times) for one in series.values())
     end = max(max(one.times) for one in series.values())
     shape = (len(keys), int((end - begin) // window) + 1)
-    cpu, memory = np.full(shape, np.nan), np.full(shape, np.nan)
+    cpu, memory, pods = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.uint16)
     for (workload, container, _), one in series.items():
         index = index_of[workload, container]
         # Of several pods at once, the worst; of one that follows another, whichever there is.
         means, peaks = _windows(one, begin, window, shape[1])
         cpu[index], memory[index] = np.fmax(cpu[index], means), np.fmax(memory[index], peaks)
+        pods[index] += np.isfinite(means)
     recorded = {name: np.array([were_set[key].get(name, math.nan) for key in keys]) for name in _SET.values()}
-    return Fleet(path.name.split(".")[0], tuple(keys), cpu, memory, begin, window, **recorded)
+    name = path.name.split(".")[0]
+    return Fleet(name, tuple(keys), cpu, memory, begin, window, pods=pods, **recorded)
 
 
 def _doubles() -> array[float]:

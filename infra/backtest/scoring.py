@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +28,32 @@ class Rates:
     gib_hour: float = 0.004237
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """One hold of a fleet: each container's money and whether a limit killed it; NaN where not judged."""
+
+    fleet: str
+    hours: float
+    paid: np.ndarray
+    killed: np.ndarray
+
+    def only(self, containers: np.ndarray) -> _Outcome:
+        """The same of these alone (a mask)."""
+        paid, killed = (np.where(containers, each, np.nan) for each in (self.paid, self.killed))
+        return _Outcome(self.fleet, self.hours, paid, killed)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Money a month, and weeks with memory above the limit, of two in the weeks that both are judged by."""
+
+    cost: float
+    cost_before: float
+    weeks: int
+    killed: int
+    killed_before: int
+
+
 @dataclass
 class Score:
     """All shares are of 1. A "week" is one container during one hold."""
@@ -45,9 +72,8 @@ class Score:
     weeks_memory_above_limit: int = 0
     changes: int = 0
     large_changes: int = 0
-    hours: dict[str, float] = field(default_factory=dict)  # by fleet, as money is: fleets are of other times
-    money: dict[str, float] = field(default_factory=dict)
     margins: list[float] = field(default_factory=list)
+    outcomes: list[_Outcome] = field(default_factory=list)
 
     def add(self, fleet: Fleet, held: Held, before: Sizes | None) -> None:
         """Counts one hold; `before` are the sizes of the hold before, None for the first."""
@@ -56,8 +82,12 @@ class Score:
         sized = np.isfinite(sizes.cpu_request) & np.isfinite(sizes.memory_request)
         sized &= np.isfinite(cpu).mean(axis=1) >= MEASURED
         self._add_cpu(cpu[sized], sizes.cpu_request[sized, None])
-        self._add_memory(memory[sized], sizes.memory_request[sized, None], sizes.memory_limit[sized])
-        self._add_money(fleet, cpu[sized], memory[sized], sizes, sized)
+        # Without a limit nothing is killed by one.
+        killed = _peak(memory) > np.nan_to_num(sizes.memory_limit, nan=np.inf)
+        self._add_memory(memory[sized], sizes.memory_request[sized, None])
+        self.weeks_memory_above_limit += int(killed[sized].sum())
+        hours = cpu.shape[1] * fleet.window / 3600
+        self.outcomes.append(_Outcome(fleet.name, hours, self._paid(fleet, held), killed).only(sized))
         self.weeks += int(sized.sum())
         if before is not None:
             for now, then in (
@@ -79,27 +109,25 @@ class Score:
         share = above.sum(axis=1) / np.maximum(1, measured.sum(axis=1))
         self.weeks_cpu_above_often += int((share > _OFTEN).sum())
 
-    def _add_memory(self, memory: np.ndarray, request: np.ndarray, limit: np.ndarray) -> None:
+    def _add_memory(self, memory: np.ndarray, request: np.ndarray) -> None:
         measured = np.isfinite(memory)
         self.memory_used += float(memory[measured].sum())
         self.memory_requested += float((measured * request).sum())
         some = measured.any(axis=1)
-        peak = np.where(measured, memory, 0.0).max(axis=1, initial=0.0)[some]
+        peak = _peak(memory)[some]
         self.weeks_memory_above += int((peak > request[some, 0]).sum())
-        # Without a limit nothing is killed by one.
-        self.weeks_memory_above_limit += int((peak > np.nan_to_num(limit[some], nan=np.inf)).sum())
         self.margins += [float(each) for each in request[some, 0][peak > 0] / peak[peak > 0]]
 
-    def _add_money(
-        self, fleet: Fleet, cpu: np.ndarray, memory: np.ndarray, sizes: Sizes, sized: np.ndarray
-    ) -> None:
-        """What is held back costs, and so does what is used beyond it."""
-        hours = fleet.window / 3600
-        cores = np.fmax(np.nan_to_num(cpu), sizes.cpu_request[sized, None])
-        gib = np.fmax(np.nan_to_num(memory), sizes.memory_request[sized, None]) / GIB
-        paid = float((cores * self.rates.core_hour + gib * self.rates.gib_hour).sum()) * hours
-        self.money[fleet.name] = self.money.get(fleet.name, 0.0) + paid
-        self.hours[fleet.name] = self.hours.get(fleet.name, 0.0) + cpu.shape[1] * hours
+    def _paid(self, fleet: Fleet, held: Held) -> np.ndarray:
+        """Money of each container. What is held back costs, and so does what is used beyond it, in each pod
+        as in the worst; a window in which none was measured counts as one pod's.
+        """
+        cpu, memory = fleet.cpu[:, held.windows], fleet.memory[:, held.windows]
+        cores = np.fmax(np.nan_to_num(cpu), held.sizes.cpu_request[:, None])
+        gib = np.fmax(np.nan_to_num(memory), held.sizes.memory_request[:, None]) / GIB
+        rate = cores * self.rates.core_hour + gib * self.rates.gib_hour
+        found: np.ndarray = (rate * np.maximum(fleet.pods[:, held.windows], 1)).sum(axis=1)
+        return found * (fleet.window / 3600)
 
     # The figures that are shown.
 
@@ -117,11 +145,27 @@ class Score:
             "memory_margin": margins,
             "memory_requested": self.memory_requested,
             "large_changes": _share(self.large_changes, self.changes),
-            "monthly_cost": sum(
-                paid / self.hours[name] * HOURS_PER_MONTH for name, paid in self.money.items()
-            ),
+            "monthly_cost": _monthly(self.outcomes),
             "weeks": float(self.weeks),
         }
+
+    def against(self, before: Score) -> Comparison:
+        """What changed from `before`, which is of the same fleets at the same pace.
+
+        A container that only one of them could size is in neither sum: the money of the two is comparable.
+        """
+        after, earlier = [], []
+        for now, then in zip(self.outcomes, before.outcomes, strict=True):
+            both = np.isfinite(now.paid) & np.isfinite(then.paid)
+            after.append(now.only(both))
+            earlier.append(then.only(both))
+        return Comparison(
+            cost=_monthly(after),
+            cost_before=_monthly(earlier),
+            weeks=sum(int(np.isfinite(each.paid).sum()) for each in after),
+            killed=_killed(after),
+            killed_before=_killed(earlier),
+        )
 
 
 def score(
@@ -143,6 +187,26 @@ def score(
             on_held(fleet, held)
             before = held.sizes
     return whole
+
+
+def _monthly(outcomes: Sequence[_Outcome]) -> float:
+    """Money a month. By fleet, because fleets are of other times."""
+    hours: dict[str, float] = defaultdict(float)
+    money: dict[str, float] = defaultdict(float)
+    for each in outcomes:
+        hours[each.fleet] += each.hours
+        money[each.fleet] += float(np.nansum(each.paid))
+    return sum(money[fleet] / hours[fleet] * HOURS_PER_MONTH for fleet in money)
+
+
+def _killed(outcomes: Sequence[_Outcome]) -> int:
+    return sum(int(np.nansum(each.killed)) for each in outcomes)
+
+
+def _peak(memory: np.ndarray) -> np.ndarray:
+    """The highest of each container, 0 where nothing was measured."""
+    peak: np.ndarray = np.nan_to_num(memory).max(axis=1, initial=0.0)
+    return peak
 
 
 def _share(part: float, whole: float) -> float:

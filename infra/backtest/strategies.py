@@ -15,7 +15,7 @@ from infra.backtest.walking import Past, Strategy
 
 CPU_FLOOR = 0.010  # cores
 MEMORY_FLOOR = 32 * 2**20  # bytes
-ORACLE, AS_SET = "oracle", "as set"
+ORACLE, AS_PROVISIONED = "oracle", "as provisioned"
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,26 @@ class Oracle:
 
 
 @dataclass(frozen=True)
-class AsSet:
-    """What the containers requested when they were recorded, where the trace tells it."""
+class AsProvisioned:
+    """What the containers requested when they were recorded, where the trace tells it; of a live cluster,
+    what they request now.
+    """
 
     fleet: Fleet
-    name: str = AS_SET
+    name: str = AS_PROVISIONED
 
     def __call__(self, past: Past) -> Sizes:  # noqa: ARG002  (the past changes nothing)
         return Sizes(self.fleet.cpu_request, self.fleet.memory_request, self.fleet.memory_limit)
 
 
+def names() -> list[str]:
+    """In the order in which they are shown."""
+    return [AS_PROVISIONED, *constants(), *PEERS, ORACLE]
+
+
 def all_of(fleet: Fleet) -> Mapping[str, Strategy]:
-    """By name, in the order in which they are shown."""
-    found: dict[str, Strategy] = {AS_SET: AsSet(fleet)}
+    """By name, in the order of `names`."""
+    found: dict[str, Strategy] = {AS_PROVISIONED: AsProvisioned(fleet)}
     found |= {name: Estimator(name, fitted) for name, fitted in constants().items()}
     found |= {name: Peer(name, rule) for name, rule in PEERS.items()}
     return found | {ORACLE: Oracle()}

@@ -54,6 +54,19 @@ class Pace:
     def fits(self, fleet: Fleet) -> bool:
         return (self.learn + self.hold) * _DAY <= fleet.seconds
 
+    def require(self, fleet: Fleet) -> None:
+        """Raises TraceError where the fleet was not watched for long enough."""
+        if not self.fits(fleet):
+            raise TraceError(
+                f"{fleet.name}: {fleet.seconds / _DAY:.1f} days, {self.learn + self.hold:g} are needed:"
+                " choose shorter ones (--learn-days, --hold-days)"
+            )
+
+    def holds(self, fleet: Fleet) -> list[slice]:
+        """The windows (columns of the fleet) of each hold that is whole."""
+        first, hold = _windows(self.learn, fleet), _windows(self.hold, fleet)
+        return [slice(now, now + hold) for now in range(first, fleet.cpu.shape[1] - hold + 1, hold)]
+
 
 def walk(fleet: Fleet, strategy: Strategy, pace: Pace) -> Iterator[Held]:
     """Sizes from `learn` on, every `hold` days, as long as a whole one remains to judge them by.
@@ -72,19 +85,13 @@ def walk_on(fleet: Fleet, pace: Pace) -> Iterator[tuple[Past, slice]]:
 
     Where a hold is shorter than a day, a digest is of that length, so that a trace of two days can be walked.
     """
-    if not pace.fits(fleet):
-        raise TraceError(
-            f"{fleet.name}: {fleet.seconds / _DAY:.1f} days, {pace.learn + pace.hold:g} are needed:"
-            " choose shorter ones (--learn-days, --hold-days)"
-        )
-    per_day = round(min(1.0, pace.hold) * _DAY / fleet.window)
-    hold = round(pace.hold * _DAY / fleet.window)
-    now = round(pace.learn * _DAY / fleet.window)
+    pace.require(fleet)
+    per_day = _windows(min(1.0, pace.hold), fleet)
     # Each day is digested once: the days of all refits end at the same moments.
-    first = now % per_day
+    first = _windows(pace.learn, fleet) % per_day
     digests = digest(fleet.cpu[:, first:], fleet.memory[:, first:], per_day)
-    while now + hold <= fleet.cpu.shape[1]:
-        windows = slice(now, now + hold)
+    for windows in pace.holds(fleet):
+        now = windows.start
         yield (
             Past(
                 windows=Windows(fleet.cpu[:, :now], fleet.memory[:, :now], round(_DAY / fleet.window)),
@@ -93,4 +100,7 @@ def walk_on(fleet: Fleet, pace: Pace) -> Iterator[tuple[Past, slice]]:
             ),
             windows,
         )
-        now += hold
+
+
+def _windows(days: float, fleet: Fleet) -> int:
+    return max(1, round(days * _DAY / fleet.window))

@@ -1,13 +1,14 @@
-"""`kubefinops backtest`: what each way of sizing would have requested and broken, on recorded usage."""
+"""`kubefinops backtest`: what each way of sizing would have requested, saved and broken, on past usage."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,14 +18,17 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from infra.backtest.fleet import Fleet, read
+from infra.backtest.fleet import Fleet
 from infra.backtest.frontier import KRR_FACTORS, OWN_SCALES, Frontier, frontier, svg
-from infra.backtest.scoring import Rates, Score, score
-from infra.backtest.strategies import ORACLE, all_of
+from infra.backtest.scoring import Comparison, Score, score
+from infra.backtest.strategies import AS_PROVISIONED, ORACLE, all_of, names
 from infra.backtest.walking import Held, Pace
 from infra.cli.tables import show, table
+from infra.cli.tested import Live, Tested, said, tested
+from infra.cli.writing import CannotWrite, require_folder, write
 from shared.contracts.errors import BadSetting
 
+WEEKS = 4
 HEADER = (
     *("strategy", "workload", "container", "valid_from", "valid_to"),
     *("cpu_request_cores", "memory_request_bytes", "memory_limit_bytes"),
@@ -40,7 +44,6 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("above limit", "weeks_memory_above_limit", ".2%"),
     ("memory margin", "memory_margin", ".2f"),
     ("changes > 10 %", "large_changes", ".1%"),
-    ("USD/month", "monthly_cost", ",.0f"),
 )
 
 
@@ -52,39 +55,66 @@ class Outputs:
     plot: Path | None = None
 
 
+def source(
+    traces: Path | None,
+    prometheus: str | None,
+    namespaces: Sequence[str],
+    labels: Sequence[str],
+    weeks: int | None,
+) -> Path | Live:
+    """The one of the two that was asked for. Raises BadSetting where it is not one."""
+    if traces is None:
+        address = prometheus or os.environ.get("PROMETHEUS_URL")
+        if not address:
+            raise BadSetting("--traces DIR or --prometheus URL: one of them is needed")
+        return Live(address, namespaces, labels, WEEKS if weeks is None else weeks)
+    if prometheus is not None:
+        raise BadSetting("--traces and --prometheus: one of them only")
+    for option, value in (("--namespace", namespaces), ("--label", labels), ("--weeks", weeks)):
+        if value:
+            raise BadSetting(f"{option} goes with --prometheus: traces are walked through whole")
+    return traces
+
+
 def backtest(
-    traces: Path, strategies: Sequence[str], pace: Pace, form: Literal["table", "json"], outputs: Outputs
+    source: Path | Live,
+    strategies: Sequence[str],
+    pace: Pace,
+    form: Literal["table", "json"],
+    outputs: Outputs,
 ) -> int:
-    """Walks every strategy through the traces and prints how each turned out.
+    """Walks every strategy through what was used and prints how each turned out.
 
     Raises:
-        BadSetting: there is no such strategy, or the pace is none.
-        TraceError: a trace cannot be read, or none is long enough for the pace.
+        BadSetting: there is no such strategy, the pace is none, an option or a variable is wrong.
+        TraceError: a trace cannot be read, or nothing is long enough for the pace.
+        NothingFound: Prometheus tells of nothing that could be walked through.
+        Temporary: Prometheus cannot be reached, or does not answer.
+        CannotWrite: a file cannot be written.
     """
     if pace.learn <= 0 or pace.hold <= 0:
         raise BadSetting("--learn-days and --hold-days: more than 0 days")
-    every = read(traces)
-    fleets = [fleet for fleet in every if pace.fits(fleet)] or every  # all too short: walk says so
-    for fleet in every:
-        if fleet not in fleets:
-            print(f"left out, too short for the pace: {fleet.name}", file=sys.stderr)
-    names = _chosen(strategies, fleets)
-    wanted = list(dict.fromkeys([*names, ORACLE])) if outputs.plot else names
-    steps = len(wanted) * len(fleets) + (len(KRR_FACTORS) + len(OWN_SCALES) if outputs.plot else 0)
+    chosen = _chosen(strategies)
+    require_folder(outputs.emit, "--emit")
+    require_folder(outputs.plot, "--plot")
+    given = tested(source, pace)
+    wanted = [*([AS_PROVISIONED] if isinstance(source, Live) else []), *chosen]
+    wanted = list(dict.fromkeys([*wanted, *([ORACLE] if outputs.plot else [])]))
+    steps = len(wanted) * len(given.fleets) + (len(KRR_FACTORS) + len(OWN_SCALES) if outputs.plot else 0)
     with _told(steps) as advance, _emitting(outputs.emit) as emit:
-        scores = {name: _walked(name, fleets, pace, emit, advance) for name in wanted}
-        found = frontier(fleets, scores, scores[ORACLE], pace, advance) if outputs.plot else None
-    if outputs.plot is not None and found is not None:
-        outputs.plot.write_text(svg(found), encoding="utf-8")
+        scores = {name: _walked(name, given, pace, emit, advance) for name in wanted}
+        found = frontier(given.fleets, scores, scores[ORACLE], pace, advance) if outputs.plot else None
+    if found is not None:
+        write(svg(found), outputs.plot)
     if form == "json":
-        print(json.dumps(_document(fleets, scores, pace, found), indent=1, allow_nan=False))
+        print(json.dumps(_document(given, scores, pace, found), indent=1, allow_nan=False))
     else:
-        _print(fleets, scores, pace, found)
+        _print(given, scores, pace, found)
     return 0
 
 
-def _chosen(strategies: Sequence[str], fleets: Sequence[Fleet]) -> list[str]:
-    there = list(all_of(fleets[0]))
+def _chosen(strategies: Sequence[str]) -> list[str]:
+    there = names()
     if unknown := [name for name in strategies if name not in there]:
         raise BadSetting(f"--strategy: no {unknown[0]!r}; there are {', '.join(there)}")
     return list(strategies) or there
@@ -93,13 +123,13 @@ def _chosen(strategies: Sequence[str], fleets: Sequence[Fleet]) -> list[str]:
 Emit = Callable[[str, Fleet, Held], None]
 
 
-def _walked(name: str, fleets: Sequence[Fleet], pace: Pace, emit: Emit, advance: Callable[[], None]) -> Score:
+def _walked(name: str, given: Tested, pace: Pace, emit: Emit, advance: Callable[[], None]) -> Score:
     def told() -> Iterator[Fleet]:
-        for fleet in fleets:
+        for fleet in given.fleets:
             yield fleet
             advance()
 
-    return score(told(), lambda fleet: all_of(fleet)[name], pace, Rates(), partial(emit, name))
+    return score(told(), lambda fleet: all_of(fleet)[name], pace, given.rates, partial(emit, name))
 
 
 @contextmanager
@@ -108,7 +138,11 @@ def _emitting(path: Path | None) -> Iterator[Emit]:
     if path is None:
         yield lambda _name, _fleet, _held: None
         return
-    with path.open("w", newline="", encoding="utf-8") as file:
+    try:
+        file = path.open("w", newline="", encoding="utf-8")
+    except OSError as error:
+        raise CannotWrite(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+    with file:
         rows = csv.writer(file)
         rows.writerow(HEADER)
         yield lambda name, fleet, held: rows.writerows(_rows(name, fleet, held))
@@ -133,10 +167,13 @@ def _plain(value: float, digits: int) -> str:
 
 
 def _document(
-    fleets: Sequence[Fleet], scores: dict[str, Score], pace: Pace, found: Frontier | None
+    given: Tested, scores: dict[str, Score], pace: Pace, found: Frontier | None
 ) -> dict[str, object]:
     return {
-        "traces": {fleet.name: len(fleet.containers) for fleet in fleets},
+        "traces": {fleet.name: len(fleet.containers) for fleet in given.fleets},
+        "left_out": [asdict(each) for each in given.left_out],
+        "notes": list(given.notes),
+        "currency": given.currency,
         "learn_days": pace.learn,
         "hold_days": pace.hold,
         "strategies": {
@@ -145,6 +182,10 @@ def _document(
                 for key, value in each.figures().items()
             }
             for name, each in scores.items()
+        },
+        "against_as_provisioned": {
+            name: {key: round(value, 6) for key, value in asdict(each).items()}
+            for name, each in _compared(scores).items()
         },
         "frontier": None
         if found is None
@@ -155,19 +196,35 @@ def _document(
     }
 
 
-def _print(fleets: Sequence[Fleet], scores: dict[str, Score], pace: Pace, found: Frontier | None) -> None:
-    made = table(["strategy"], [title for title, _, _ in COLUMNS])
+def _compared(scores: dict[str, Score]) -> dict[str, Comparison]:
+    """Each with what is provisioned, where that is known."""
+    provisioned = scores.get(AS_PROVISIONED)
+    if provisioned is None or not provisioned.weeks:
+        return {}
+    others = {name: each.against(provisioned) for name, each in scores.items() if each is not provisioned}
+    return {name: each for name, each in others.items() if each.weeks}
+
+
+def _print(given: Tested, scores: dict[str, Score], pace: Pace, found: Frontier | None) -> None:
+    made = table(["strategy"], [*(title for title, _, _ in COLUMNS), f"{given.currency}/month"])
     for name, each in scores.items():
         figures = each.figures()
-        texts = (f"{figures[key]:{form}}" if np.isfinite(figures[key]) else "-" for _, key, form in COLUMNS)
+        shown = [*((key, form) for _, key, form in COLUMNS), ("monthly_cost", ",.0f")]
+        texts = (f"{figures[key]:{form}}" if np.isfinite(figures[key]) else "-" for key, form in shown)
         made.add_row(name, *texts)
     show(made)
-    containers = sum(len(fleet.containers) for fleet in fleets)
+    containers = sum(len(fleet.containers) for fleet in given.fleets)
     judged = max(each.weeks for each in scores.values())
     print(
         f"{containers} containers, sized every {pace.hold:g} days from day {pace.learn:g} on and judged until"
         f' the next time, {judged} times in all; each of these is a "week", however long'
     )
+    for note in given.notes:
+        print(note)
+    for left_out in given.left_out:
+        print(f"left out, {said(left_out)}")
+    if compared := _compared(scores):
+        _show_compared(compared, given.currency)
     if found is not None:
         for point in found.points:
             krr = found.krr_at(point.above)
@@ -176,6 +233,21 @@ def _print(fleets: Sequence[Fleet], scores: dict[str, Score], pace: Pace, found:
                     f"{point.name}: memory exceeds its request in {point.above:.1%} of weeks, with"
                     f" {1 - point.requested / krr:.0%} less requested than krr's rule takes to do as well"
                 )
+
+
+def _show_compared(compared: dict[str, Comparison], currency: str) -> None:
+    """What would have been saved and killed; each line in the weeks that both could be judged by."""
+    made = table(
+        ["against as provisioned"],
+        [f"{currency}/month", "instead of", "saved", "weeks memory above limit", "instead of", "of"],
+    )
+    for name, each in compared.items():
+        saved = f"{1 - each.cost / each.cost_before:.0%}" if each.cost_before else "-"
+        made.add_row(
+            *(name, f"{each.cost:,.2f}", f"{each.cost_before:,.2f}", saved),
+            *(str(each.killed), str(each.killed_before), str(each.weeks)),
+        )
+    show(made)
 
 
 @contextmanager

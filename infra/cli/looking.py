@@ -92,11 +92,11 @@ def see(
 ) -> Seen:
     """The same, and on demand how usage went over the history. Raises what `look` does."""
     client = prometheus_of(settings, QUERY_SECONDS)
-    with _told(client, ABOUT_QUERIES + with_histories * ABOUT_HISTORIES) as prometheus:
+    with told(client, ABOUT_QUERIES + with_histories * ABOUT_HISTORIES) as prometheus:
         reading = _read(prometheus, at, namespaces, settings)
         found = _entries(reading, settings)
-        _require(
-            found,
+        require(
+            {each.workload.namespace for each in found},
             namespaces,
             prometheus,
             at,
@@ -136,8 +136,8 @@ def _entries(reading: Reading, settings: SizingSettings) -> list[Entry]:
     ]
 
 
-def _require(
-    found: list[Entry],
+def require(
+    found: Collection[str],
     namespaces: Collection[str],
     prometheus: Prometheus,
     at: datetime,
@@ -145,8 +145,12 @@ def _require(
     labels: str,
     address: str,
 ) -> None:
-    """Raises NothingFound where a namespace is not there, or no workload at all."""
-    missing = set(namespaces) - {each.workload.namespace for each in found}
+    """`found` are the namespaces of the workloads that were found.
+
+    Raises:
+        NothingFound: one of `namespaces` is not there, or no workload at all.
+    """
+    missing = set(namespaces) - set(found)
     if missing:
         owners = f"count by (namespace) (kube_pod_owner{{{labels}}})"
         rows = prometheus.query(owners, at)
@@ -162,7 +166,7 @@ def _require(
 
 
 @contextmanager
-def _told(prometheus: Prometheus, about: int) -> Iterator[Prometheus]:
+def told(prometheus: Prometheus, about: int) -> Iterator[Prometheus]:
     """On a terminal a bar beside the work, because a large cluster takes its time; else nothing.
 
     On standard error: what is printed on standard output stays a document.

@@ -16,8 +16,8 @@ from shared.contracts.errors import BadSetting, KubeFinOpsError
 app = typer.Typer(
     name="kubefinops",
     help="Right-sizes Kubernetes workloads through Git.\n\n"
-    "scan, propose and doctor need a Prometheus, status a MongoDB, explain object storage too, migrate all"
-    " the servers, config nothing.",
+    "scan, propose and doctor need a Prometheus, backtest one or traces, status a MongoDB, explain object"
+    " storage too, migrate all the servers, config nothing.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -140,7 +140,7 @@ def propose(
 @app.command()
 def backtest(
     traces: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="a folder of recorded usage: *.csv or *.csv.gz with timestamp_s, workload, pod, container,"
             " cpu_cores, memory_bytes",
@@ -148,13 +148,32 @@ def backtest(
             file_okay=False,
             metavar="DIR",
         ),
-    ],
+    ] = None,
+    prometheus: Annotated[
+        str | None,
+        typer.Option(
+            help="or the address of your Prometheus, such as http://localhost:9090, whose last weeks are"
+            " walked through; default: PROMETHEUS_URL, where there is no --traces",
+            metavar="URL",
+        ),
+    ] = None,
+    namespace: NamespaceOption = None,
+    label: LabelOption = None,
+    weeks: Annotated[
+        int | None,
+        typer.Option(
+            help="so many weeks of Prometheus' history; default: 4, or as many as there are",
+            min=1,
+            max=52,
+            metavar="N",
+        ),
+    ] = None,
+    *,
     strategy: Annotated[
         list[str] | None, typer.Option(help="only this way of sizing; may be repeated", metavar="NAME")
     ] = None,
     learn_days: Annotated[float, typer.Option(help="days watched before the first sizes", metavar="N")] = 14,
     hold_days: Annotated[float, typer.Option(help="days for which sizes are kept", metavar="N")] = 7,
-    *,
     format: FormatOption = "table",  # noqa: A002
     emit: Annotated[
         Path | None,
@@ -168,12 +187,25 @@ def backtest(
         ),
     ] = None,
 ) -> None:
-    """Walk every way of sizing, ours and its peers', through recorded usage: what it saved and broke."""
+    """Walk every way of sizing, ours and its peers', through past usage: what it would have saved and broken.
+
+    The past is a folder of traces, or that of your own Prometheus: then what is provisioned now is shown
+    beside them, before anything is installed. Changes nothing.
+
+    Exit codes:
+
+    * 0: done
+
+    * 1: could not: no Prometheus answers, a trace cannot be read, there is too little to walk through
+
+    * 2: wrongly asked
+    """
     from infra.backtest.walking import Pace
-    from infra.cli.backtest import Outputs
+    from infra.cli.backtest import Outputs, source
     from infra.cli.backtest import backtest as run
 
-    raise typer.Exit(run(traces, strategy or [], Pace(learn_days, hold_days), format, Outputs(emit, plot)))
+    past = source(traces, prometheus, namespace or [], label or [], weeks)
+    raise typer.Exit(run(past, strategy or [], Pace(learn_days, hold_days), format, Outputs(emit, plot)))
 
 
 @app.command()

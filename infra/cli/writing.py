@@ -15,14 +15,14 @@ class CannotWrite(KubeFinOpsError):
     """The file that was asked for."""
 
 
-def require_folder(path: Path | None) -> None:
-    """Before long work, that its outcome will have a place. Raises BadSetting."""
+def require_folder(path: Path | None, option: str = "--output") -> None:
+    """Before long work, that its outcome will have a place. Raises BadSetting, which names the option."""
     if path is None or _is_stdout(path):
         return
     if path.is_dir():
-        raise BadSetting(f"--output: {path} is a folder; name a file in it")
+        raise BadSetting(f"{option}: {path} is a folder; name a file in it")
     if not path.absolute().parent.is_dir():
-        raise BadSetting(f"--output: there is no folder {path.parent}")
+        raise BadSetting(f"{option}: there is no folder {path.parent}")
 
 
 def write(text: str, path: Path | None) -> None:

@@ -12,7 +12,7 @@ import pytest
 from functions.recommender.estimating import Sizes
 from infra.backtest.fleet import Fleet, TraceError, read
 from infra.backtest.scoring import Rates, Score, score
-from infra.backtest.strategies import Oracle, all_of
+from infra.backtest.strategies import Oracle, all_of, names
 from infra.backtest.walking import Held, Pace, Past, walk
 from infra.cli.backtest import HEADER, Outputs, backtest
 from shared.contracts.errors import BadSetting
@@ -33,6 +33,7 @@ def fleet(cpu: list[list[float]], memory: list[list[float]] | None = None, windo
         unset,
         unset,
         unset,
+        np.ones(usage.shape, np.uint16),
     )
 
 
@@ -61,6 +62,7 @@ class TestFleet:
         (found,) = read(tmp_path)
         assert found.cpu.tolist() == [[3.0, 2.0]]
         assert found.memory.tolist() == [[10.0, 7.0]]
+        assert found.pods.tolist() == [[2, 1]]
 
     def test_rare_samples_make_long_windows_and_gaps_stay_gaps(self, tmp_path: Path) -> None:
         rows = [f"{900 * n},w,p,c,1," for n in (0, 1, 2, 5)]
@@ -90,7 +92,9 @@ class TestWalking:
         held = list(walk(noisy(days=10), Oracle(), Pace(4, 2)))
         assert [(one.windows.start, one.windows.stop) for one in held] == [(96, 144), (144, 192), (192, 240)]
 
-    @pytest.mark.parametrize("name", [name for name in all_of(noisy()) if name not in ("oracle", "as set")])
+    @pytest.mark.parametrize(
+        "name", [name for name in all_of(noisy()) if name not in ("oracle", "as provisioned")]
+    )
     def test_nobody_but_the_oracle_looks_ahead(self, name: str) -> None:
         seen, changed = noisy(), noisy()
         changed.cpu[:, 96:] *= 50
@@ -153,6 +157,28 @@ class TestScoring:
         # A twentieth of 48 windows is more than two of them.
         assert found["cpu_time_above"] == pytest.approx(3 / 48)
 
+    def test_every_pod_is_paid_for_and_a_window_without_any_as_one(self) -> None:
+        usage = fleet([[1.0, np.nan, 3.0]])
+        usage.pods[:] = [[2, 0, 3]]
+        found = Score(Rates(core_hour=1.0, gib_hour=0.0))
+        found.add(usage, Held(slice(0, 3), always(2.0, 1e9)), None)
+        assert found.figures()["monthly_cost"] == pytest.approx((2 * 2 + 2 + 3 * 3) / 3 * 730)
+
+    def test_two_are_compared_in_the_weeks_that_both_could_size(self) -> None:
+        usage = fleet([[1.0] * 4, [1.0] * 4], [[4e9] * 4, [4e9] * 4])
+        nothing = np.array([np.nan, 1.0])
+        provisioned, ours = Score(Rates(1.0, 0.0)), Score(Rates(1.0, 0.0))
+        for windows in (slice(0, 2), slice(2, 4)):
+            many = Sizes(np.array([4.0, 3.0]), np.array([9e9, 9e9]), np.array([3e9, 3e9]))
+            provisioned.add(usage, Held(windows, many), None)
+            some = Sizes(nothing * 2.0, nothing * 9e9, np.array([np.nan, np.nan]))
+            ours.add(usage, Held(windows, some), None)
+        assert provisioned.figures()["monthly_cost"] == pytest.approx(7 * 730)
+        found = ours.against(provisioned)
+        assert found.cost == pytest.approx(2 * 730)
+        assert found.cost_before == pytest.approx(3 * 730)
+        assert (found.weeks, found.killed, found.killed_before) == (2, 0, 2)
+
     def test_what_was_not_measured_is_not_judged(self) -> None:
         usage = fleet([[np.nan] * 4])
         found = Score()
@@ -207,11 +233,11 @@ class TestCommand:
     ) -> None:
         assert backtest(traces, [], Pace(1, 1), "table", Outputs()) == 0
         printed = capsys.readouterr().out
-        for name in ("balanced", "cautious", "lean", "krr", "vpa", "crane", "kubecost", "oracle", "as set"):
+        for name in names():
             assert f"\n {name} " in printed
 
     def test_an_unknown_strategy_and_an_impossible_pace_are_named(self, traces: Path) -> None:
-        with pytest.raises(BadSetting, match="no 'magic'; there are as set, balanced"):
+        with pytest.raises(BadSetting, match="no 'magic'; there are as provisioned, balanced"):
             backtest(traces, ["magic"], Pace(1, 1), "table", Outputs())
         with pytest.raises(BadSetting, match="--hold-days"):
             backtest(traces, [], Pace(1, 0), "table", Outputs())

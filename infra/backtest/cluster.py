@@ -1,0 +1,295 @@
+"""What is tested on, from a cluster's own Prometheus: what its containers used in the last weeks.
+
+A window's figures are those that the engine sizes by: `rate` over five minutes and the highest memory, in the
+worst pod, whichever pods ran the container at that time. Values come by containers of pods, in parts of the
+time; owners are joined here.
+
+Memory never shows above a limit, because the kernel kills first. So a window in which a container was killed
+counts as one with memory just above the limit of that time: who sets no more would have killed it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from functions.recommender import queries
+from functions.recommender.asking import Asking, Part, at_once
+from functions.recommender.cluster import Cluster, Controller, Owners, Pod
+from functions.recommender.digests import Floats
+from functions.recommender.queries import Scope, Window
+from functions.recommender.sizing import RUN_TO_COMPLETION
+from infra.backtest.fleet import Fleet
+from infra.backtest.scoring import MEASURED
+from shared.contracts.events import Resources
+
+if TYPE_CHECKING:
+    from infra.backtest.walking import Pace
+    from shared.contracts.prometheus import Curve, Prometheus
+
+# What find() asks: for a bar's length only.
+ABOUT_QUERIES = 4
+# Of one series, in one answer: no Prometheus gives more.
+MOST_POINTS = 11_000
+# Of one answer. While it is read a value takes some 300 bytes, and four answers are read at once.
+MOST_VALUES = 100_000
+# A pod that was measured in none of the last windows is no more, though it may still be told of.
+_LATELY = 3
+
+Container = tuple[Controller, str]  # whose, and its name
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """`number` of `what` (container, workload) that are not tested on, and why."""
+
+    number: int
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """The containers there are, one row each, and the windows to read.
+
+    Window n ends at `begin` (Unix seconds) plus n + 1 steps; there are `windows` of them.
+    """
+
+    begin: float
+    windows: int
+    window: Window
+    part: Part
+    now: Cluster
+    owners: Owners
+    rows: Mapping[Container, int]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def namespaces(self) -> set[str]:
+        """Of all workloads, those that are left out included."""
+        return {namespace for namespace, _, _ in self.now.controllers()}
+
+    @property
+    def chunks(self) -> list[slice]:
+        """The windows in parts, so that no answer is larger than a server gives or than we can hold."""
+        pods = self.now.controllers()
+        series = sum(len(pods[controller]) or 1 for controller, _ in self.rows)
+        most = max(1, min(MOST_POINTS, MOST_VALUES // max(1, series)))
+        return [slice(at, min(at + most, self.windows)) for at in range(0, self.windows, most)]
+
+    @property
+    def queries(self) -> int:
+        """How many `read` asks, if none has to be halved."""
+        return len(_QUESTIONS) * len(self.chunks)
+
+    def row(self, labels: Mapping[str, str]) -> int | None:
+        """Of the container that a series is of; None if it is none that is looked for."""
+        owner = self.owners.controller((labels.get("namespace", ""), labels.get("pod", "")))
+        return None if owner is None else self.rows.get((owner, labels.get("container", "")))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """CPU in cores, memory in bytes, the pods that they are the worst of: (containers, windows) all.
+
+    `lately` are the pods that were measured at the end. `kills` are OOM kills: row, windows, limits (bytes).
+    """
+
+    cpu: Floats
+    memory: Floats
+    pods: NDArray[np.uint16]
+    lately: set[Pod] = field(default_factory=set)
+    kills: list[tuple[int, NDArray[np.int64], Floats]] = field(default_factory=list)
+
+
+def find(
+    prometheus: Prometheus,
+    at: datetime,
+    span: timedelta,
+    namespaces: Collection[str] = (),
+    *,
+    labels: str = "",
+) -> Found:
+    """The workloads of `namespaces` (empty: of all) at `at`, to be read over `span` before.
+
+    `labels` are the matchers of this cluster's series, as PROMETHEUS_LABELS has them.
+
+    Raises:
+        Temporary: Prometheus cannot be reached, or will not run a query.
+    """
+    asking = Asking(prometheus, at)
+    scope = Scope(tuple(sorted(namespaces)), labels=labels)
+    now = Cluster.of(asking.metrics("state", partial(queries.state, scope), queries.STATE))
+    controllers = now.controllers()
+    part = Part(scope, frozenset((namespace, name) for namespace, _, name in controllers))
+    hourly, recent = queries.samples_in_hour(span, labels), queries.samples_in_ten_minutes(scope)
+    first = asking.all(
+        {
+            "samples_in_hour": lambda _: hourly,
+            "samples_in_ten_minutes": lambda _: recent,
+            "owners": partial(queries.owners, history=span),
+        },
+        part,
+    )
+    scrapes = [
+        first[name][0].value if first[name] else None
+        for name in ("samples_in_hour", "samples_in_ten_minutes")
+    ]
+    window = queries.window(span, *scrapes)
+    owners = Owners.of(first["owners"])
+    owners.update(now.owners)
+    lasting = [each for each in controllers if each[1] not in RUN_TO_COMPLETION]
+    keys = [(each, name) for each in lasting for name in now.container_names(controllers[each])]
+    left_out = (
+        LeftOut(len(controllers) - len(lasting), "workload", "run to completion: sized by run, not by week"),
+        LeftOut(
+            len(lasting) - len({controller for controller, _ in keys}), "workload", "have no pods at present"
+        ),
+    )
+    # At times that all readings have in common: some servers move a range's times to such anyway.
+    windows = window.history // window.step
+    end = at.timestamp() // window.step * window.step
+    return Found(
+        begin=end - windows * window.step,
+        windows=windows,
+        window=window,
+        part=Part(scope, frozenset((namespace, name) for namespace, _, name in lasting)),
+        now=now,
+        owners=owners,
+        rows={key: row for row, key in enumerate(sorted(keys))},
+        left_out=tuple(each for each in left_out if each.number),
+    )
+
+
+def read(prometheus: Prometheus, found: Found) -> Measured:
+    """What the containers used in each window, by AT_ONCE queries side by side.
+
+    Raises:
+        Temporary: Prometheus cannot be reached, or will not run a query, not for a part either.
+    """
+    shape = (len(found.rows), found.windows)
+    measured = Measured(np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.uint16))
+    at_once(
+        [
+            partial(_read, prometheus, found, measured, chunk, name)
+            for chunk in found.chunks
+            for name in _QUESTIONS
+        ]
+    )
+    for row, places, limits in measured.kills:
+        measured.memory[row, places] = np.fmax(measured.memory[row, places], np.nextafter(limits, np.inf))
+    return measured
+
+
+def cpu_query(scope: Scope, window: Window) -> str:
+    """Aggregated to the container, because one that was restarted within its pod has several series."""
+    rate = f"rate({queries.CPU}{{{scope.containers}}}[{queries.duration(window.cpu)}])"
+    return f"max {queries.CONTAINER} ({rate})"
+
+
+def memory_query(scope: Scope, window: Window) -> str:
+    memory = f"{queries.MEMORY}{{{scope.containers}}}[{queries.duration(window.cpu)}]"
+    return f"max {queries.CONTAINER} (max_over_time({memory}))"
+
+
+def kills_query(scope: Scope, window: Window) -> str:
+    """The memory limit of that time where one was killed. The reason stays after the kill: only a restart
+    tells when, and of two windows, because it may lie between the last scrape of the one and the next.
+    """
+    restarts = f"increase({queries.RESTARTS}{{{scope.containers}}}[{queries.duration(2 * window.cpu)}])"
+    reason = f'{queries.LAST_REASON}{{{scope.containers}, reason="OOMKilled"}}'
+    limits = f'kube_pod_container_resource_limits{{{scope.containers}, resource="memory"}}'
+    return (
+        f"max {queries.CONTAINER} ({limits}) and max {queries.CONTAINER} ({restarts}) > 0"
+        f" and max {queries.CONTAINER} ({reason}) > 0"
+    )
+
+
+_QUESTIONS = {"cpu": cpu_query, "memory": memory_query, "kills": kills_query}
+
+
+def _read(prometheus: Prometheus, found: Found, measured: Measured, chunk: slice, name: str) -> None:
+    """Fills in one chunk of one question's answer: no two calls write to the same place."""
+    end = datetime.fromtimestamp(found.begin + chunk.stop * found.window.step, UTC)
+    step, count = timedelta(seconds=found.window.step), chunk.stop - chunk.start
+    question = partial(_QUESTIONS[name], window=found.window)
+    curves = Asking(prometheus, end).ranges({name: question}, found.part, step, count)[name]
+    for curve in curves:
+        row = found.row(curve.labels)
+        if row is None:
+            continue
+        places, values = _places(curve, found, chunk)
+        if name == "kills":
+            measured.kills.append((row, places, values))
+            continue
+        figures = measured.cpu if name == "cpu" else measured.memory
+        figures[row, places] = np.fmax(figures[row, places], values)
+        if name == "cpu":
+            measured.pods[row, places] += 1
+        if len(places) and places[-1] >= found.windows - _LATELY:
+            measured.lately.add((curve.labels["namespace"], curve.labels["pod"]))
+
+
+def _places(curve: Curve, found: Found, chunk: slice) -> tuple[NDArray[np.int64], Floats]:
+    """The windows of a curve's points that lie in the chunk, and their values."""
+    times, values = np.array(curve.points, dtype=np.float64).reshape(-1, 2).T
+    places = np.rint((times - found.begin) / found.window.step).astype(np.int64) - 1
+    inside = (places >= chunk.start) & (places < chunk.stop)
+    return places[inside], values[inside]
+
+
+def fleet(name: str, found: Found, measured: Measured) -> Fleet:
+    """All containers, from the first window on in which one was measured: a server may not go back so far.
+
+    What they request is what they request now; what is not set counts as 0, because nothing is held back.
+    """
+    there = np.isfinite(measured.cpu).any(axis=0)
+    first = int(there.argmax()) if there.any() else found.windows
+    resources = [_resources(found, measured, key) for key in found.rows]
+    return Fleet(
+        name,
+        tuple((f"{namespace}/{kind}/{of}", container) for (namespace, kind, of), container in found.rows),
+        measured.cpu[:, first:],
+        measured.memory[:, first:],
+        found.begin + first * found.window.step,
+        found.window.step,
+        cpu_request=np.array([(each.cpu_request_m or 0) / 1000 for each in resources]),
+        memory_request=np.array([float(each.memory_request_bytes or 0) for each in resources]),
+        memory_limit=np.array([float(each.memory_limit_bytes or np.nan) for each in resources]),
+        pods=measured.pods[:, first:],
+    )
+
+
+def _resources(found: Found, measured: Measured, key: Container) -> Resources:
+    controller, name = key
+    pods = found.now.controllers()[controller]
+    # Evicted and finished pods are still told of, with what they asked for in their time.
+    return found.now.resources([pod for pod in pods if pod in measured.lately] or pods, name)
+
+
+def with_enough(whole: Fleet, pace: Pace, least: int) -> tuple[Fleet, tuple[LeftOut, ...]]:
+    """Those that were measured in at least so many windows, and both before and after a refit."""
+    cpu, memory = np.isfinite(whole.cpu), np.isfinite(whole.memory)
+    both = cpu & memory
+    counts = both.sum(axis=1)
+    judged = np.zeros(len(counts), dtype=bool)
+    for windows in pace.holds(whole):
+        before = both[:, : windows.start].any(axis=1)
+        judged |= before & (cpu[:, windows].mean(axis=1) >= MEASURED)
+    enough = counts >= least
+    minutes = whole.window // 60
+    left_out = (
+        (~(cpu.any(axis=1) & memory.any(axis=1)), "CPU or memory was never measured"),
+        (~enough & cpu.any(axis=1) & memory.any(axis=1), f"less than {least} windows of {minutes} minutes"),
+        (enough & ~judged, "too young to be judged, or gone too early"),
+    )
+    return (
+        whole.only(enough & judged),
+        tuple(LeftOut(int(which.sum()), "container", why) for which, why in left_out if which.any()),
+    )

@@ -1,0 +1,128 @@
+"""What backtest walks through: a folder of traces, or the last weeks of a Prometheus."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.backtest import cluster
+from infra.backtest.cluster import LeftOut, Measured
+from infra.backtest.fleet import Fleet, read
+from infra.backtest.scoring import Rates
+from infra.cli.looking import QUERY_SECONDS, NothingFound, require, sizing_settings, told
+from shared.contracts.errors import BadSetting
+from shared.contracts.wording import counted
+from shared.runtime.world import prometheus_of
+
+if TYPE_CHECKING:
+    from functions.recommender.settings import SizingSettings
+    from infra.backtest.walking import Pace
+
+
+@dataclass(frozen=True)
+class Live:
+    """A Prometheus, asked for the last `weeks`, bounded by what is there; the rest is as scan has it."""
+
+    address: str
+    namespaces: Sequence[str]
+    labels: Sequence[str]
+    weeks: int
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Fleets with the rates and currency to judge them by; `notes` are what a reader has to know."""
+
+    fleets: list[Fleet]
+    rates: Rates
+    currency: str = "USD"
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def tested(source: Path | Live, pace: Pace) -> Tested:
+    """All that is long enough for the pace.
+
+    Raises:
+        BadSetting: the address, a label or a variable is wrong, or the weeks are too few for the pace.
+        TraceError: a trace cannot be read, or nothing is long enough.
+        NothingFound: Prometheus tells of no workload that was asked for, or of none with enough data.
+        Temporary: Prometheus cannot be reached, or does not answer.
+    """
+    return _live(source, pace) if isinstance(source, Live) else _recorded(source, pace)
+
+
+def _recorded(folder: Path, pace: Pace) -> Tested:
+    every = read(folder)
+    fleets = [fleet for fleet in every if pace.fits(fleet)]
+    if not fleets:
+        pace.require(every[0])
+    for fleet in every:
+        if not pace.fits(fleet):
+            print(f"left out, too short for the pace: {fleet.name}", file=sys.stderr)
+    return Tested(fleets, Rates())
+
+
+def _live(live: Live, pace: Pace) -> Tested:
+    span = timedelta(weeks=live.weeks)
+    if timedelta(days=pace.learn + pace.hold) > span:
+        raise BadSetting(
+            f"--weeks: {live.weeks} are {span.days} days, --learn-days and --hold-days take"
+            f" {pace.learn + pace.hold:g}"
+        )
+    settings = sizing_settings(live.address, live.labels)
+    client = prometheus_of(settings, QUERY_SECONDS)
+    at, labels = datetime.now(UTC), settings.prometheus_labels
+    with told(client, cluster.ABOUT_QUERIES) as prometheus:
+        found = cluster.find(prometheus, at, span, live.namespaces, labels=labels)
+        require(found.namespaces, live.namespaces, prometheus, at, labels=labels, address=client.address)
+    with told(client, found.queries) as prometheus:
+        measured = cluster.read(prometheus, found)
+    whole = cluster.fleet(settings.cluster, found, measured)
+    left_out = found.left_out
+    if whole.seconds:
+        pace.require(whole)
+        whole, too_little = cluster.with_enough(whole, pace, _least(settings, whole))
+        left_out += too_little
+    if not whole.containers or not whole.seconds:
+        why = "; ".join(said(each) for each in left_out) or "no container was measured"
+        raise NothingFound(f"nothing to walk through at {client.address}: {why}")
+    rates = Rates(float(settings.core_hour), float(settings.gib_hour))
+    return Tested([whole], rates, settings.currency, left_out, tuple(_notes(whole, measured, live.weeks)))
+
+
+def _least(settings: SizingSettings, whole: Fleet) -> int:
+    """Windows without which nothing is sized, as the engine has it."""
+    return max(settings.minimum_samples, round(settings.minimum_history_hours * 3600 / whole.window))
+
+
+def said(left_out: LeftOut) -> str:
+    """`2 containers: why`."""
+    return f"{counted(left_out.number, left_out.what)}: {left_out.why}"
+
+
+def _notes(whole: Fleet, measured: Measured, weeks: int) -> list[str]:
+    begin, end = (
+        datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+        for at in (whole.begin, whole.begin + whole.seconds)
+    )
+    days = whole.seconds / 86_400
+    short = f" (asked for: {weeks * 7})" if days < weeks * 7 - 1 else ""
+    notes = [
+        f"{days:.1f} days{short} in windows of {whole.window // 60} minutes, {begin} to {end} UTC",
+        "of several pods the worst counts, in each window, and is paid for as many as there were",
+        "as provisioned: requests and limits as they are now, whatever they were in those weeks",
+    ]
+    if killed := len({row for row, _, _ in measured.kills}):
+        notes.append(
+            f"{counted(killed, 'container')} with OOM kills: memory counts as just above the limit then,"
+            " because usage ends at it"
+        )
+    unset = int(((whole.cpu_request == 0) | (whole.memory_request == 0)).sum())
+    if unset:
+        notes.append(f"{counted(unset, 'container')} without a request of CPU or memory: that counts as 0")
+    return notes

@@ -1,0 +1,214 @@
+"""A Prometheus' last weeks as a fleet: the shape, what is joined, halved, chunked and left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from infra.backtest import cluster
+from infra.backtest.cluster import Found, LeftOut, Measured, find, fleet, read, with_enough
+from infra.backtest.walking import Pace
+from shared.contracts.errors import Temporary
+from shared.contracts.prometheus import Curve, QueryTooLarge, Series
+from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
+
+# Two minutes after a window's end.
+NOW = datetime(2026, 11, 23, 12, 2, tzinfo=UTC)
+END = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+STEP = timedelta(minutes=5)
+WEEK = timedelta(weeks=1)
+WINDOWS = 7 * 288
+
+Values = Callable[[str, int], float | None]
+"""Of a pod in the window that ends so many windows before END."""
+
+
+class Recorded(FakePrometheus):
+    """Range queries are answered with `cpu` (`memory` is a thousand times that) of each pod that is known.
+
+    `kills` tells of a pod's limit in a window in which it was killed.
+    `ranges` are the windows that were asked for, as numbers before END.
+    """
+
+    def __init__(self, cpu: Values, *pods: FakePod, past: tuple[FakePod, ...] = ()) -> None:
+        super().__init__(*pods)
+        self._cpu, self._past = cpu, past
+        self.kills: Values = lambda pod, ago: None
+        self.ranges: list[tuple[int, int]] = []
+
+    def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+        rows = super().query(promql, at, timeout)
+        if "kube_pod_owner" in promql and "max_over_time" in promql:
+            rows += [row for pod in self._past for row in self._state(pod) if "owner_kind" in row.labels]
+        return rows
+
+    def query_range(
+        self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+    ) -> list[Curve]:
+        assert step == STEP
+        assert (END - begin) % STEP == (END - end) % STEP == timedelta(0)
+        self.ranges.append(((END - begin) // STEP, (END - end) // STEP))
+        of_kills = "restarts" in promql
+        rows = super().query(promql.replace("restarts", "").replace("[10m]", "[5m]"), end, timeout)
+        known = {row.labels["pod"]: row.labels for row in rows}
+        known |= {
+            pod.name: {"namespace": pod.namespace, "pod": pod.name, "container": pod.container}
+            for pod in self._past
+        }
+        value_of = self.kills if of_kills else self._cpu
+        factor = 1.0 if of_kills or "cpu" in promql else 1000.0
+        numbers = range((END - begin) // STEP, (END - end) // STEP - 1, -1)
+        curves = [
+            Curve(
+                labels,
+                tuple(
+                    ((END - ago * STEP).timestamp(), value * factor)
+                    for ago in numbers
+                    if (value := value_of(pod, ago)) is not None
+                ),
+            )
+            for pod, labels in known.items()
+        ]
+        return [curve for curve in curves if curve.points]
+
+
+def of(pod: FakePod, owner: str) -> FakePod:
+    pod.owner = ("ReplicaSet", owner)
+    return pod
+
+
+def seen(prometheus: FakePrometheus, span: timedelta = WEEK) -> tuple[Found, Measured]:
+    found = find(prometheus, NOW, span)
+    return found, read(prometheus, found)
+
+
+def test_a_window_is_the_worst_pods_and_pods_of_the_past_count_as_well() -> None:
+    now, also = deployment("shop", "web"), of(deployment("shop", "web"), "web-5d8e6")
+    gone, stranger = of(deployment("shop", "web"), "web-11111"), deployment("shop", "other")
+    stranger.owner = ("Node", "n1")
+    uses = {
+        now.name: (0, 9, 0.1),
+        also.name: (8, 12, 0.3),
+        gone.name: (12, 20, 0.2),
+        stranger.name: (0, 9, 7),
+    }
+
+    def cpu(pod: str, ago: int) -> float | None:
+        last, first, cores = uses[pod]
+        return cores if last <= ago <= first else None
+
+    found, measured = seen(Recorded(cpu, now, also, past=(gone, stranger)))
+    assert measured.cpu.shape == (1, WINDOWS)
+    whole = fleet("local", found, measured)
+    assert whole.containers == (("shop/Deployment/web", "app"),)
+    assert whole.window == 300
+    assert whole.begin == (END - 21 * STEP).timestamp()
+    np.testing.assert_array_equal(whole.cpu[0], [0.2] * 8 + [0.3] * 5 + [0.1] * 8)
+    np.testing.assert_array_equal(whole.memory[0], [200.0] * 8 + [300.0] * 5 + [100.0] * 8)
+    assert whole.pods[0].tolist() == [1] * 8 + [2] + [1] * 2 + [2] * 2 + [1] * 8
+
+
+def test_what_was_not_measured_is_no_number() -> None:
+    web = deployment("shop", "web")
+    found, measured = seen(Recorded(lambda pod, ago: 0.1 if ago in (0, 3) else None, web))
+    whole = fleet("local", found, measured)
+    assert np.isfinite(whole.cpu).tolist() == [[True, False, False, True]]
+    assert whole.pods.tolist() == [[1, 0, 0, 1]]
+
+
+def test_what_is_provisioned_is_that_of_the_pods_that_live_and_what_is_unset_is_0() -> None:
+    evicted = [of(deployment("shop", "web", requests={"cpu": 4.0}), f"web-{n}") for n in range(2)]
+    lives, bare = deployment("shop", "web"), deployment("shop", "bare", requests={}, limits={})
+    dead = {pod.name for pod in evicted}
+    prometheus = Recorded(lambda pod, ago: None if pod in dead and ago < 50 else 0.1, *evicted, lives, bare)
+    whole = fleet("local", *seen(prometheus))
+    assert [name for name, _ in whole.containers] == ["shop/Deployment/bare", "shop/Deployment/web"]
+    assert whole.cpu_request.tolist() == [0.0, 1.0]
+    assert whole.memory_request.tolist() == [0.0, 2**30]
+    assert np.isnan(whole.memory_limit[0])
+    assert whole.memory_limit[1] == 2**30
+
+
+def test_a_kill_is_memory_just_above_the_limit_of_its_time() -> None:
+    web = deployment("shop", "web")
+    prometheus = Recorded(lambda pod, ago: 0.1, web)
+    prometheus.kills = lambda pod, ago: 150.0 if ago == 1 else 50.0 if ago == 3 else None
+    _, measured = seen(prometheus)
+    assert measured.memory[0, -4:].tolist() == [100.0, 100.0, np.nextafter(150.0, 151.0), 100.0]
+
+
+def test_no_answer_is_longer_than_a_server_gives_nor_larger_than_we_can_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    web = deployment("shop", "web")
+    long = Recorded(lambda pod, ago: 0.1, web)
+    found, measured = seen(long, timedelta(weeks=6))
+    assert np.isfinite(measured.cpu).all()
+    assert measured.cpu.shape[1] == 6 * WINDOWS
+    assert sorted(first - last + 1 for first, last in long.ranges) == [1096] * 3 + [11_000] * 3
+    assert found.queries == 6
+
+    monkeypatch.setattr(cluster, "MOST_VALUES", 1000)
+    many = Recorded(lambda pod, ago: ago / 1000, web, deployment("shop", "cart"))
+    found, measured = seen(many)
+    chunks = [(2015, 1516), (1515, 1016), (1015, 516), (515, 16), (15, 0)]
+    assert sorted(many.ranges, reverse=True) == [chunk for chunk in chunks for _ in range(3)]
+    np.testing.assert_array_equal(measured.cpu[0], np.arange(WINDOWS)[::-1] / 1000)
+    assert (measured.pods == 1).all()
+
+
+def test_what_a_server_refuses_for_its_size_is_read_in_halves() -> None:
+    prometheus = Recorded(lambda pod, ago: 0.1, *(deployment(space, f"{space}-web") for space in "abc"))
+    found = find(prometheus, NOW, WEEK)
+
+    def small_server(promql: str) -> None:
+        if not re.search(r'namespace=~"\w"', promql):
+            raise QueryTooLarge("too many samples")
+
+    prometheus.before = small_server
+    measured = read(prometheus, found)
+    # The whole, a and the others, b and c: of CPU, memory, kills.
+    assert len(prometheus.ranges) == 3 * 5
+    assert np.isfinite(measured.cpu).all()
+    assert np.isfinite(measured.memory).all()
+
+
+def test_what_cannot_be_read_whole_is_not_read() -> None:
+    prometheus = Recorded(lambda pod, ago: 0.1, deployment("shop", "web"))
+    found = find(prometheus, NOW, WEEK)
+    prometheus.down = True
+    with pytest.raises(Temporary):
+        read(prometheus, found)
+
+
+def test_runs_and_what_has_no_pods_are_left_out_and_told() -> None:
+    run = FakePod("shop", ("Job", "backup-1"))
+    found = find(Recorded(lambda pod, ago: 0.1, run, deployment("shop", "web")), NOW, WEEK)
+    assert found.left_out == (LeftOut(1, "workload", "run to completion: sized by run, not by week"),)
+    assert found.namespaces == {"shop"}
+    assert len(found.rows) == 1
+
+
+def test_containers_with_too_little_data_are_left_out_by_number_and_reason() -> None:
+    begins = {"whole": WINDOWS, "young": 400, "new": 50, "gone": WINDOWS, "never": -1}
+    ends = {"gone": 2 * 288 + 200}
+
+    def cpu(pod: str, ago: int) -> float | None:
+        name = pod.partition("-")[0]
+        return 0.1 if ends.get(name, 0) <= ago < begins[name] else None
+
+    whole = fleet("local", *seen(Recorded(cpu, *(deployment("shop", name) for name in begins))))
+    # Refits after 2 and 4 days, judged until 4 and 6: what begins later has no week, what ends earlier one.
+    kept, left_out = with_enough(whole, Pace(2, 2), 288)
+    assert [name for name, _ in kept.containers] == ["shop/Deployment/gone", "shop/Deployment/whole"]
+    assert left_out == (
+        LeftOut(1, "container", "CPU or memory was never measured"),
+        LeftOut(1, "container", "less than 288 windows of 5 minutes"),
+        LeftOut(1, "container", "too young to be judged, or gone too early"),
+    )
+    assert kept.cpu.shape == kept.memory.shape == kept.pods.shape == (2, WINDOWS)
+    assert len(kept.cpu_request) == len(kept.memory_request) == len(kept.memory_limit) == 2
