@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from functions.recommender import nodes
 from shared.contracts.events import Resources
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Cluster:
     containers: dict[Pod, set[str]] = field(default_factory=dict)
     values: dict[Pod, dict[str, dict[str, int]]] = field(default_factory=dict)
     oom_killed: set[tuple[str, str, str]] = field(default_factory=set)
+    spot: set[str] = field(default_factory=set)
     _autoscaled: dict[tuple[str, str], Controller] = field(default_factory=dict)
     _scales_on: dict[tuple[str, str], set[tuple[str, str]]] = field(default_factory=dict)
 
@@ -151,6 +153,8 @@ class Cluster:
             case "kube_pod_container_status_last_terminated_reason":
                 if value > 0:
                     self.oom_killed.add((*pod, container))
+            case nodes.LABELS:
+                self.spot.add(labels.get("node", ""))
             case "kube_horizontalpodautoscaler_info":
                 target = (labels.get("scaletargetref_kind", ""), labels.get("scaletargetref_name", ""))
                 self._autoscaled[namespace, labels.get("horizontalpodautoscaler", "")] = (namespace, *target)
