@@ -52,6 +52,7 @@ class PriceFile:
 
     path: str = ""
     lines: tuple[Line, ...] = ()
+    _fields: dict[str, None] = field(default_factory=dict, repr=False, compare=False)
     _by_id: dict[tuple[str, str, str], Line] = field(default_factory=dict, repr=False, compare=False)
     _by_type: dict[tuple[str, str], list[Line]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -60,6 +61,7 @@ class PriceFile:
             if line.instance_id:
                 # Of two lines for one node the later counts, as in OpenCost.
                 self._by_id[line.field, line.region, line.instance_id] = line
+                self._fields[line.field] = None
             if line.instance_type:
                 self._by_type.setdefault((line.region, line.instance_type), []).append(line)
 
@@ -74,19 +76,20 @@ class PriceFile:
         """
         from functions.recommender.nodes import INSTANCE_TYPE, REGION  # noqa: PLC0415  only with a file
 
-        regions = [region for region in (node.label(*REGION).lower(), "") if region] + [""]
+        name = Path(self.path).name
+        regions = dict.fromkeys((node.label(*REGION).lower(), ""))
         for region in regions:
-            for name in dict.fromkeys(name for name, _, _ in self._by_id):
-                for value in _values(node, name):
-                    if (line := self._by_id.get((name, region, value))) is not None:
-                        return line.price, f"{self.path} line {line.number}"
+            for where in self._fields:
+                for value in _values(node, where):
+                    if (line := self._by_id.get((where, region, value))) is not None:
+                        return line.price, f"{name} line {line.number}"
         kind = node.label(*INSTANCE_TYPE).lower()
         for region in regions:
             if lines := self._by_type.get((region, kind)):
                 price = sum((line.price for line in lines), Decimal(0)) / len(lines)
                 numbers = ", ".join(str(line.number) for line in lines[:3])
                 more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
-                return price, f"{self.path} line{'s' if len(lines) > 1 else ''} {numbers}{more}"
+                return price, f"{name} line{'s' if len(lines) > 1 else ''} {numbers}{more}"
         return None
 
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from functions.recommender.nodes import Node
 from functions.recommender.price_file import MOST, PriceFile, price_of
 from shared.contracts.events import Rates
-from shared.contracts.pricing import mean, rates_of_node
+from shared.contracts.pricing import mean, rates_of_node, rounded
 from shared.contracts.wording import counted
 
 # So many kinds of rates are told of one workload; an event is to stay small.
@@ -85,6 +85,7 @@ class Prices:
         if node.cores is None or node.gib is None:
             lacking = f"{source}, but not how many cores and GiB the node has"
             return otherwise.model_copy(update={"source": f"{otherwise.source} ({lacking})"})
+        price = rounded(price)
         said = f"{source}: {price:f} an hour for {_plain(node.cores)} cores and {_plain(node.gib)} GiB"
         return rates_of_node(price, node.cores, node.gib, self.base, said) or otherwise
 

@@ -144,7 +144,8 @@ def node_facts(labels: str = "") -> str:
 
 def pod_nodes(scope: Scope) -> str:
     """On which node each pod is."""
-    return f'max by (namespace, pod, node) (kube_pod_info{{{scope.namespace_matcher}, node!=""}})'
+    pods = f'{scope.namespace_matcher}, {scope.pod_matcher}node!=""'
+    return f"max by (namespace, pod, node) (kube_pod_info{{{pods}}})"
 
 
 def workloads(scope: Scope, metrics: tuple[str, ...] = WORKLOADS) -> str:

@@ -49,7 +49,7 @@ def rates_of_node(
     if whole <= 0:
         return None
     return rates(
-        _rounded(price * core / whole), _rounded(price * memory / whole), like.core_hour.currency, source
+        rounded(price * core / whole), rounded(price * memory / whole), like.core_hour.currency, source
     )
 
 
@@ -65,10 +65,10 @@ def mean(priced: Sequence[tuple[Rates, int]], source: str) -> Rates:
     count = sum(times for _, times in priced)
     core = sum((each.core_hour.amount * times for each, times in priced), Decimal(0)) / count
     gib = sum((each.gib_hour.amount * times for each, times in priced), Decimal(0)) / count
-    return rates(_rounded(core), _rounded(gib), currency, source)
+    return rates(rounded(core), rounded(gib), currency, source)
 
 
-def _rounded(rate: Decimal) -> Decimal:
+def rounded(rate: Decimal) -> Decimal:
     """To RATE, without zeros at its end: 0.05, not 0.050000000."""
     rounded = rate.quantize(RATE, ROUND_HALF_EVEN).normalize()
     # Not 1E+1, which a reader of decimals need not know.

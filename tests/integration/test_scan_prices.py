@@ -198,11 +198,11 @@ def test_a_nodes_price_comes_from_a_file(address: str, tmp_path: Path) -> None:
         document(address, KUBEFINOPS_PRICES_FILE=str(path)),
     ):
         rates = found["workloads"]["web"]["rates"]
-        assert rates["source"] == f"{path} line 2: 0.4 an hour for 4 cores and 16 GiB"
+        assert rates["source"] == "prices.csv line 2: 0.4 an hour for 4 cores and 16 GiB"
         assert found["workloads"]["web"]["monthly_saving"] == usd(saving("0.065098128", "0.008725468", 2))
         spot = found["workloads"]["scaled"]["rates"]
         assert spot["core_hour"] == {"amount": "0.006509813", "currency": "USD"}
-        assert spot["source"] == f"{path} line 3: 0.04 an hour for 4 cores and 16 GiB"
+        assert spot["source"] == "prices.csv line 3: 0.04 an hour for 4 cores and 16 GiB"
 
 
 @pytest.mark.parametrize(

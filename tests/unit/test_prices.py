@@ -80,7 +80,7 @@ def test_opencosts_own_example_is_read(tmp_path: Path) -> None:
     name = "gke-standard-cluster-1-pool-1-91dc432d-cg69"
     path = file(tmp_path, f"2019-04-17 23:34:22 UTC,{name},,node,metadata.name,,0.1337,")
     found = read_prices(path).price(node(name))
-    assert found == (Decimal("0.1337"), f"{path} line 2")
+    assert found == (Decimal("0.1337"), "prices.csv line 2")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_opencosts_own_example_is_read(tmp_path: Path) -> None:
 )
 def test_a_node_is_found_by_what_the_line_names_it_by(tmp_path: Path, written: str, there: Node) -> None:
     prices = read_prices(file(tmp_path, line("other", "metadata.name", "9"), written))
-    assert prices.price(there) == (Decimal(1), f"{prices} line 3")
+    assert prices.price(there) == (Decimal(1), "prices.csv line 3")
     assert prices.price(node("n2")) is None
 
 
@@ -128,11 +128,11 @@ def test_its_own_line_comes_before_its_kinds_and_its_regions_before_any_regions(
     prices = read_prices(file(tmp_path, *lines))
     here = {"label_node_kubernetes_io_instance_type": "m5.large", "label_topology_kubernetes_io_region": "eu"}
     elsewhere = here | {"label_topology_kubernetes_io_region": "ap"}
-    assert prices.price(node("n1", labels=here)) == (Decimal(4), f"{prices} line 6")
-    assert prices.price(node("n1", labels=elsewhere)) == (Decimal(3), f"{prices} line 5")
+    assert prices.price(node("n1", labels=here)) == (Decimal(4), "prices.csv line 6")
+    assert prices.price(node("n1", labels=elsewhere)) == (Decimal(3), "prices.csv line 5")
     # The mean of its kind's lines, as OpenCost reckons; another region's line for its name is not about it.
-    assert prices.price(node("n2", labels=here)) == (Decimal("3.5"), f"{prices} lines 3, 4")
-    assert prices.price(node("n2", labels=elsewhere)) == (Decimal(1), f"{prices} line 2")
+    assert prices.price(node("n2", labels=here)) == (Decimal("3.5"), "prices.csv lines 3, 4")
+    assert prices.price(node("n2", labels=elsewhere)) == (Decimal(1), "prices.csv line 2")
 
 
 def test_volumes_gpus_comments_and_empty_lines_are_no_nodes(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_spreadsheets_byte_order_mark_columns_in_another_order_and_case_are_re
     )
     path.write_text(f"{columns}\r\n0.5,,n1,,node,metadata.name,,\r\n", encoding="utf-8-sig")
     found = read_prices(str(path)).price(node())
-    assert found == (Decimal("0.5"), f"{path} line 2")
+    assert found == (Decimal("0.5"), "prices.csv line 2")
 
 
 def test_without_a_node_the_defaults_are_used_and_say_so() -> None:
@@ -254,7 +254,17 @@ def test_the_file_comes_before_the_label(tmp_path: Path) -> None:
     there = {"n": Node("n", Decimal(2), Decimal(4), {"label_price": "1"})}
     found = Prices(PriceList(BASE, SPOT, "price", prices), there).of(("n",))
     assert pair(found) == (Decimal("0.5"), Decimal("0.25"))
-    assert found.source == f"{prices} line 2: 2 an hour for 2 cores and 4 GiB"
+    assert found.source == "prices.csv line 2: 2 an hour for 2 cores and 4 GiB"
+
+
+def test_a_mean_of_lines_is_told_as_it_is_reckoned_with(tmp_path: Path) -> None:
+    lines = [line(kind="m5.large", price=price) for price in ("0.1", "0.1", "0.2", "0.1", "0.1", "0.1")]
+    there = {"n": node("n", labels={"label_node_kubernetes_io_instance_type": "m5.large"})}
+    prices = PriceList(BASE, SPOT, file=read_prices(file(tmp_path, *lines)))
+    found = Prices(prices, there).of(("n",))
+    assert found.source == ("prices.csv lines 2, 3, 4 and 3 more: 0.116666667 an hour for 2 cores and 4 GiB")
+    # A quarter and an eighth of 0.116666667.
+    assert pair(found) == (Decimal("0.029166667"), Decimal("0.014583333"))
 
 
 def test_of_many_kinds_of_nodes_an_event_tells_the_most_frequent() -> None:
