@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from functions.recommender import queries
+from functions.recommender import nodes, queries
 from functions.recommender.jvm import Jvms
 from shared.contracts.events import Resources
 
@@ -87,6 +87,7 @@ class Cluster:
     oom_killed: set[tuple[str, str, str]] = field(default_factory=set)
     jvms: Jvms = field(default_factory=Jvms)
     _rollouts: dict[Controller, int] = field(default_factory=dict)
+    spot: set[str] = field(default_factory=set)
     _autoscaled: dict[tuple[str, str], Controller] = field(default_factory=dict)
     _scales_on: dict[tuple[str, str], set[tuple[str, str]]] = field(default_factory=dict)
 
@@ -94,7 +95,8 @@ class Cluster:
     def of(cls, rows: list[Series]) -> Cluster:
         """From the rows of `queries.state` or `queries.workloads`."""
         owners = Owners.of(row for row in rows if row.labels["__name__"].endswith("_owner"))
-        cluster = cls(owners, jvms=Jvms.of_rows(rows))
+        spot = {row.labels.get("node", "") for row in rows if row.labels["__name__"] == nodes.LABELS}
+        cluster = cls(owners, jvms=Jvms.of_rows(rows), spot=spot)
         for row in rows:
             cluster._take(row.labels["__name__"], row.labels, row.value)
         return cluster

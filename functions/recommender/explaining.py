@@ -17,8 +17,8 @@ from shared.contracts.errors import KubeFinOpsError
 from shared.contracts.events import ContainerProposal, RecommendationCreated, Resources
 from shared.contracts.wording import LABELS
 
-# In a report's settings beside the rules: what the window already shows.
-NO_RULES = {"history_days"}
+# In a report's settings beside the rules: what the window already shows, and where the rates came from.
+NO_RULES = {"history_days", "price_provider", "price_node_label", "prices_file"}
 # Of a proposal: where it lies, and a time that MongoDB keeps to the millisecond; neither is a figure.
 NO_FIGURES = {"report", "scanned_at"}
 
@@ -67,7 +67,7 @@ def explain(report: Report, stored: Entry) -> Explanation:
     """
     lacking: list[str] = []
     seen = observed(report, stored, lacking)
-    made = entry(seen, size(seen, _rules(report, lacking)), report.rates)
+    made = entry(seen, size(seen, _rules(report, lacking)), stored.rates or report.rates)
     return Explanation(tuple(_figures(stored, made)), tuple(lacking))
 
 
@@ -108,6 +108,7 @@ def observed(report: Report, stored: Entry, lacking: list[str]) -> Observed:
         containers=containers,
         scales_on=frozenset(stored.scales_on),
         windows_per_day=86400 / report.window.step_seconds,
+        nodes=tuple(name for name, pods in sorted(stored.nodes.items()) for _ in range(pods)),
     )
 
 
@@ -210,6 +211,8 @@ def _figures(stored: Entry, made: Entry) -> Iterator[Figure]:
         "content_hash",
     ):
         yield Figure(name, before[name], after[name])
+    if stored.costs:  # older reports have none
+        yield Figure("costs", before["costs"], after["costs"])
 
 
 def _of_container(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from functions.recommender import report as reporting
 from functions.recommender.deadline import UntilDeadline
 from functions.recommender.fitted import constants
+from functions.recommender.prices import Prices
 from functions.recommender.reading import Reading, discover, read
 from functions.recommender.repeating import why_not_again
 from functions.recommender.report import Entry, Query, Report
@@ -161,7 +162,11 @@ class RecommenderHandler:
             wanted=wanted,
             strategy=settings.strategy,
             labels=settings.prometheus_labels,
+            by_node=settings.price_list.by_node,
+            spot_matters=settings.price_list.spot is not None,
         )
+        prices = Prices(settings.price_list, reading.nodes, reading.spot)
+        entries = self._decide(reading, wanted, scan.scanned_at, prices)
         return Report(
             cluster=scan.cluster,
             scan_id=scan.scan_id,
@@ -169,20 +174,23 @@ class RecommenderHandler:
             shard=shard,
             window=reporting.window(scan.scanned_at, reading.window),
             engine=engine(settings.strategy),
-            settings=asdict(settings.rules) | {"history_days": settings.history},
+            settings=asdict(settings.rules) | {"history_days": settings.history} | settings.price_sources,
             constants={} if settings.strategy == PERCENTILE else asdict(constants()[settings.strategy]),
-            rates=settings.prices,
+            rates=prices.base,
+            nodes=reporting.node_prices(entries, prices),
             queries=tuple(Query.model_validate(asdict(asked)) for asked in reading.asked),
-            workloads=self._decide(reading, wanted, scan.scanned_at),
+            workloads=entries,
         )
 
     def _until_deadline(self) -> UntilDeadline:
         return UntilDeadline(self._prometheus, QUERY_SECONDS, self._monotonic)
 
-    def _decide(self, reading: Reading, wanted: Sequence[Workload], at: datetime) -> tuple[Entry, ...]:
-        rules, prices = self._settings.rules, self._settings.prices
+    def _decide(
+        self, reading: Reading, wanted: Sequence[Workload], at: datetime, prices: Prices
+    ) -> tuple[Entry, ...]:
+        rules = self._settings.rules
         entries = {
-            observed.workload: reporting.entry(observed, size(observed, rules), prices)
+            observed.workload: reporting.entry(observed, size(observed, rules), prices.of(observed.nodes))
             for observed in reading.workloads
         }
         proposed = [workload for workload, entry in entries.items() if entry.decision == "proposed"]
@@ -197,7 +205,9 @@ class RecommenderHandler:
             )
             if reason is not None:
                 entries[workload] = reporting.skipped(entry, reason)
-        return tuple(entries.get(workload) or reporting.not_there(workload, prices) for workload in wanted)
+        return tuple(
+            entries.get(workload) or reporting.not_there(workload, prices.base) for workload in wanted
+        )
 
 
 def _request(event: Event, scan: ScanRequested, shard: Shard) -> Event:

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
 
+from functions.recommender import nodes
+
 CPU = "container_cpu_usage_seconds_total"
 MEMORY = "container_memory_working_set_bytes"
 THROTTLED = "container_cpu_cfs_throttled_periods_total"
@@ -46,6 +48,7 @@ STATE = (
     ROLLOUT_REPLICAS,
     *JVM_MAX,
     *JVM_USED,
+    nodes.LABELS,
 )
 WORKLOADS = (*OWNERS, "kube_deployment_spec_replicas")
 _OWNER_LABELS = "namespace, pod, replicaset, job_name, owner_kind, owner_name, owner_is_controller"
@@ -134,11 +137,34 @@ def window(history: timedelta, samples_in_hour: float | None, samples_in_ten_min
 
 
 def state(scope: Scope, metrics: tuple[str, ...] = STATE) -> str:
-    """What kube-state-metrics tells now, and controllers and JVMs of themselves; one row a fact."""
-    return (
-        f"max by ({_STATE_LABELS}) ({{__name__=~{_any_of(metrics)}, {scope.namespace_matcher},"
-        ' resource=~"|cpu|memory", reason=~"|OOMKilled"})'
-    )
+    """What kube-state-metrics tells now, and controllers and JVMs of themselves; one row a fact.
+
+    Of nodes, only which are spot.
+    """
+    parts = []
+    if of_namespaces := tuple(name for name in metrics if name != nodes.LABELS):
+        parts.append(
+            f"max by ({_STATE_LABELS}) ({{__name__=~{_any_of(of_namespaces)}, {scope.namespace_matcher},"
+            ' resource=~"|cpu|memory", reason=~"|OOMKilled"})'
+        )
+    if nodes.LABELS in metrics:
+        # Nodes are in no namespace: a label of that name is the exporter's, if there is one.
+        kinds = (_joined(matcher, scope.labels) for matcher in nodes.spot_matchers())
+        spot = " or ".join(f"{nodes.LABELS}{{{each}}}" for each in kinds)
+        parts.append(f"max by (__name__, node) ({spot})")
+    return " or ".join(parts)
+
+
+def node_facts(labels: str = "") -> str:
+    """What bears on the prices of all nodes, as it is told: labels are of any name."""
+    matchers = _joined(f"__name__=~{_any_of(nodes.METRICS)}", labels, 'resource=~"|cpu|memory"')
+    return f"{{{matchers}}}"
+
+
+def pod_nodes(scope: Scope) -> str:
+    """On which node each pod is."""
+    pods = f'{scope.namespace_matcher}, {scope.pod_matcher}node!=""'
+    return f"max by (namespace, pod, node) (kube_pod_info{{{pods}}})"
 
 
 def workloads(scope: Scope, metrics: tuple[str, ...] = WORKLOADS) -> str:
@@ -244,6 +270,10 @@ def duration(seconds: int) -> str:
         if seconds and seconds % length == 0:
             return f"{seconds // length}{unit}"
     return f"{seconds}s"
+
+
+def _joined(*matchers: str) -> str:
+    return ", ".join(each for each in matchers if each)
 
 
 def _any_of(names: Collection[str], end: str = "") -> str:

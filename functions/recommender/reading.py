@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from functions.recommender import queries
 from functions.recommender.asking import Asked, Asking, Part, Question
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
+from functions.recommender.nodes import Node, nodes_of
 from functions.recommender.queries import Scope, Window
 from functions.recommender.rules import PERCENTILE
 from functions.recommender.sizing import RUN_TO_COMPLETION, Estimate, Observed, ObservedContainer
@@ -31,7 +32,8 @@ class Reading:
     """What was seen: workloads in the order of their names, and how it was asked for.
 
     `pods` are each one's that were measured, past ones included: whose series are the workload's.
-    `labels` are the matchers that were in every query, for who asks more about the same.
+    `labels` are the matchers that were in every query, for who asks more about the same. `nodes` are told of
+    where prices go by them; `spot` are the names of those that are spot.
     """
 
     workloads: tuple[Observed, ...]
@@ -39,6 +41,8 @@ class Reading:
     asked: tuple[Asked, ...]
     pods: Mapping[Workload, frozenset[Pod]] = field(default_factory=dict)
     labels: str = ""
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    spot: frozenset[str] = frozenset()
 
 
 def discover(
@@ -65,11 +69,16 @@ def read(
     wanted: Collection[Workload] | None = None,
     labels: str = "",
     strategy: str = PERCENTILE,
+    by_node: bool = False,
+    spot_matters: bool = False,
 ) -> Reading:
     """What the workloads of `namespaces` (empty: of all), or the `wanted` ones among them, ask for and use.
 
     `labels` are the matchers of this cluster's series, as PROMETHEUS_LABELS has them. With another
     `strategy` than PERCENTILE, daily digests are read too, and each container gets its estimate.
+
+    `by_node` asks what bears on the prices of nodes, and `spot_matters`, where some are spot, on which nodes
+    pods are: at most two queries more.
 
     Raises:
         Temporary: Prometheus cannot be reached, or will not run a query.
@@ -87,6 +96,11 @@ def read(
         controllers = part
     whole = _part(scope, controllers)
     # How often scrapes come is seen in the best-scraped container of all, not in a half.
+    placing: dict[str, Question] = {}
+    if by_node or (spot_matters and now.spot):
+        placing["pod_nodes"] = queries.pod_nodes
+    if by_node:
+        placing["nodes"] = partial(_as_it_is, queries.node_facts(labels))
     frequencies = {
         "samples_in_hour": queries.samples_in_hour(history, labels),
         "samples_in_ten_minutes": queries.samples_in_ten_minutes(scope),
@@ -95,12 +109,14 @@ def read(
         {
             **{name: partial(_as_it_is, promql) for name, promql in frequencies.items()},
             "owners": partial(queries.owners, history=history),
+            **placing,
         },
         whole,
     )
     window = queries.window(history, *(_scalar(first[name]) for name in frequencies))
     owners = Owners.of(first["owners"])
     owners.update(now.owners)
+    places = _places(first.get("pod_nodes", ()))
     usage = partial(queries.usage, window=window, oom_days=oom_days)
     figures = _Figures(asking.all({name: _question(usage, name) for name in usage(scope)}, whole), owners)
     if restarted := figures.with_several_runs(controllers):
@@ -133,11 +149,28 @@ def read(
             window=window,
             at=at,
             estimates=estimates,
+            places=places,
         )
         for controller, pods in sorted(controllers.items())
     )
     pods = {_workload(cluster, controller): frozenset(figures.pods(controller)) for controller in controllers}
-    return Reading(workloads, window, tuple(asking.asked), pods, labels)
+    return Reading(
+        workloads,
+        window,
+        tuple(asking.asked),
+        pods,
+        labels,
+        nodes=nodes_of(first.get("nodes", ())),
+        spot=frozenset(now.spot),
+    )
+
+
+def _places(rows: Iterable[Series]) -> dict[Pod, str]:
+    """The node of each pod that is on one."""
+    return {
+        (row.labels.get("namespace", ""), row.labels.get("pod", "")): row.labels.get("node", "")
+        for row in rows
+    }
 
 
 def _part(scope: Scope, controllers: Iterable[Controller]) -> Part:
@@ -230,6 +263,7 @@ def _observed(
     window: Window,
     at: datetime,
     estimates: Mapping[tuple[Controller, str], Estimate],
+    places: Mapping[Pod, str],
 ) -> Observed:
     controller = (workload.namespace, workload.kind, workload.name)
     names = now.container_names(pods)
@@ -262,6 +296,7 @@ def _observed(
         containers=containers,
         scales_on=now.scales_on(controller),
         windows_per_day=window.samples_per_day,
+        nodes=tuple(sorted(places[pod] for pod in live if pod in places)),
     )
 
 

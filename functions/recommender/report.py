@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from pydantic import Field
@@ -30,8 +31,13 @@ from shared.contracts.events import (
 )
 from shared.contracts.identity import Workload, digest, recommendation_id
 from shared.contracts.money import Money
-from shared.contracts.pricing import monthly
+from shared.contracts.pricing import monthly, shares
 from shared.contracts.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from functions.recommender.prices import Prices
 
 # An event is to stay under 64 KiB; of this much, its sentences are left to the report.
 MOST_CONTAINER_BYTES = 40 * 1024
@@ -75,8 +81,29 @@ class SeenContainer(Payload):
     resources: Resources | None = None
 
 
+class Cost(Payload):
+    """One container's part of its workload's cost in a month; the parts sum up to the whole, to the cent."""
+
+    monthly_cost_before: Money
+    monthly_cost_after: Money
+    monthly_saving: Money
+
+
+class NodePrice(Payload):
+    """What was known of a node, and the rates that follow from it."""
+
+    rates: Rates
+    spot: bool = False
+    cores: Decimal | None = None
+    gib: Decimal | None = None
+
+
 class Entry(Payload):
-    """One workload: what was seen and what was decided."""
+    """One workload: what was seen and what was decided.
+
+    Costs and savings of a workload that is skipped are those of the values that sizing found, if it did:
+    what it would have saved is `monthly_waste_left` then.
+    """
 
     workload: Workload
     decision: Literal["proposed", "skipped"]
@@ -101,6 +128,17 @@ class Entry(Payload):
     monthly_cost_before: Money
     monthly_cost_after: Money
     monthly_saving: Money
+    monthly_waste_left: Money | None = Field(
+        default=None,
+        description="what sizing would have saved of a workload that is not changed; null: it cannot be said",
+    )
+    costs: dict[str, Cost] = Field(default_factory=dict, description="by container; their sums are the above")
+    rates: Rates | None = Field(
+        default=None, description="by which its costs were reckoned, and why by these"
+    )
+    nodes: dict[str, int] = Field(
+        default_factory=dict, description="how many of its pods are on each node, where prices go by nodes"
+    )
     content_hash: str
 
 
@@ -129,18 +167,30 @@ class Report(Payload):
         default_factory=dict,
         description="of a strategy that estimates: what it was fitted to; older reports have none",
     )
-    rates: Rates
+    rates: Rates = Field(description="of nodes of which nothing else is known; an entry has its own")
+    nodes: dict[str, NodePrice] = Field(
+        default_factory=dict, description="of the nodes in the entries, where prices go by nodes"
+    )
     queries: tuple[Query, ...]
     workloads: tuple[Entry, ...]
 
     def summary(self) -> dict[str, float | int | str]:
         """Figures for the index."""
         proposed = [entry for entry in self.workloads if entry.decision == "proposed"]
+        left = [entry.monthly_waste_left.amount for entry in self.workloads if entry.monthly_waste_left]
         return {
             "workloads": len(self.workloads),
             "proposed": len(proposed),
             "skipped": len(self.workloads) - len(proposed),
+            "currency": self.rates.core_hour.currency,
+            "monthly_cost": _sum(entry.monthly_cost_before.amount for entry in self.workloads),
+            "monthly_saving": _sum(entry.monthly_saving.amount for entry in proposed),
+            "monthly_waste_left": _sum(left),
         }
+
+
+def _sum(amounts: Iterable[Decimal]) -> str:
+    return format(sum(amounts, Decimal("0.00")), "f")
 
 
 def key(scan: ScanRequested, shard: Shard) -> str:
@@ -161,9 +211,10 @@ def window(at: datetime, ranges: queries.Window) -> Window:
     )
 
 
-def entry(observed: Observed, sized: Sized, prices: Rates) -> Entry:
-    """The workload with its costs; skipped if sizing had a reason."""
-    before, after = monthly(sized.containers, Decimal(repr(observed.pods)), prices)
+def entry(observed: Observed, sized: Sized, rates: Rates) -> Entry:
+    """The workload with its costs by these rates; skipped if sizing had a reason."""
+    pods = Decimal(repr(observed.pods))
+    before, after = monthly(sized.containers, pods, rates)
     measured = {container.name for container in sized.containers}
     return Entry(
         workload=observed.workload,
@@ -199,18 +250,45 @@ def entry(observed: Observed, sized: Sized, prices: Rates) -> Entry:
         monthly_cost_before=before,
         monthly_cost_after=after,
         monthly_saving=before - after,
+        monthly_waste_left=before - after if sized.skipped is not None and sized.is_sized else None,
+        costs={
+            each.name: Cost(
+                monthly_cost_before=cost.before,
+                monthly_cost_after=cost.after,
+                monthly_saving=cost.before - cost.after,
+            )
+            for each, cost in zip(sized.containers, shares(sized.containers, pods, rates), strict=True)
+        },
+        rates=rates,
+        nodes=dict(Counter(observed.nodes)),
         content_hash=content_hash(observed.workload, sized.containers),
     )
 
 
+def node_prices(entries: Iterable[Entry], prices: Prices) -> dict[str, NodePrice]:
+    """What was known of the nodes that the entries name."""
+    found = {}
+    for name in sorted({name for each in entries for name in each.nodes}):
+        node = prices.nodes.get(name)
+        found[name] = NodePrice(
+            rates=prices.of_node(name),
+            spot=name in prices.spot,
+            cores=node.cores if node else None,
+            gib=node.gib if node else None,
+        )
+    return found
+
+
 def skipped(entry: Entry, reason: str) -> Entry:
     """The same, not proposed after all; its figures stay to be read."""
-    return entry.model_copy(update={"decision": "skipped", "reason": reason})
+    return entry.model_copy(
+        update={"decision": "skipped", "reason": reason, "monthly_waste_left": entry.monthly_saving}
+    )
 
 
-def not_there(workload: Workload, prices: Rates) -> Entry:
+def not_there(workload: Workload, rates: Rates) -> Entry:
     """A workload of the shard that was gone when its turn came."""
-    nothing = Money(amount=Decimal(0), currency=prices.core_hour.currency)
+    nothing = Money(amount=Decimal(0), currency=rates.core_hour.currency)
     return Entry(
         workload=workload,
         decision="skipped",
@@ -224,6 +302,7 @@ def not_there(workload: Workload, prices: Rates) -> Entry:
         monthly_cost_before=nothing,
         monthly_cost_after=nothing,
         monthly_saving=nothing,
+        rates=rates,
         content_hash=content_hash(workload, ()),
     )
 
@@ -262,7 +341,8 @@ def draft(report: Report, each: Entry, pointer: ReportPointer) -> Recommendation
         monthly_cost_before=each.monthly_cost_before,
         monthly_cost_after=each.monthly_cost_after,
         monthly_saving=each.monthly_saving,
-        rates=report.rates,
+        # A report that was stored before there were several has one for all.
+        rates=each.rates or report.rates,
         content_hash=each.content_hash,
         report=pointer,
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from functions.recommender.price_file import PriceFile, read_prices
 from functions.recommender.rules import Rules, Strategy
+from shared.contracts.providers import ON_DEMAND, SPOT, Provider
 from shared.contracts.quantities import format_cpu, format_memory, parse_cpu, parse_memory
 from shared.runtime.settings import (
     KafkaSettings,
@@ -19,7 +22,7 @@ from shared.runtime.settings import (
 )
 
 if TYPE_CHECKING:
-    from shared.contracts.events import Rates
+    from functions.recommender.prices import PriceList
 
 
 def _cpu(value: object) -> object:
@@ -30,11 +33,29 @@ def _memory(value: object) -> object:
     return parse_memory(value) if isinstance(value, str) else value
 
 
+def _prices(value: object) -> object:
+    return read_prices(value) if isinstance(value, str) else value
+
+
+def _label(value: str) -> str:
+    if value and not re.fullmatch(_LABEL, value):
+        raise ValueError(f"{value!r} is not a label's name as example.com/price")
+    return value
+
+
+def _provider(given: dict[str, Any]) -> Provider:
+    """What was given before; where that was wrong, it is told of by itself."""
+    provider: Provider = given.get("provider", "unknown")
+    return provider
+
+
 # People write `10m` and `32Mi`.
 Cpu = Annotated[int, BeforeValidator(_cpu), Field(ge=0), Written(format_cpu)]
 Memory = Annotated[int, BeforeValidator(_memory), Field(ge=0), Written(format_memory)]
 Percent = Annotated[float, Field(ge=0, le=1000)]
 _DEFAULT = Rules()
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
+_LABEL = r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?"
 
 
 class SizingSettings(PrometheusSettings):
@@ -112,14 +133,30 @@ class SizingSettings(PrometheusSettings):
         alias="KUBEFINOPS_KEEP_QOS",
         description="propose nothing that changes a pod's QoS class",
     )
-    # OpenCost's published defaults for AWS, GCP and unknown providers.
-    core_hour: Annotated[Decimal, Field(ge=0)] = Field(
-        Decimal("0.031611"), alias="KUBEFINOPS_PRICE_CORE_HOUR", description="price of a core for an hour"
+    provider: Provider = Field(
+        "unknown",
+        alias="KUBEFINOPS_PRICE_PROVIDER",
+        description="whose default prices to take: aws, gcp, azure, oracle or unknown (docs/money.md)",
     )
-    gib_hour: Annotated[Decimal, Field(ge=0)] = Field(
-        Decimal("0.004237"),
+    core_hour: Annotated[Decimal, Field(ge=0, lt=1_000_000)] = Field(
+        default_factory=lambda given: ON_DEMAND[_provider(given)].core_hour,
+        alias="KUBEFINOPS_PRICE_CORE_HOUR",
+        description="price of a core for an hour, on spot nodes too; by default the provider's",
+    )
+    gib_hour: Annotated[Decimal, Field(ge=0, lt=1_000_000)] = Field(
+        default_factory=lambda given: ON_DEMAND[_provider(given)].gib_hour,
         alias="KUBEFINOPS_PRICE_GIB_HOUR",
-        description="price of a GiB of memory for an hour",
+        description="price of a GiB of memory for an hour, on spot nodes too; by default the provider's",
+    )
+    price_node_label: Annotated[str, AfterValidator(_label)] = Field(
+        "",
+        alias="KUBEFINOPS_PRICE_NODE_LABEL",
+        description="label of nodes whose value is the node's price for an hour, such as example.com/price",
+    )
+    price_file: Annotated[PriceFile, BeforeValidator(_prices)] = Field(
+        PriceFile(),
+        alias="KUBEFINOPS_PRICES_FILE",
+        description="CSV file with prices of nodes, in OpenCost's format (docs/money.md)",
     )
     currency: str = Field(
         "USD", alias="KUBEFINOPS_CURRENCY", pattern=r"^[A-Z]{3}$", description="currency of the prices"
@@ -147,10 +184,39 @@ class SizingSettings(PrometheusSettings):
         )
 
     @property
-    def prices(self) -> Rates:
+    def price_list(self) -> PriceList:
+        from functions.recommender.prices import PriceList
         from shared.contracts.pricing import rates
 
-        return rates(self.core_hour, self.gib_hour, self.currency)
+        given = [
+            name
+            for field, name in (
+                ("core_hour", "KUBEFINOPS_PRICE_CORE_HOUR"),
+                ("gib_hour", "KUBEFINOPS_PRICE_GIB_HOUR"),
+            )
+            if field in self.model_fields_set
+        ]
+        whose = "an unknown provider" if self.provider == "unknown" else self.provider
+        default = f"OpenCost's default for {whose}"
+        source = f"{given[0]}, else {default}" if len(given) == 1 else " and ".join(given) or default
+        spot = None if given else SPOT.get(self.provider)
+        return PriceList(
+            base=rates(self.core_hour, self.gib_hour, self.currency, source),
+            spot=None
+            if spot is None
+            else rates(spot.core_hour, spot.gib_hour, self.currency, f"{default}, spot"),
+            node_label=self.price_node_label,
+            file=self.price_file,
+        )
+
+    @property
+    def price_sources(self) -> dict[str, str]:
+        """What a report says of them; the prices themselves are beside it, node by node."""
+        return {
+            "price_provider": self.provider,
+            "price_node_label": self.price_node_label,
+            "prices_file": str(self.price_file),
+        }
 
 
 class RecommenderSettings(KafkaSettings, MongoSettings, ObjectStoreSettings, SizingSettings):

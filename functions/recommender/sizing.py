@@ -64,7 +64,8 @@ class Observed:
 
     `replicas` is what is wanted now, `pods` the mean number that runs. `scales_on` names the resources
     whose utilisation, a share of the request, drives a HorizontalPodAutoscaler; `unknown` if there is one
-    and nothing tells what it scales on. `windows_per_day` is how many samples a full day has.
+    and nothing tells what it scales on. `windows_per_day` is how many samples a full day has. `nodes` has the
+    node of each pod that lives, where that was asked.
     """
 
     workload: Workload
@@ -73,6 +74,7 @@ class Observed:
     containers: tuple[ObservedContainer, ...]
     scales_on: frozenset[str] = frozenset()
     windows_per_day: float = 288.0
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,11 @@ class Sized:
     history_seconds: int
     qos: QosClass
     skipped: str | None = None
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether values were found, proposed or not: then there are sentences that say why."""
+        return bool(self.containers) and all(each.reasons for each in self.containers)
 
 
 def engine(strategy: str) -> str:

@@ -28,6 +28,7 @@ class Need(StrEnum):
     REQUIRED = "required"
     SAFETY = "safety"
     FIGURES = "figures"
+    PRICES = "prices"  # read where prices go by nodes only
     PLANNED = "planned"
     RULE = "rule"
 
@@ -165,6 +166,13 @@ INPUTS = (
         for names in (JVM_MAX, JVM_USED)
         for name, other in (names, names[::-1])
     ),
+    Input(
+        "kube_node_labels",
+        Need.FIGURES,
+        "spot nodes are priced as others; prices by a node's label or instance type are not found",
+        _of("nodes", f", {_LABELS.format('nodes')}"),
+        "no node is spot, and prices do not go by nodes",
+    ),
     *(
         Input(f"kube_pod_init_container_{name}", Need.PLANNED, "native sidecars", _of("pods"), "none has any")
         for name in ("info", "resource_requests")
@@ -193,15 +201,28 @@ INPUTS = (
         _of("limitranges"),
         "it has no LimitRange",
     ),
+    Input(
+        "kube_pod_info",
+        Need.PRICES,
+        "spot nodes are priced as others, and prices do not go by nodes: where pods run is not known",
+        _of("pods"),
+    ),
+    *(
+        Input(name, Need.PRICES, f"{what} (where prices go by nodes)", _of("nodes"))
+        for name, what in (
+            ("kube_node_status_capacity", "a node's price is not split into its cores and memory"),
+            ("kube_node_info", "a file's prices are not found by spec.providerID"),
+        )
+    ),
     Input("kube_node_status_allocatable", Need.PLANNED, "what nodes could be saved", _of("nodes")),
     *(
         Input(
             f"kube_{name}_labels",
             Need.PLANNED,
-            f"policies and prices by labels of {name}s",
+            f"policies by labels of {name}s",
             _of(f"{name}s", f", {_LABELS.format(f'{name}s')}"),
         )
-        for name in ("pod", "namespace", "node")
+        for name in ("pod", "namespace")
     ),
     *(
         Input(name, Need.RULE, "nothing: the raw series are read", MIXIN)

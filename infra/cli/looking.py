@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from functions.recommender.prices import Prices
 from functions.recommender.reading import Reading, read
 from functions.recommender.report import Entry, entry
 from functions.recommender.settings import SizingSettings
@@ -25,14 +26,17 @@ from shared.runtime.settings import PrometheusSettings
 from shared.runtime.world import prometheus_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from shared.contracts.prometheus import Curve, Prometheus, Series
 
 S = TypeVar("S", bound=PrometheusSettings)
 
 # A person waits for a whole cluster at once; a function has its delivery's time.
 QUERY_SECONDS = 120
-# What read() asks where there are runs of Jobs too, and what histories() asks: for a bar's length only.
-ABOUT_QUERIES, ABOUT_HISTORIES = 17, 2
+# What read() asks where there are runs of Jobs too, and for prices of nodes, and what histories() asks: for
+# a bar's length only.
+ABOUT_QUERIES, ABOUT_PRICES, ABOUT_HISTORIES = 17, 2, 2
 
 
 class NothingFound(KubeFinOpsError):
@@ -52,21 +56,41 @@ class Seen:
 
 
 def sizing_settings(
-    prometheus_url: str, labels: Sequence[str] = (), strategy: str | None = None
+    prometheus_url: str,
+    labels: Sequence[str] = (),
+    strategy: str | None = None,
+    *,
+    provider: str | None = None,
+    prices: Path | None = None,
 ) -> SizingSettings:
-    """See `asked`; with this strategy, if there is one."""
-    return asked(SizingSettings, prometheus_url, labels, strategy)
+    """See `asked`; with this strategy, this provider's prices and this file of prices, if there are any."""
+    more = {
+        "KUBEFINOPS_STRATEGY": strategy or "",
+        "KUBEFINOPS_PRICE_PROVIDER": provider or "",
+        "KUBEFINOPS_PRICES_FILE": "" if prices is None else str(prices),
+    }
+    return asked(SizingSettings, prometheus_url, labels, more)
 
 
-def asked(kind: type[S], prometheus_url: str, labels: Sequence[str] = (), strategy: str | None = None) -> S:
+def asked(
+    kind: type[S], prometheus_url: str, labels: Sequence[str] = (), more: Mapping[str, str] | None = None
+) -> S:
     """The environment's settings, with this address and, if there are any, these labels, each KEY=VALUE.
+
+    `more` are other variables of which those that are empty are left to the environment.
 
     Raises:
         BadSetting: names what the address or the labels came from.
     """
     given = {"PROMETHEUS_URL": prometheus_url, **({"PROMETHEUS_LABELS": ",".join(labels)} if labels else {})}
-    given |= {"KUBEFINOPS_STRATEGY": strategy} if strategy else {}
-    options = {"PROMETHEUS_URL": "--prometheus", "PROMETHEUS_LABELS": "--label"}
+    given |= {variable: value for variable, value in (more or {}).items() if value}
+    options = {
+        "PROMETHEUS_URL": "--prometheus",
+        "PROMETHEUS_LABELS": "--label",
+        "KUBEFINOPS_STRATEGY": "--strategy",
+        "KUBEFINOPS_PRICE_PROVIDER": "--provider",
+        "KUBEFINOPS_PRICES_FILE": "--prices",
+    }
     try:
         return kind.read({**os.environ, **given})
     except BadSetting as error:
@@ -92,7 +116,8 @@ def see(
 ) -> Seen:
     """The same, and on demand how usage went over the history. Raises what `look` does."""
     client = prometheus_of(settings, QUERY_SECONDS)
-    with told(client, ABOUT_QUERIES + with_histories * ABOUT_HISTORIES) as prometheus:
+    about = ABOUT_QUERIES + settings.price_list.by_node * ABOUT_PRICES + with_histories * ABOUT_HISTORIES
+    with told(client, about) as prometheus:
         reading = _read(prometheus, at, namespaces, settings)
         found = _entries(reading, settings)
         require(
@@ -124,6 +149,8 @@ def _read(
         namespaces=namespaces,
         labels=settings.prometheus_labels,
         strategy=settings.strategy,
+        by_node=settings.price_list.by_node,
+        spot_matters=settings.price_list.spot is not None,
     )
 
 
@@ -131,8 +158,10 @@ def _entries(reading: Reading, settings: SizingSettings) -> list[Entry]:
     """Sized and priced as the recommender does; no document is looked at, so what is in flight or was
     refused before is proposed here too.
     """
+    prices = Prices(settings.price_list, reading.nodes, reading.spot)
     return [
-        entry(observed, size(observed, settings.rules), settings.prices) for observed in reading.workloads
+        entry(observed, size(observed, settings.rules), prices.of(observed.nodes))
+        for observed in reading.workloads
     ]
 
 

@@ -12,6 +12,7 @@ import typer
 
 from functions.recommender.rules import Strategy
 from shared.contracts.errors import BadSetting, KubeFinOpsError
+from shared.contracts.providers import Provider
 
 app = typer.Typer(
     name="kubefinops",
@@ -52,6 +53,20 @@ StrategyOption = Annotated[
     ),
 ]
 
+ProviderOption = Annotated[
+    Provider | None,
+    typer.Option(
+        help="reckon with this provider's default prices; default: KUBEFINOPS_PRICE_PROVIDER, else unknown"
+    ),
+]
+PricesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="prices of nodes, a CSV file in OpenCost's format; default: KUBEFINOPS_PRICES_FILE",
+        metavar="FILE",
+    ),
+]
+
 
 @app.command()
 def scan(
@@ -82,6 +97,8 @@ def scan(
     ] = None,
     label: LabelOption = None,
     strategy: StrategyOption = None,
+    provider: ProviderOption = None,
+    prices: PricesOption = None,
 ) -> None:
     """Show a cluster's waste: what each container asks for, uses and should ask for. Changes nothing.
 
@@ -98,7 +115,17 @@ def scan(
     from infra.cli.scan import scan as run
 
     raise typer.Exit(
-        run(prometheus, namespace or [], format, output, fail_on_waste, labels=label or [], strategy=strategy)
+        run(
+            prometheus,
+            namespace or [],
+            format,
+            output,
+            fail_on_waste,
+            labels=label or [],
+            strategy=strategy,
+            provider=provider,
+            prices=prices,
+        )
     )
 
 
@@ -128,12 +155,24 @@ def propose(
     *,
     label: LabelOption = None,
     strategy: StrategyOption = None,
+    provider: ProviderOption = None,
+    prices: PricesOption = None,
 ) -> None:
     """Edit a working tree as a pull request would, under the default policy or --policies; no commit."""
     from infra.cli.propose import propose as run
 
     raise typer.Exit(
-        run(repo, path, prometheus, namespace or [], policies=policies, labels=label or [], strategy=strategy)
+        run(
+            repo,
+            path,
+            prometheus,
+            namespace or [],
+            policies=policies,
+            labels=label or [],
+            strategy=strategy,
+            provider=provider,
+            prices=prices,
+        )
     )
 
 

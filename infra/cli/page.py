@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,11 +16,12 @@ from markupsafe import Markup
 from infra.cli.plot import HEIGHT, WIDTH, Plot, Tick, cpu_text, memory_text, plot, spread, ticks
 from infra.cli.rows import Row, rows
 from infra.cli.totals import share, spaces, sums
-from shared.contracts.events import Resources, rfc3339
+from shared.contracts.events import Rates, Resources, rfc3339
 from shared.contracts.quantities import MIB
 from shared.contracts.wording import counted, quantity
 
 if TYPE_CHECKING:
+    from functions.recommender.report import Entry
     from functions.recommender.settings import SizingSettings
     from infra.cli.histories import Histories, Of, Usage
     from infra.cli.looking import Seen
@@ -90,13 +91,13 @@ class Line:
 
 def page(seen: Seen, at: datetime, settings: SizingSettings) -> str:
     """The page of a scan at `at`. Every text in it that Prometheus told is escaped."""
-    found = list(rows(seen.entries, settings.prices))
+    found = list(rows(seen.entries))
     histories = seen.histories
     lines = sorted(
         (_line(row, histories) for row in found),
         key=lambda line: (-line.sort["saving"], line.row.entry.decision, line.row.entry.workload.subject),
     )
-    namespaces = spaces(found, settings.currency)
+    namespaces = spaces(seen.entries, settings.currency)
     style, script = (_file(name) for name in ("page.css", "page.js"))
     return (
         _environment()
@@ -111,7 +112,8 @@ def page(seen: Seen, at: datetime, settings: SizingSettings) -> str:
             shown_at=f"{at:%-d %B %Y, %H:%M} UTC",
             history=counted(settings.history, "day"),
             currency=settings.currency,
-            rates=settings.prices,
+            rates=settings.price_list.base,
+            several_rates=len({(each.core_hour, each.gib_hour) for each in _rates(seen.entries)}) > 1,
             sums=sums(found, seen.entries, settings.currency),
             first_spaces=namespaces[:FIRST_NAMESPACES],
             other_spaces=namespaces[FIRST_NAMESPACES:],
@@ -125,6 +127,10 @@ def page(seen: Seen, at: datetime, settings: SizingSettings) -> str:
             big_height=BIG_HEIGHT,
         )
     )
+
+
+def _rates(entries: Iterable[Entry]) -> Iterator[Rates]:
+    return (each.rates for each in entries if each.rates is not None)
 
 
 def _environment() -> Environment:
@@ -241,6 +247,18 @@ def _facts(row: Row) -> Iterator[str]:
     yield f"history {hours / 24:.1f} days" if hours >= 48 else f"history {hours:.1f} h"
     yield f"{counted(usage.samples, 'sample')} in {counted(usage.pods, 'pod')}"
     yield f"confidence {entry.confidence:.0%}"
+    if entry.decision == "proposed" and len(entry.containers) > 1:
+        yield (
+            f"the workload saves {entry.monthly_saving} of {entry.monthly_cost_before} a month in its"
+            f" {len(entry.containers)} containers"
+        )
+    if row.left is not None and row.left.amount:
+        yield f"sizing would save {row.left} a month"
+    if entry.rates is not None:
+        yield (
+            f"{entry.rates.core_hour.amount:f} a core and hour, {entry.rates.gib_hour.amount:f} a GiB and"
+            f" hour: {entry.rates.source}"
+        )
     if usage.oom_kills:
         yield counted(usage.oom_kills, "OOM kill")
     if usage.throttled_share:

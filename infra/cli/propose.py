@@ -46,6 +46,8 @@ def propose(
     policies: Path | None,
     labels: list[str],
     strategy: str | None = None,
+    provider: str | None = None,
+    prices: Path | None = None,
 ) -> int:
     """Edits the manifests below `path` in the working tree, and says why each value is what it is.
 
@@ -61,7 +63,7 @@ def propose(
     """
     files = _read(repo)
     folder = _folder(repo, path, files)
-    settings = sizing_settings(prometheus_url, labels, strategy)
+    settings = sizing_settings(prometheus_url, labels, strategy, provider=provider, prices=prices)
     judges = _policies(policies)
     if file_of(files, folder) is None and f"{folder}/Chart.yaml".removeprefix("/") in files:
         print(f"{folder or '.'} is a Helm chart: its values are not edited; `kubefinops scan` says which")
@@ -196,7 +198,7 @@ def _proposal(entry: Entry, settings: SizingSettings, at: datetime) -> Recommend
         monthly_cost_before=entry.monthly_cost_before,
         monthly_cost_after=entry.monthly_cost_after,
         monthly_saving=entry.monthly_saving,
-        rates=settings.prices,
+        rates=entry.rates or settings.price_list.base,
         content_hash=entry.content_hash,
         report=NO_REPORT,
     )

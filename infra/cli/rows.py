@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import pairwise
 
 from functions.recommender.report import Entry
-from shared.contracts.events import ContainerProposal, Rates, Resources
+from infra.cli.summing import Total, by_namespace, total
+from shared.contracts.events import ContainerProposal, Resources
 from shared.contracts.money import Money
-from shared.contracts.pricing import monthly
 from shared.contracts.wording import LABELS
 
+# What a container is in.
+LEVELS = ("workload", "namespace", "cluster")
 # A spreadsheet takes a cell for a formula that begins with one of these.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -23,6 +24,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 class Row:
     """A container; `seen` is None where its usage was not measured, and then it has no cost either.
 
+    `left` is what sizing would have saved of it, where nothing is proposed; None where that cannot be said.
     A workload of which no container is known is one row without a name.
     """
 
@@ -31,6 +33,7 @@ class Row:
     seen: ContainerProposal | None
     before: Money
     after: Money
+    left: Money | None = None
 
     @property
     def proposed(self) -> Resources | None:
@@ -44,26 +47,20 @@ class Row:
         return self.before - self.after
 
 
-def rows(entries: Iterable[Entry], prices: Rates) -> Iterator[Row]:
+def rows(entries: Iterable[Entry]) -> Iterator[Row]:
     """In the order of the entries; the costs of a workload's rows sum up to its own, to the cent."""
     for entry in entries:
-        yield from _of(entry, prices)
+        yield from rows_of(entry)
 
 
-def _of(entry: Entry, prices: Rates) -> Iterator[Row]:
+def rows_of(entry: Entry) -> Iterator[Row]:
     proposed = entry.decision == "proposed"
-    # What stays comes first: of sums that are rounded, differences are the same before and after then.
-    ordered = sorted(entry.containers, key=lambda each: each.current != each.proposed)
-    pods = Decimal(repr(entry.pods))
-    sums = [monthly(ordered[:count], pods, prices) for count in range(len(ordered) + 1)]
-    costs = {
-        each.name: (after[0] - before[0], after[1] - before[1])
-        for each, (before, after) in zip(ordered, pairwise(sums), strict=True)
-    }
     for each in entry.containers:
-        before, after = costs[each.name]
-        yield Row(entry, each.name, each, before, after if proposed else before)
-    nothing = sums[0][0]
+        cost = entry.costs[each.name]
+        before, after = cost.monthly_cost_before, cost.monthly_cost_after
+        left = None if entry.monthly_waste_left is None else cost.monthly_saving
+        yield Row(entry, each.name, each, before, after if proposed else before, left)
+    nothing = entry.monthly_cost_before - entry.monthly_cost_before
     for name in entry.not_measured or ([] if entry.containers else [""]):
         yield Row(entry, name, None, nothing, nothing)
 
@@ -73,16 +70,26 @@ HEADER = (
     *(f"{field}_{when}" for field in LABELS for when in ("current", "proposed")),
     "cpu_p95_m", "cpu_max_m", "memory_p95_bytes", "memory_max_bytes", "oom_kills", "throttled_share",
     "samples", "history_seconds", "currency",
-    "monthly_cost_before", "monthly_cost_after", "monthly_saving",
+    "monthly_cost_before", "monthly_cost_after", "monthly_saving", "monthly_waste_left",
+    # The same for all that the container is in: not to be added up.
+    *(f"{of}_monthly_{what}" for of in LEVELS for what in ("saving", "waste_left")),
+    "core_hour", "gib_hour", "rates_from",
 )  # fmt: skip
 
 
-def as_csv(found: Iterable[Row]) -> str:
-    """RFC 4180, with a header: CPU in millicores, memory in bytes, empty is what is not set."""
+def as_csv(entries: Sequence[Entry], currency: str) -> str:
+    """RFC 4180, with a header, a row for each container: CPU in millicores, memory in bytes, empty is what is
+    not set or cannot be said.
+    """
+    whole = total(entries, currency)
+    spaces = by_namespace(entries, currency)
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(HEADER)
-    writer.writerows([_cell(value) for value in _values(row)] for row in found)
+    for entry in entries:
+        levels = (total([entry], currency), spaces[entry.workload.namespace], whole)
+        for row in rows_of(entry):
+            writer.writerow(_cell(value) for value in (*_values(row), *_of_levels(levels), *_rates(entry)))
     return text.getvalue()
 
 
@@ -102,10 +109,23 @@ def _values(row: Row) -> Iterator[object]:
     yield from (usage.oom_kills, usage.throttled_share, usage.samples) if usage else (None,) * 3
     yield from (entry.history_seconds, row.before.currency)
     yield from (money.amount if seen else None for money in (row.before, row.after, row.saving))
+    yield row.left.amount if row.left else None
+
+
+def _of_levels(levels: Iterable[Total]) -> Iterator[object]:
+    for level in levels:
+        yield from (level.saving.amount, level.left.amount if level.left else None)
+
+
+def _rates(entry: Entry) -> Iterator[object]:
+    rates = entry.rates
+    yield from (rates.core_hour.amount, rates.gib_hour.amount, rates.source) if rates else (None,) * 3
 
 
 def _cell(value: object) -> str:
     """Plain numbers; a text that would be a formula is kept from it."""
     if isinstance(value, str):
         return f"'{value}" if value.startswith(FORMULA) else value
+    if isinstance(value, Decimal):
+        return format(value, "f")
     return "" if value is None else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from functions.recommender.report import Entry
 from infra.cli.looking import see, sizing_settings
-from infra.cli.rows import as_csv, rows
+from infra.cli.rows import as_csv, rows_of
+from infra.cli.summing import by_namespace, total
 from infra.cli.tables import table, text_of
 from infra.cli.writing import require_folder, write
 from shared.contracts.errors import BadSetting
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from infra.cli.looking import Seen
 
 Format = Literal["table", "json", "csv", "yaml", "html"]
+MOST_RATES = 5  # that a table tells
 WASTE = 3  # the exit code where more is wasted than --fail-on-waste allows
 AMOUNT = re.compile(r"^(\d+(?:\.\d+)?) ?([A-Z]{3})?$")
 
@@ -41,6 +43,8 @@ def scan(
     *,
     labels: Sequence[str] = (),
     strategy: str | None = None,
+    provider: str | None = None,
+    prices: Path | None = None,
 ) -> int:
     """Writes the scan to the file `output`, or to standard output.
 
@@ -52,7 +56,7 @@ def scan(
         CannotWrite: the file cannot be written.
         Temporary: Prometheus cannot be reached, or does not answer.
     """
-    settings = sizing_settings(prometheus_url, labels, strategy)
+    settings = sizing_settings(prometheus_url, labels, strategy, provider=provider, prices=prices)
     most = None if fail_on_waste is None else _amount(fail_on_waste, settings.currency)
     require_folder(output)
     at = datetime.now(UTC).replace(microsecond=0)
@@ -60,7 +64,7 @@ def scan(
     write(_text(form, seen, at, settings), output)
     if seen.no_histories:
         print(f"kubefinops: the page is without plots: {seen.no_histories}", file=sys.stderr)
-    saving, _ = _totals(seen.entries, settings)
+    saving = total(seen.entries, settings.currency).saving
     if most is None or saving.amount <= most.amount:
         return 0
     print(f"kubefinops: {saving} a month of waste is above --fail-on-waste {most}", file=sys.stderr)
@@ -90,7 +94,7 @@ def _text(form: Format, seen: Seen, at: datetime, settings: SizingSettings) -> s
         case "yaml":
             return _yaml(_document(found, at, settings))
         case "csv":
-            return as_csv(rows(found, settings.prices))
+            return as_csv(found, settings.currency)
         case "html":
             from infra.cli.page import page  # noqa: PLC0415  # nothing else needs Jinja
 
@@ -105,29 +109,16 @@ def _yaml(document: dict[str, Any]) -> str:
 
 
 def _document(found: list[Entry], at: datetime, settings: SizingSettings) -> dict[str, Any]:
-    saving, before = _totals(found, settings)
+    spaces = by_namespace(found, settings.currency)
     return {
         "cluster": settings.cluster,
         "at": rfc3339(at),
         "history_days": settings.history,
+        "rates": settings.price_list.base.model_dump(mode="json"),
         "workloads": [each.model_dump(mode="json") for each in found],
-        "totals": {
-            "workloads": len(found),
-            "proposed": sum(each.decision == "proposed" for each in found),
-            "monthly_cost": before.model_dump(mode="json"),
-            "monthly_saving": saving.model_dump(mode="json"),
-        },
+        "namespaces": {name: each.document() for name, each in spaces.items()},
+        "totals": total(found, settings.currency).document(),
     }
-
-
-def _totals(found: list[Entry], settings: SizingSettings) -> tuple[Money, Money]:
-    """What the proposals save a month, and what all that was looked at costs."""
-    saving = before = Money.model_validate({"amount": "0.00", "currency": settings.currency})
-    for each in found:
-        before += each.monthly_cost_before
-        if each.decision == "proposed":
-            saving += each.monthly_saving
-    return saving, before
 
 
 def _lines(found: list[Entry], settings: SizingSettings) -> Iterator[str]:
@@ -141,16 +132,50 @@ def _lines(found: list[Entry], settings: SizingSettings) -> Iterator[str]:
         yield "left as they are:"
     for reason, subjects in by_reason.items():
         yield f"  {reason}: {', '.join(subjects)}"
-    saving, before = _totals(found, settings)
+    yield from _by_namespace(found, settings.currency)
+    whole = total(found, settings.currency)
     worth = "is" if len(proposed) == 1 else "are"
     yield (
         f"{counted(len(found), 'workload')}, of which {len(proposed)} {worth} worth a change:"
-        f" saves {saving} of {before} a month, before policy."
+        f" saves {whole.saving} of {whole.cost} a month, before policy."
     )
+    if skipped:
+        said = "cannot be said" if whole.left is None else f"is {whole.left} a month"
+        unsaid = f"; of {whole.unsaid} of them it cannot be said" if whole.unsaid and whole.left else ""
+        yield f"what sizing would save of those that are left as they are {said}{unsaid}."
+    yield from _rates(found, settings)
     yield (
         f"p95 / max: over {counted(settings.history, 'day')}, in the worst pod. A CPU request follows the"
         " p95, memory the maximum; in a Guaranteed pod, and for Jobs, CPU follows the maximum too."
     )
+
+
+def _by_namespace(found: list[Entry], currency: str) -> Iterator[str]:
+    made = table(["namespace"], ["workloads", "worth a change", f"{currency}/month", "saves", "left"])
+    for name, each in by_namespace(found, currency).items():
+        left = "-" if each.left is None else f"{each.left.amount:.2f}"
+        made.add_row(
+            name,
+            str(each.workloads),
+            str(each.proposed),
+            f"{each.cost.amount:.2f}",
+            f"{each.saving.amount:.2f}",
+            left,
+        )
+    yield text_of(made)
+
+
+def _rates(found: list[Entry], settings: SizingSettings) -> Iterator[str]:
+    """By which prices; where several are in use, how many workloads each is for."""
+    used = Counter(each.rates for each in found if each.rates is not None)
+    for rates, count in used.most_common(MOST_RATES):
+        of = f" ({counted(count, 'workload')})" if len(used) > 1 else ""
+        yield (
+            f"prices{of}: {rates.core_hour.amount:f} {settings.currency} a core and hour,"
+            f" {rates.gib_hour.amount:f} a GiB and hour: {rates.source}"
+        )
+    if len(used) > MOST_RATES:
+        yield f"prices of {counted(len(used) - MOST_RATES, 'other kind')}: see --format json"
 
 
 def _table(entries: list[Entry], currency: str) -> str:
@@ -159,6 +184,7 @@ def _table(entries: list[Entry], currency: str) -> str:
     def changes(field: str) -> bool:
         return any(getattr(one.current, field) != getattr(one.proposed, field) for one in containers)
 
+    with_left = any(each.monthly_waste_left is not None for each in entries)
     # Limits stand where there is something to tell.
     with_limit = changes("cpu_limit_m")
     with_memory_limit = any(one.current.memory_limit_bytes is not None for one in containers)
@@ -174,22 +200,35 @@ def _table(entries: list[Entry], currency: str) -> str:
             "memory p95 / max",
             *(LABELS[field] for field in fields),
             f"{currency}/month",
+            *(["left"] if with_left else []),
         ],
     )
     for each in entries:
-        if not each.containers:
-            made.add_row(each.workload.subject)
-        for index, container in enumerate(each.containers):
-            saving = f"{each.monthly_saving.amount:.2f}" if each.decision == "proposed" else "-"
+        found = [row for row in rows_of(each) if row.seen is not None]
+        if len(found) != 1:
+            # A workload of several containers has a line of its own, with the sums.
+            sums = _money(each, each.monthly_saving, each.monthly_waste_left) if found else ()
+            blanks = [""] * (3 + len(fields)) if sums else ()
+            made.add_row(each.workload.subject, *blanks, *sums[: 1 + with_left])
+        for row in found:
+            container = row.seen
+            assert container is not None
             made.add_row(
-                each.workload.subject if index == 0 else "",
+                each.workload.subject if len(found) == 1 else "",
                 container.name,
                 _cpu(container),
                 _memory(container),
                 *(change(container, field) for field in fields),
-                saving if index == 0 else "",
+                *_money(each, row.saving, row.left)[: 1 + with_left],
             )
     return text_of(made)
+
+
+def _money(entry: Entry, saving: Money, left: Money | None) -> tuple[str, str]:
+    """What is saved, and what sizing would have saved."""
+    if entry.decision == "proposed":
+        return f"{saving.amount:.2f}", ""
+    return "-", "-" if left is None else f"{left.amount:.2f}"
 
 
 def _cpu(container: ContainerProposal) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 from functions.recommender.report import Entry
 from infra.cli.rows import Row
+from infra.cli.summing import Total, by_namespace, total
 from shared.contracts.money import Money
 from shared.contracts.quantities import GIB
 
@@ -19,6 +19,7 @@ class Space:
     name: str
     before: Money
     saving: Money
+    left: Money | None
     kept: float
     saved: float
     percent: str
@@ -35,27 +36,33 @@ class Sum:
 
 def sums(found: Sequence[Row], entries: Sequence[Entry], currency: str) -> list[Sum]:
     """The saving first."""
-    zero = Money(amount=Decimal("0.00"), currency=currency)
-    before, after = zero, zero
-    for row in found:
-        before, after = before + row.before, after + row.after
-    saving = before - after
-    workloads = len(entries)
-    proposed = sum(each.decision == "proposed" for each in entries)
+    whole = total(entries, currency)
+    before, saving = whole.cost, whole.saving
+    after = before - saving
     raised = sum(_raised(row) for row in found)
     return [
         Sum("Saving a month", f"{saving.amount:,.2f}", f"{share(saving, before)} of the cost"),
         Sum("Cost a month now", f"{before.amount:,.2f}", "as requested, or as used"),
         Sum("Cost a month after", f"{after.amount:,.2f}", "before policy"),
+        Sum(
+            "Waste left a month",
+            "unknown" if whole.left is None else f"{whole.left.amount:,.2f}",
+            _of_which(whole),
+        ),
         _requested("CPU requested", found, "cpu_request_m", 1000, "cores"),
         _requested("Memory requested", found, "memory_request_bytes", GIB, "GiB"),
-        Sum("Workloads", f"{workloads:,}", f"{proposed:,} worth a change"),
+        Sum("Workloads", f"{whole.workloads:,}", f"{whole.proposed:,} worth a change"),
         Sum(
             "Ask for too little",
             f"{raised:,}",
             f"{'container' if raised == 1 else 'containers'} to raise",
         ),
     ]
+
+
+def _of_which(whole: Total) -> str:
+    unsaid = f"; of {whole.unsaid:,} not known" if whole.unsaid and whole.left is not None else ""
+    return f"{whole.workloads - whole.proposed:,} left as they are{unsaid}"
 
 
 def _requested(name: str, found: Iterable[Row], field: str, unit: int, unit_name: str) -> Sum:
@@ -79,28 +86,24 @@ def _raised(row: Row) -> bool:
     return any(new > now for now, new in pairs)
 
 
-def spaces(found: Iterable[Row], currency: str) -> list[Space]:
+def spaces(entries: Iterable[Entry], currency: str) -> list[Space]:
     """By what they would save, the most first."""
-    zero = Money(amount=Decimal("0.00"), currency=currency)
-    money: dict[str, tuple[Money, Money]] = {}
-    for row in found:
-        before, saving = money.get(row.entry.workload.namespace, (zero, zero))
-        money[row.entry.workload.namespace] = (before + row.before, saving + row.saving)
+    totals = by_namespace(entries, currency)
     most = max(
-        (max(before.amount, before.amount - saving.amount) for before, saving in money.values()),
-        default=zero.amount,
+        (max(each.cost.amount, each.cost.amount - each.saving.amount) for each in totals.values()), default=0
     )
     scale = float(most) or 1.0
     made = [
         Space(
             name=name,
-            before=before,
-            saving=saving,
-            kept=round(float(min(before.amount, before.amount - saving.amount)) / scale * 100, 2),
-            saved=round(abs(float(saving.amount)) / scale * 100, 2),
-            percent=share(saving, before),
+            before=each.cost,
+            saving=each.saving,
+            left=each.left,
+            kept=round(float(min(each.cost.amount, each.cost.amount - each.saving.amount)) / scale * 100, 2),
+            saved=round(abs(float(each.saving.amount)) / scale * 100, 2),
+            percent=share(each.saving, each.cost),
         )
-        for name, (before, saving) in money.items()
+        for name, each in totals.items()
     ]
     return sorted(made, key=lambda space: (-space.saving.amount, -space.before.amount, space.name))
 

@@ -20,14 +20,20 @@ def settings_table() -> str:
     """
     users: dict[str, list[str]] = {}
     fields: dict[str, FieldInfo] = {}
+    defaults: dict[str, Any] = {}
     for stage in STAGES:
-        for field in settings_of(stage).model_fields.values():
+        model = settings_of(stage)
+        nothing_set = model.read({})
+        for name, field in model.model_fields.items():
             variable = str(field.alias)
             users.setdefault(variable, []).append(stage)
             fields[variable] = field
+            # One that follows from other settings is told as it is where none is set.
+            defaults[variable] = getattr(nothing_set, name) if field.default_factory else field.default
     rows = ["| variable | default | used by | what it is |", "|---|---|---|---|"]
     rows += [
-        f"| `{variable}` | {_default(field)} | {_who(users[variable])} | {_cell(field.description or '')} |"
+        f"| `{variable}` | {_default(field, defaults[variable])} | {_who(users[variable])}"
+        f" | {_cell(field.description or '')} |"
         for variable, field in _in_order(fields).items()
     ]
     return "\n".join(rows) + "\n"
@@ -48,8 +54,7 @@ def _who(stages: list[str]) -> str:
     return "all" if len(stages) == len(STAGES) else ", ".join(stages)
 
 
-def _default(field: FieldInfo) -> str:
-    default: Any = field.default
+def _default(field: FieldInfo, default: Any) -> str:
     # What stands in the code is no secret.
     text = default.get_secret_value() if isinstance(default, SecretStr) else as_written(field, default)
     return f"`{_cell(text)}`" if text else ("none (a secret)" if isinstance(default, SecretStr) else "none")

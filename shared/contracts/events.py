@@ -168,6 +168,7 @@ class Rates(Payload):
 
     core_hour: Money
     gib_hour: Money
+    source: str = Field(default="", description="where they come from, in words; empty: not told")
 
 
 class RecommendationCreated(Payload):

@@ -178,6 +178,8 @@ class Settings(BaseModel):
             wrong = "; ".join(
                 f"{variables.get(str(item['loc'][0]), item['loc'][0])}: {said(item)}"
                 for item in error.errors(include_url=False, include_input=False)
+                # What would be taken from a setting that is wrong is not wrong itself.
+                if item["type"] != "default_factory_not_called"
             )
             raise BadSetting(f"setting {wrong}") from None
 

@@ -65,10 +65,38 @@ class FakePod:
     oom_killed: bool = False
     throttled: float | None = None
     measured: bool = True
+    node: str = ""
 
     @property
     def name(self) -> str:
         return f"{self.owner[1]}-{self.suffix}"
+
+
+@dataclass
+class FakeNode:
+    """A node as kube-state-metrics tells of it; labels have the names that it exports."""
+
+    name: str
+    cores: float = 4.0
+    gib: float = 16.0
+    labels: Labels = field(default_factory=dict)
+    provider_id: str = ""
+
+    @property
+    def is_spot(self) -> bool:
+        return self.labels.get("label_karpenter_sh_capacity_type") == "spot"
+
+    def rows(self) -> list[Series]:
+        here = {"node": self.name}
+        sizes = {"cpu": self.cores, "memory": self.gib * 2**30}
+        return [
+            Series({"__name__": "kube_node_labels", **here, **self.labels}, 1.0),
+            Series({"__name__": "kube_node_info", **here, "provider_id": self.provider_id}, 1.0),
+            *(
+                Series({"__name__": "kube_node_status_capacity", **here, "resource": resource}, size)
+                for resource, size in sizes.items()
+            ),
+        ]
 
 
 class FakePrometheus:
@@ -81,6 +109,7 @@ class FakePrometheus:
 
     def __init__(self, *pods: FakePod) -> None:
         self.pods = list(pods)
+        self.nodes: list[FakeNode] = []
         self.scaled: dict[tuple[str, str], str] = {}
         self.down = False
         self.asked: list[str] = []
@@ -99,7 +128,8 @@ class FakePrometheus:
         return [
             row
             for row in self._rows(promql, at)
-            if all(pattern.fullmatch(row.labels.get(name, "")) for name, pattern in matchers.items())
+            if "namespace" not in row.labels
+            or all(pattern.fullmatch(row.labels.get(name, "")) for name, pattern in matchers.items())
         ]
 
     def query_range(
@@ -119,8 +149,18 @@ class FakePrometheus:
         if "[10m]" in promql:
             return [Series({}, 10.0)]
         if "kube_pod_owner" in promql:
-            autoscalers = [row for scaled in self.scaled.items() for row in _autoscaler(*scaled)]
-            return [row for pod in self.pods for row in self._state(pod)] + autoscalers
+            state = [row for pod in self.pods for row in self._state(pod)]
+            state += [row for scaled in self.scaled.items() for row in _autoscaler(*scaled)]
+            spot = [node.name for node in self.nodes if node.is_spot and "kube_node_labels" in promql]
+            return state + [Series({"__name__": "kube_node_labels", "node": name}, 1.0) for name in spot]
+        if "kube_node_status_capacity" in promql:
+            return [row for node in self.nodes for row in node.rows()]
+        if "kube_pod_info" in promql:
+            return [
+                Series({"namespace": pod.namespace, "pod": pod.name, "node": pod.node}, 1.0)
+                for pod in self.pods
+                if pod.node
+            ]
         figure = self._figure(promql)
         return [
             Series({"namespace": pod.namespace, "pod": pod.name, "container": pod.container}, value)

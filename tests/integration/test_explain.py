@@ -147,7 +147,7 @@ def test_each_figure_is_told_with_its_inputs_and_computed_again(
         "balanced": "CPU request 1 -> 215m: balanced: the p93 of 14 days",
     }
     assert sentence[strategy] in row
-    assert lines[-1] == "equal: all 18 figures, computed again from the report alone"
+    assert lines[-1] == "equal: all 19 figures, computed again from the report alone"
     assert not any(line != line.rstrip() for line in lines)
 
 
@@ -185,7 +185,7 @@ def test_a_figure_that_does_not_come_out_again_is_named(
     assert said.code == 1
     assert said.out.splitlines()[-2:] == [
         "differs: of the recommendation containers: not as the report has it",
-        "differs: 1 of 18 figures computed again: app: cpu_request_m",
+        "differs: 1 of 19 figures computed again: app: cpu_request_m",
     ]
     assert explain("shop/Deployment/web").code == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,10 @@ def test_what_is_wrong_is_told_by_the_name_that_it_came_from(monkeypatch: pytest
         asked(PrometheusSettings, ADDRESS, ["eu"])
     with pytest.raises(BadSetting, match=r"^--prometheus: must be an address.*; --label: 'eu' is not labels"):
         asked(PrometheusSettings, "localhost", ["eu"])
+    with pytest.raises(BadSetting, match=r"^--prometheus: must be an address.*; --provider: Input should be"):
+        sizing_settings("localhost", strategy="balanced", provider="nobody")
+    with pytest.raises(BadSetting, match=r"^--prices: /nowhere: no such file"):
+        sizing_settings(ADDRESS, prices=Path("/nowhere"))
     monkeypatch.setenv("PROMETHEUS_LABELS", "eu")
     with pytest.raises(BadSetting, match=r"^setting PROMETHEUS_LABELS: 'eu' is not labels"):
         asked(PrometheusSettings, ADDRESS)

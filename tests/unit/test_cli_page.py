@@ -201,10 +201,11 @@ def test_a_page_of_nothing_that_can_be_paid_for_is_made_too() -> None:
 
 
 def test_a_large_saving_is_in_the_page_to_the_cent_and_many_pods_in_digits() -> None:
-    one = wasteful()
     pods = 31416
-    sized = one.model_copy(update={"pods": float(pods)})
-    before, after = monthly(sized.containers, Decimal(pods), SETTINGS.prices)
+    sized = workload(
+        container("app", resources(1000, 1024, 2048), resources(100, 102, 2048)), pods=float(pods)
+    )
+    before, after = monthly(sized.containers, Decimal(pods), SETTINGS.price_list.base)
     found = drawn(sized)
     (body,) = [body for body in found.all("tbody") if "data-name" in body]
     assert before.amount - after.amount > 100_000

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from functions.recommender.report import Entry, entry
 from functions.recommender.sizing import Observed, ObservedContainer, QosClass, Sized
-from infra.cli.rows import HEADER, Row, as_csv, rows
+from infra.cli.rows import HEADER, as_csv, rows
 from shared.contracts.events import ContainerProposal
 from shared.contracts.identity import Workload
 from shared.contracts.money import Money
@@ -24,20 +24,22 @@ def seen(
     reason: str | None = None,
     unmeasured: tuple[str, ...] = (),
     name: str = "web",
+    pods: float = 2.7182,
+    namespace: str = "shop",
 ) -> Entry:
     sized = Sized(containers, 0.9, 336 * 3600, QosClass.BURSTABLE, skipped=reason)
     names = [*(each.name for each in containers), *unmeasured]
     observed = Observed(
-        Workload(cluster="local", namespace="shop", kind="Deployment", name=name),
+        Workload(cluster="local", namespace=namespace, kind="Deployment", name=name),
         replicas=3,
-        pods=2.7182,
+        pods=pods,
         containers=tuple(ObservedContainer(each, SAME, None) for each in names),
     )
     return entry(observed, sized, PRICES)
 
 
-def read(found: list[Row]) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(as_csv(found), newline="")))
+def read(*entries: Entry) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(as_csv(entries, "USD"), newline="")))
 
 
 def total(money: list[Money]) -> Decimal:
@@ -49,7 +51,7 @@ def test_the_rows_of_a_workload_cost_what_it_costs_to_the_cent() -> None:
         *(container(f"c{n}", resources(100 + n, 333 + n), resources(50 + n, 111 + n)) for n in range(7)),
         *(container(f"s{n}", SAME, SAME) for n in range(5)),
     )
-    found = list(rows([web], PRICES))
+    found = list(rows([web]))
     assert total([row.before for row in found]) == web.monthly_cost_before.amount
     assert total([row.after for row in found]) == web.monthly_cost_after.amount
     assert total([row.saving for row in found]) == web.monthly_saving.amount
@@ -58,15 +60,16 @@ def test_the_rows_of_a_workload_cost_what_it_costs_to_the_cent() -> None:
 
 def test_a_container_that_stays_saves_nothing_beside_one_that_changes() -> None:
     web = seen(container("a", resources(1001, 1003), resources(507, 509)), container("b", SAME, SAME))
-    _, stays = rows([web], PRICES)
+    _, stays = rows([web])
     assert stays.saving.amount == 0
 
 
 def test_what_is_not_proposed_saves_nothing_and_shows_no_values() -> None:
-    (row,) = rows([seen(container(), reason="scaled by an autoscaler")], PRICES)
+    entry = seen(container(), reason="scaled by an autoscaler")
+    (row,) = rows([entry])
     assert row.proposed is None
     assert row.before == row.after
-    (cells,) = read([row])
+    (cells,) = read(entry)
     assert (cells["cpu_request_m_current"], cells["cpu_request_m_proposed"]) == ("1000", "")
     assert (cells["decision"], cells["reason"]) == ("skipped", "scaled by an autoscaler")
     assert cells["monthly_saving"] == "0.00"
@@ -74,7 +77,7 @@ def test_what_is_not_proposed_saves_nothing_and_shows_no_values() -> None:
 
 def test_the_csv_has_a_row_for_each_container_in_base_units() -> None:
     one = container("app", resources(1000, 1024), resources(600, 640))
-    cells, _ = read(list(rows([seen(one, container("side"))], PRICES)))
+    cells, _ = read(seen(one, container("side")))
     assert tuple(cells) == HEADER
     assert (
         cells
@@ -101,22 +104,23 @@ def test_the_csv_has_a_row_for_each_container_in_base_units() -> None:
 
 
 def test_the_csv_is_rfc_4180s() -> None:
-    text = as_csv(rows([seen(reason='no pod, "yet"')], PRICES))
+    text = as_csv([seen(reason='no pod, "yet"')], "USD")
     assert text.count("\r\n") == text.count("\n") == 2
     assert text.endswith("\r\n")
     assert '"no pod, ""yet"""' in text
 
 
 def test_containers_without_usage_and_workloads_without_containers_have_a_row() -> None:
-    found = list(rows([seen(container(), unmeasured=("idle",)), seen(reason="no pod", name="gone")], PRICES))
+    entries = [seen(container(), unmeasured=("idle",)), seen(reason="no pod", name="gone")]
+    found = list(rows(entries))
     assert [(row.entry.workload.name, row.name, row.seen is None) for row in found] == [
         ("web", "app", False),
         ("web", "idle", True),
         ("gone", "", True),
     ]
-    assert [cells["monthly_cost_before"] == "" for cells in read(found)] == [False, True, True]
+    assert [cells["monthly_cost_before"] == "" for cells in read(*entries)] == [False, True, True]
 
 
 def test_no_cell_is_a_spreadsheets_formula() -> None:
-    (cells,) = read(list(rows([seen(container("=HYPERLINK(1)"))], PRICES)))
+    (cells,) = read(seen(container("=HYPERLINK(1)")))
     assert cells["container"] == "'=HYPERLINK(1)"

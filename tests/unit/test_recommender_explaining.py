@@ -160,7 +160,7 @@ def test_every_figure_of_every_workload_comes_out_again(scan: Scan) -> None:
         assert not explanation.differing, entry.workload.name
         assert not explanation.lacking
         # Four values and sentences of each, the names of all, the decision with its reason, and seven more.
-        assert len(explanation.figures) == 8 * len(entry.containers) + 10
+        assert len(explanation.figures) == 8 * len(entry.containers) + 10 + bool(entry.containers)
 
 
 def test_the_scan_has_what_it_is_to_have(scan: Scan) -> None:
@@ -220,6 +220,7 @@ def test_what_the_engine_is_given_is_known_to_who_gives_it_again() -> None:
         "containers",
         "scales_on",
         "windows_per_day",
+        "nodes",
     }
     assert {each.name for each in fields(ObservedContainer)} == {
         "name",

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from functions.recommender.handler import QUERY_SECONDS, RecommenderHandler
-from functions.recommender.report import Entry, Report
+from functions.recommender.report import Entry, Report, drafts
 from functions.recommender.settings import RecommenderSettings
 from shared.adapters.prometheus import ANSWER_SECONDS, CONNECT_SECONDS
 from shared.contracts.documents import PullRequest, Recommendation, ReportRow, Transition
@@ -29,7 +29,7 @@ from shared.runtime.ledger import Ledger
 from tests.fakes.kafka import FakePublisher
 from tests.fakes.mongo import FakePolicies, FakeRecommendations, FakeReports
 from tests.fakes.objectstore import FakeObjectStore
-from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
+from tests.fakes.prometheus import FakeNode, FakePod, FakePrometheus, deployment
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=10)
@@ -271,7 +271,15 @@ def test_a_shard_ends_in_documents_events_and_a_report_that_they_point_into(prod
         row.sha256,
     )
     assert row.key.startswith("reports/local/2026/11/23/scan-1-shop-")
-    assert row.summary == {"workloads": 2, "proposed": 1, "skipped": 1}
+    assert row.summary == {
+        "workloads": 2,
+        "proposed": 1,
+        "skipped": 1,
+        "currency": "USD",
+        "monthly_cost": "157.02",
+        "monthly_saving": "60.29",
+        "monthly_waste_left": "0.00",
+    }
     report = json.loads(product.objects.get(row.key, row.version_id))
     index = int(pointer.pointer.removeprefix("/workloads/"))
     assert report["workloads"][index]["workload"]["name"] == "checkout"
@@ -279,6 +287,75 @@ def test_a_shard_ends_in_documents_events_and_a_report_that_they_point_into(prod
     assert report["window"]["begin"] == "2026-11-09T12:00:00Z"
     assert {query["name"] for query in report["queries"]} >= {"cpu_p95", "memory_max", "owners"}
     assert all(query["promql"] in product.prometheus.asked for query in report["queries"])
+
+
+def test_prices_go_by_nodes_and_report_and_recommendation_say_how(product: Product) -> None:
+    product.prometheus.nodes = [
+        FakeNode("dear", 2, 4, {"label_example_com_price": "1"}),
+        FakeNode("spot", 4, 16, {"label_karpenter_sh_capacity_type": "spot"}),
+        FakeNode("unused", 8, 32, {"label_example_com_price": "1"}),
+    ]
+    product.prometheus.pods[0].node = "dear"
+    product.prometheus.pods.append(deployment("shop", "cart", node="spot"))
+    product.variables["KUBEFINOPS_PRICE_NODE_LABEL"] = "example.com/price"
+    product.variables["KUBEFINOPS_PRICE_PROVIDER"] = "azure"
+    product.whole_scan()
+    (row,) = product.reports.rows.values()
+    report = product.report(row)
+    checkout, cart = product.last_entry("checkout"), product.last_entry("cart")
+    assert (report.rates.core_hour.amount, report.rates.source) == (
+        Decimal("0.039"),
+        "OpenCost's default for azure",
+    )
+    assert report.settings["price_node_label"] == "example.com/price"
+    assert (checkout.nodes, cart.nodes) == ({"dear": 1}, {"spot": 1})
+    assert set(report.nodes) == {"dear", "spot"}
+    assert (report.nodes["dear"].cores, report.nodes["spot"].spot) == (Decimal(2), True)
+    # 1 x 0.039 / (2 x 0.039 + 4 x 0.001917) and 1 x 0.001917 / (the same).
+    assert checkout.rates == report.nodes["dear"].rates
+    assert checkout.rates is not None
+    assert (checkout.rates.core_hour.amount, checkout.rates.gib_hour.amount) == (
+        Decimal("0.455245833"),
+        Decimal("0.022377084"),
+    )
+    assert checkout.rates.source == "node label example.com/price: 1 an hour for 2 cores and 4 GiB"
+    assert cart.rates is not None
+    assert cart.rates.source == "OpenCost's default for azure, spot"
+    by_name = {each.workload.name: each.proposal for each in product.recommendations.documents.values()}
+    for entry in (checkout, cart):
+        proposal = by_name[entry.workload.name]
+        # Whoever has the recommendation, as policy's clamps do, reckons the same again.
+        assert proposal.rates == entry.rates
+        assert proposal.monthly_saving == entry.costs["app"].monthly_saving
+        assert monthly(proposal.containers, Decimal(repr(proposal.pods)), proposal.rates) == (
+            proposal.monthly_cost_before,
+            proposal.monthly_cost_after,
+        )
+
+
+def test_what_sizing_would_have_saved_is_told_of_what_is_left(product: Product) -> None:
+    product.whole_scan()
+    product.whole_scan("scan-2", LATER)
+    entry = product.last_entry("checkout")
+    assert entry.decision == "skipped"
+    assert "is in flight" in (entry.reason or "")
+    assert entry.monthly_waste_left is not None
+    assert entry.monthly_waste_left.amount == Decimal("60.29")
+    product.prometheus.pods[0].history_days = 0.5
+    product.whole_scan("scan-3", LATER + timedelta(minutes=1))
+    assert product.last_entry("checkout").monthly_waste_left is None, "nothing was sized"
+
+
+def test_a_report_of_before_there_were_rates_of_workloads_is_read(product: Product) -> None:
+    product.whole_scan()
+    (row,) = product.reports.rows.values()
+    stored = json.loads(product.objects.get(row.key, row.version_id))
+    for name in ("rates", "nodes", "costs", "monthly_waste_left"):
+        del stored["workloads"][0][name]
+    del stored["nodes"], stored["rates"]["source"]
+    (document,) = product.recommendations.documents.values()
+    (draft,) = drafts(Report.read(stored), document.proposal.report)
+    assert draft.proposal.rates.core_hour.amount == Decimal("0.031611")
 
 
 def test_an_event_that_would_be_too_large_leaves_its_sentences_to_the_report(product: Product) -> None:

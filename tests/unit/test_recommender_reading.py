@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from functions.recommender import queries
 from functions.recommender.cluster import Cluster
 from functions.recommender.queries import (
     Scope,
@@ -29,7 +30,7 @@ from shared.contracts.errors import BadSetting
 from shared.contracts.events import Resources
 from shared.contracts.identity import Workload
 from shared.contracts.prometheus import Series
-from tests.fakes.prometheus import FakePod, FakePrometheus, deployment, rollout
+from tests.fakes.prometheus import FakeNode, FakePod, FakePrometheus, deployment, rollout
 
 FORTNIGHT = timedelta(days=14)
 MIB = 2**20
@@ -93,6 +94,8 @@ def test_the_clusters_labels_are_in_every_selector_of_every_query(scope: Scope) 
         owners(scope, FORTNIGHT),
         samples_in_hour(FORTNIGHT, LABELS),
         samples_in_ten_minutes(scope),
+        queries.node_facts(LABELS),
+        queries.pod_nodes(scope),
         *usage(scope, ranges, 7).values(),
         *runs(scope, ranges).values(),
     ]
@@ -111,6 +114,61 @@ def test_a_reading_and_a_discovery_put_them_into_whatever_they_ask() -> None:
     read(prometheus, "local", at, history=FORTNIGHT, oom_days=7, wanted=found[:1], labels=LABELS)
     assert len(prometheus.asked) > 17
     assert all(LABELS in promql for promql in prometheus.asked)
+
+
+AT = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def asked(prometheus: FakePrometheus, *, by_node: bool = False, spot_matters: bool = True) -> list[str]:
+    """The queries of a reading."""
+    before = len(prometheus.asked)
+    read(
+        prometheus,
+        "local",
+        AT,
+        history=FORTNIGHT,
+        oom_days=7,
+        labels=LABELS,
+        by_node=by_node,
+        spot_matters=spot_matters,
+    )
+    return prometheus.asked[before:]
+
+
+def test_prices_cost_no_query_where_nothing_asks_for_them_and_at_most_two_else() -> None:
+    prometheus = FakePrometheus(deployment("shop", "web", node="n1"), deployment("shop", "api", node="n2"))
+    prometheus.nodes = [FakeNode("n1")]
+    plain = asked(prometheus)
+    assert len(plain) == 14
+    assert not any("kube_pod_info" in promql or "status_capacity" in promql for promql in plain)
+    by_node = asked(prometheus, by_node=True)
+    more = sorted(set(by_node) - set(plain))
+    assert more == [queries.pod_nodes(EVERYTHING), queries.node_facts(LABELS)]
+    prometheus.nodes = [FakeNode("n1", labels={"label_karpenter_sh_capacity_type": "spot"})]
+    assert sorted(set(asked(prometheus)) - set(plain)) == [queries.pod_nodes(EVERYTHING)]
+    assert asked(prometheus, spot_matters=False) == plain
+    assert len(asked(prometheus, by_node=True)) == len(plain) + 2
+
+
+def test_a_workload_has_the_nodes_of_its_pods() -> None:
+    prometheus = FakePrometheus(
+        deployment("shop", "web", node="n1"), deployment("shop", "api"), deployment("data", "web", node="n2")
+    )
+    prometheus.nodes = [
+        FakeNode("n1", 4, 16),
+        FakeNode("n2", labels={"label_karpenter_sh_capacity_type": "spot"}),
+    ]
+    found = read(prometheus, "local", AT, history=FORTNIGHT, oom_days=7, namespaces=["shop"], by_node=True)
+    assert {each.workload.name: each.nodes for each in found.workloads} == {"api": (), "web": ("n1",)}
+    assert found.nodes["n1"].gib == 16
+    assert found.spot == {"n2"}
+
+
+def test_a_server_that_refuses_the_state_is_asked_for_nodes_by_themselves() -> None:
+    only = state(NARROW, ("kube_node_labels",))
+    assert only.startswith("max by (__name__, node) (kube_node_labels{")
+    assert "namespace" not in only
+    assert "kube_node_labels" not in state(NARROW, ("kube_pod_owner",))
 
 
 def row(metric: str, value: float = 1.0, **labels: str) -> Series:
@@ -295,7 +353,7 @@ def test_a_jvm_is_read_with_the_state_and_its_memory_follows_its_heap() -> None:
     }
     settings = RecommenderSettings.read({})
     entries = {
-        each.workload.name: entry(each, size(each, settings.rules), settings.prices)
+        each.workload.name: entry(each, size(each, settings.rules), settings.price_list.base)
         for each in reading.workloads
     }
     # The heap, what lies beside it, and the overhead; as it was; the peak of 220 MiB with the headroom.
@@ -361,6 +419,6 @@ def test_settings_are_read_as_people_write_them() -> None:
     assert (settings.rules.cpu_floor_m, settings.rules.memory_floor_bytes) == (20, 64 * MIB)
     assert settings.rules.cpu_headroom == pytest.approx(1.25)
     assert not settings.rules.keep_qos
-    assert settings.prices.core_hour.currency == "EUR"
+    assert settings.price_list.base.core_hour.currency == "EUR"
     with pytest.raises(BadSetting, match=r"KUBEFINOPS_CPU_FLOOR.*quantity"):
         RecommenderSettings.read({"KUBEFINOPS_CPU_FLOOR": "ten"})
