@@ -1,15 +1,17 @@
-"""Puts a reading's queries: few at once, and what a server refuses for its size in halves.
+"""Puts a reading's queries: few at once, none about very many, and what a server refuses in halves.
 
-Servers bound what one query may read: samples (Prometheus), series, memory and text (VictoriaMetrics), series
-and chunks (Mimir), time (all); how large a question may be cannot be known beforehand. A half that is refused
-is halved again; where a single workload is too large, the whole reading fails: none is ever incomplete.
-Halves of time would help nobody: the quantiles need the whole of it, and read no less than the maxima do.
+What a query over windows holds in a server's memory grows with the containers that it is about: a whole large
+cluster at once would take gigabytes from a Prometheus that others use. Servers also bound what one query may
+read: samples (Prometheus), series, memory and text (VictoriaMetrics), series and chunks (Mimir), time (all);
+how large a question may be cannot be known beforehand. A half that is refused is halved again; where a single
+workload is too large, the whole reading fails: none is ever incomplete. Halves of time would help nobody: the
+quantiles need the whole of it, and read no less than the maxima do.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -28,6 +30,10 @@ R = TypeVar("R", "Series", "Curve")
 Question = Callable[[Scope], str]
 """The PromQL for a part of the containers. Each row of its answer is about what is in one part only."""
 
+# In one query. Windows are all held at once, some 20 MB for fourteen days of a hundred workloads of 3 pods;
+# of other ranges one series at a time is.
+MOST_WORKLOADS = 2_000
+MOST_OVER_WINDOWS = 100
 # What takes as long for an eighth does not take long for its size: the server is busy.
 MOST_HALVINGS_FOR_TIME = 3
 
@@ -81,6 +87,13 @@ class Part:
         first = {each for each in ordered if each[0] < middle[0] or (begins_with_it and each[0] == middle[0])}
         return [self._with(first), self._with(set(ordered) - first)]
 
+    def narrowed(self, workloads: Iterable[tuple[str, str]]) -> Part:
+        """The part that has these workloads of this one, looked for by name where they are few."""
+        some = frozenset(workloads)
+        few = len(some) * 2 < len(self.workloads)
+        names = tuple(sorted({name for _, name in some}))
+        return Part(replace(self.scope, names=names) if few else self.scope, some)
+
     def _with(self, workloads: Iterable[tuple[str, str]]) -> Part:
         part = frozenset(workloads)
         namespaces = tuple(sorted({namespace for namespace, _ in part}))
@@ -105,9 +118,14 @@ class Asking:
         self.asked += asked
         return rows
 
-    def all(self, questions: Mapping[str, Question], part: Part) -> dict[str, list[Series]]:
-        """The answers about `part` by name. Raises what Prometheus.query does, if a half cannot be had."""
-        return self._all(self._now, questions, part)
+    def all(
+        self, questions: Mapping[str, Question], part: Part, over_windows: Collection[str] = ()
+    ) -> dict[str, list[Series]]:
+        """The answers about `part` by name; `over_windows` names the questions that take a server's memory.
+
+        Raises what Prometheus.query does, if a half cannot be had.
+        """
+        return self._all(self._now, questions, part, over_windows=over_windows)
 
     def ranges(
         self, questions: Mapping[str, Question], part: Part, step: timedelta, count: int
@@ -115,20 +133,35 @@ class Asking:
         """The same at `count` times, `step` apart, of which the last is `at`."""
         begin = self.at - (count - 1) * step
         return self._all(
-            lambda promql: self.prometheus.query_range(promql, begin, self.at, step), questions, part
+            (lambda promql: self.prometheus.query_range(promql, begin, self.at, step)),
+            questions,
+            part,
+            over_windows=questions,
         )
 
     def _now(self, promql: str) -> list[Series]:
         return self.prometheus.query(promql, self.at)
 
     def _all(
-        self, put: Callable[[str], list[R]], questions: Mapping[str, Question], part: Part
+        self,
+        put: Callable[[str], list[R]],
+        questions: Mapping[str, Question],
+        part: Part,
+        *,
+        over_windows: Collection[str],
     ) -> dict[str, list[R]]:
-        answers = at_once(
-            [partial(_whole, put, name, _of_scope(ask), part) for name, ask in questions.items()]
-        )
+        calls = {
+            # What is asked about all alike is asked once.
+            (name, ask(piece.scope)): partial(_whole, put, name, _of_scope(ask), piece)
+            for name, ask in questions.items()
+            for piece in pieces(part, MOST_OVER_WINDOWS if name in over_windows else MOST_WORKLOADS)
+        }
+        answers = at_once(list(calls.values()))
         self.asked += [asked for _, puts in answers for asked in puts]
-        return {name: rows for name, (rows, _) in zip(questions, answers, strict=True)}
+        found: dict[str, list[list[R]]] = {name: [] for name in questions}
+        for (name, _), (rows, _) in zip(calls, answers, strict=True):
+            found[name].append(rows)
+        return {name: together(answered) for name, answered in found.items()}
 
 
 def _whole(
@@ -149,9 +182,21 @@ def _whole(
     else:
         return rows, [Asked(name, promql, len(rows))]
     answers = [_whole(put, name, question, half, slow) for half in halves]
-    # Pods whose names begin as those of both halves are in both, with the same figure.
-    found = {tuple(sorted(row.labels.items())): row for rows, _ in answers for row in rows}
-    return list(found.values()), [asked for _, puts in answers for asked in puts]
+    return together([rows for rows, _ in answers]), [asked for _, puts in answers for asked in puts]
+
+
+def together(answers: Sequence[list[R]]) -> list[R]:
+    """Pods whose names begin as those of two parts' workloads are in both answers, with the same figure."""
+    if len(answers) == 1:
+        return answers[0]
+    return list({tuple(sorted(row.labels.items())): row for rows in answers for row in rows}.values())
+
+
+def pieces(part: Part, most: int) -> list[Part]:
+    """The part in as many as it takes to have at most so many workloads in each."""
+    if len(part.workloads) <= most or not (halves := part.halves()):
+        return [part]
+    return [piece for half in halves for piece in pieces(half, most)]
 
 
 def _of_scope(question: Question) -> Callable[[Part], str]:

@@ -6,6 +6,7 @@ for it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -48,7 +49,7 @@ def estimates(
     Raises:
         Temporary: Prometheus cannot be reached, or will not run a query.
     """
-    cpu = asking.ranges(_cpu_questions(window), part, DAY, CPU_DAYS)
+    cpu = _cpu(asking, part, window, pods)
     memory = asking.ranges({"memory_by_day": _memory_question}, part, DAY, MEMORY_DAYS)["memory_by_day"]
     grid = _Grid(asking.at.timestamp(), pods)
     points = [grid.filled(cpu[_name(share)]) for share in POINTS]
@@ -66,6 +67,30 @@ def estimates(
         memory=np.repeat(np.round(np.stack([peaks[key] for key in keys]))[:, :, None], len(POINTS), axis=2),
     )
     return _estimated(keys, digests, strategy, constants()[strategy])
+
+
+def _cpu(
+    asking: Asking, part: Part, window: Window, pods: Mapping[Controller, Collection[Pod]]
+) -> dict[str, list[Curve]]:
+    """Each question's answer; of pods in which a container ran more than once, over its own windows."""
+    found = asking.ranges(_cpu_questions(window, queries.RUN), part, DAY, CPU_DAYS)
+    runs = Counter(_container(curve) for curve in found[_name(1.0)])
+    restarted = {container[:2] for container, count in runs.items() if count > 1}
+    owners = [owner for owner, its in pods.items() if not restarted.isdisjoint(its)]
+    if not owners:
+        return found
+    some = part.narrowed((namespace, name) for namespace, _, name in owners)
+    again = asking.ranges(_cpu_questions(window, queries.CONTAINER), some, DAY, CPU_DAYS)
+    return {
+        name: [curve for curve in curves if _container(curve)[:2] not in restarted]
+        + [curve for curve in again[name] if _container(curve)[:2] in restarted]
+        for name, curves in found.items()
+    }
+
+
+def _container(curve: Curve) -> tuple[str, str, str]:
+    labels = curve.labels
+    return labels.get("namespace", ""), labels.get("pod", ""), labels.get("container", "")
 
 
 def again(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate | None:
@@ -154,10 +179,14 @@ class _Grid:
         return found
 
 
-def _cpu_questions(window: Window) -> dict[str, Question]:
-    asked: dict[str, Question] = {"samples_by_day": partial(_samples_question, window=window)}
+def _cpu_questions(window: Window, by: str) -> dict[str, Question]:
+    """`by` the container the windows are first merged, which is dear; by its run they are not."""
+    asked: dict[str, Question] = {
+        "samples_by_day": partial(_cpu_question, function="count_over_time(", window=window, by=by)
+    }
     for share in POINTS:
-        asked[_name(share)] = partial(_cpu_question, share=share, window=window)
+        function = "max_over_time(" if share == 1 else f"quantile_over_time({share:g}, "
+        asked[_name(share)] = partial(_cpu_question, function=function, window=window, by=by)
     return asked
 
 
@@ -165,19 +194,12 @@ def _name(share: float) -> str:
     return "cpu_max_by_day" if share == 1 else f"cpu_p{share * 100:g}_by_day"
 
 
-def _rates(scope: Scope, window: Window) -> str:
-    """The windows of a day, first the container's: one that was restarted has several series."""
+def _cpu_question(scope: Scope, function: str, window: Window, by: str) -> str:
     rate = f"rate({queries.CPU}{{{scope.containers}}}[{queries.duration(window.cpu)}])"
-    return f"max {queries.CONTAINER} ({rate})[1d:{queries.duration(window.step)}]"
-
-
-def _cpu_question(scope: Scope, share: float, window: Window) -> str:
-    rates = _rates(scope, window)
-    return f"max_over_time({rates})" if share == 1 else f"quantile_over_time({share:g}, {rates})"
-
-
-def _samples_question(scope: Scope, window: Window) -> str:
-    return f"count_over_time({_rates(scope, window)})"
+    over = f"[1d:{queries.duration(window.step)}]"
+    if by == queries.CONTAINER:
+        return f"{function}max {by} ({rate}){over})"
+    return f"max {by} ({function}{rate}{over}))"
 
 
 def _memory_question(scope: Scope) -> str:

@@ -63,6 +63,8 @@ RUN = "by (namespace, pod, container, id, name)"
 _WINDOW = 300
 # Steps at which the first sample of a pod is looked for: a history is told this many seconds too short.
 FIRST_STEP = 3600
+# Of the windows so many are counted, for all: how many there are matters by the day, not by the window.
+_COUNTED_ONE_IN = 6
 # A pod's name begins with its controller's, cut to leave room for the generated end within 63 characters.
 _POD_NAME_BEGINNING = 46
 
@@ -199,6 +201,10 @@ def samples_in_ten_minutes(scope: Scope) -> str:
     return f"max(count_over_time({MEMORY}{{{scope.containers}}}[10m]))"
 
 
+# Of those of `usage`, and of all runs: over every window of the history.
+OVER_WINDOWS = ("cpu_p95", "cpu_max", "memory_p95")
+
+
 def usage(scope: Scope, window: Window, oom_days: int) -> dict[str, str]:
     """Each figure's query, by name. CPU in cores, memory in bytes; the p95s of the history are by run."""
     cpu, memory = f"{CPU}{{{scope.containers}}}", f"{MEMORY}{{{scope.containers}}}"
@@ -215,13 +221,13 @@ def usage(scope: Scope, window: Window, oom_days: int) -> dict[str, str]:
             f"quantile_over_time(0.95, max {CONTAINER} (rate({cpu}[{duration(window.recent_cpu)}]))"
             f"[5m:{recent_step}])"
         ),
-        "memory_p95": (
-            f"max {RUN} (quantile_over_time(0.95, max_over_time({memory}[{duration(window.cpu)}])"
-            f"[{history}:{step}]))"
-        ),
+        "memory_p95": (f"max {RUN} (quantile_over_time(0.95, {memory}[{history}:{step}]))"),
         "memory_max": f"max {CONTAINER} (max_over_time({memory}[{history}]))",
         "memory_p95_recent": f"max {CONTAINER} (quantile_over_time(0.95, {memory}[5m]))",
-        "samples": f"sum {CONTAINER} (count_over_time({rate}[{history}:{step}]))",
+        "samples": (
+            f"{_COUNTED_ONE_IN} * sum {CONTAINER} (count_over_time({rate}"
+            f"[{history}:{duration(_COUNTED_ONE_IN * window.step)}]))"
+        ),
         "first_seen": (
             f"min {CONTAINER} (min_over_time(timestamp({rate})[{history}:{duration(FIRST_STEP)}]))"
         ),
@@ -239,10 +245,11 @@ def usage(scope: Scope, window: Window, oom_days: int) -> dict[str, str]:
 def of_several_runs(scope: Scope, window: Window) -> dict[str, str]:
     """The p95s of the history over windows that first are the container's."""
     cpu, memory = f"{CPU}{{{scope.containers}}}", f"{MEMORY}{{{scope.containers}}}"
-    over, range_ = f"[{duration(window.history)}:{duration(window.step)}]", duration(window.cpu)
+    over = f"[{duration(window.history)}:{duration(window.step)}]"
+    rate = f"rate({cpu}[{duration(window.cpu)}])"
     return {
-        "cpu_p95": f"quantile_over_time(0.95, max {CONTAINER} (rate({cpu}[{range_}])){over})",
-        "memory_p95": f"quantile_over_time(0.95, max {CONTAINER} (max_over_time({memory}[{range_}])){over})",
+        "cpu_p95": f"quantile_over_time(0.95, max {CONTAINER} ({rate}){over})",
+        "memory_p95": f"quantile_over_time(0.95, max {CONTAINER} ({memory}){over})",
     }
 
 
@@ -251,8 +258,8 @@ def runs(scope: Scope, window: Window) -> dict[str, str]:
 
     They may live for less than one window. `rate` divides by the whole range what was used in a part of it,
     `deriv` (least squares, which a counter's reset would mislead: then `rate` is more) by the part. The
-    first window is looked for at each step, because most lie between two of the rarer ones. `samples` are
-    single scrapes.
+    first window is looked for, and windows are counted, at each step, because most lie between two of the
+    rarer ones. `scrapes` are single ones.
     """
     cpu, memory = f"{CPU}{{{scope.containers}}}", f"{MEMORY}{{{scope.containers}}}"
     history, step, window_range = duration(window.history), duration(window.step), duration(window.cpu)
@@ -260,6 +267,7 @@ def runs(scope: Scope, window: Window) -> dict[str, str]:
     return {
         "cpu_max": f"max {CONTAINER} (max_over_time(({slope} > {rate} or {rate})[{history}:{step}]))",
         "first_seen": f"min {CONTAINER} (min_over_time(timestamp({rate})[{history}:{step}]))",
+        "samples": f"sum {CONTAINER} (count_over_time({rate}[{history}:{step}]))",
         "scrapes": f"max {CONTAINER} (count_over_time({memory}[{history}]))",
     }
 

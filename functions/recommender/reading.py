@@ -118,20 +118,20 @@ def read(
     owners.update(now.owners)
     places = _places(first.get("pod_nodes", ()))
     usage = partial(queries.usage, window=window, oom_days=oom_days)
-    figures = _Figures(asking.all({name: _question(usage, name) for name in usage(scope)}, whole), owners)
+    questions = {name: _question(usage, name) for name in usage(scope)}
+    figures = _Figures(asking.all(questions, whole, queries.OVER_WINDOWS), owners)
     if restarted := figures.with_several_runs(controllers):
         several = partial(queries.of_several_runs, window=window)
+        questions = {f"{name}_of_several_runs": _question(several, name) for name in several(scope)}
         found = asking.all(
-            {f"{name}_of_several_runs": _question(several, name) for name in several(scope)},
-            narrowed(whole, restarted),
+            questions, whole.narrowed((namespace, name) for namespace, _, name in restarted), questions
         )
         figures.replace({name.removesuffix("_of_several_runs"): rows for name, rows in found.items()})
     if of_runs := [controller for controller in controllers if controller[1] in RUN_TO_COMPLETION]:
         scope = replace(scope, names=tuple(sorted({name for _, _, name in of_runs})))
         runs = partial(queries.runs, window=window)
-        found = asking.all(
-            {f"{name}_of_runs": _question(runs, name) for name in runs(scope)}, _part(scope, of_runs)
-        )
+        questions = {f"{name}_of_runs": _question(runs, name) for name in runs(scope)}
+        found = asking.all(questions, _part(scope, of_runs), questions)
         figures.sharpen({name.removesuffix("_of_runs"): rows for name, rows in found.items()})
     estimates: Mapping[tuple[Controller, str], Estimate] = {}
     lasting = [controller for controller in controllers if controller[1] not in RUN_TO_COMPLETION]
@@ -175,13 +175,6 @@ def _places(rows: Iterable[Series]) -> dict[Pod, str]:
 
 def _part(scope: Scope, controllers: Iterable[Controller]) -> Part:
     return Part(scope, frozenset((namespace, name) for namespace, _, name in controllers))
-
-
-def narrowed(whole: Part, controllers: Collection[Controller]) -> Part:
-    """The part of the whole that has these workloads, by name where they are few."""
-    names = tuple(sorted({name for _, _, name in controllers}))
-    few = len(controllers) * 2 < len(whole.workloads)
-    return _part(replace(whole.scope, names=names) if few else whole.scope, controllers)
 
 
 def _question(queries_of: Callable[[Scope], dict[str, str]], name: str) -> Question:

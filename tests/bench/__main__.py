@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import functions, loop, sizing
+from tests.bench import functions, loop, scans, sizing
 from tests.bench.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHMARKS = (functions.measure, loop.measure, sizing.measure)
+BENCHMARKS = (functions.measure, loop.measure, sizing.measure, scans.measure)
 
 
 def main() -> int:

@@ -121,5 +121,6 @@ def test_only_what_runs_to_completion_is_asked_for_twice(seen: Reading) -> None:
     assert [asked.name for asked in seen.asked if asked.name.endswith("_of_runs")] == [
         "cpu_max_of_runs",
         "first_seen_of_runs",
+        "samples_of_runs",
         "scrapes_of_runs",
     ]

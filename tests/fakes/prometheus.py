@@ -172,7 +172,7 @@ class FakePrometheus:
         """Which figure a query asks for, by what no other one has in it."""
         kinds: list[tuple[str, Callable[[FakePod, datetime], float | None]]] = [
             ("throttled", lambda pod, at: pod.throttled),
-            (r"^count_over_time", lambda pod, at: min(pod.samples, 288.0)),
+            (r"count_over_time.*\[1d:", lambda pod, at: min(pod.samples, 288.0)),
             ("restarts", lambda pod, at: pod.oom_kills or None),
             ("timestamp", lambda pod, at: at.timestamp() - pod.history_days * 86400),
             (r"sum by|max by.*\(count_over_time", lambda pod, at: pod.samples),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.recommender import reading
-from functions.recommender.asking import Asked, Asking, Part, at_once
+from functions.recommender.asking import MOST_OVER_WINDOWS, Asked, Asking, Part, at_once, pieces
 from functions.recommender.queries import Scope
 from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import AT_ONCE, QueryTooLarge, QueryTooSlow, Series
@@ -118,7 +118,7 @@ def test_what_is_asked_before_workloads_are_known_is_had_metric_by_metric() -> N
 
 def test_what_takes_as_long_in_eighths_does_so_for_another_reason_than_its_size() -> None:
     prometheus = Limited(0, QueryTooSlow)
-    many = frozenset(("shop", f"web{number}") for number in range(1000))
+    many = frozenset(("shop", f"web{number}") for number in range(350))
     with pytest.raises(QueryTooSlow):
         ask(prometheus, Part(Scope(), many))
     assert len(prometheus.put) == 4
@@ -131,10 +131,21 @@ def test_time_is_given_three_halvings_also_to_what_was_halved_for_its_size_befor
             return super().query(promql, at, timeout)
 
     prometheus = SlowWhereNotTooLarge(-1)
-    many = frozenset(("shop", f"web{number:04}") for number in range(1000))
+    many = frozenset(("shop", f"web{number:04}") for number in range(350))
     with pytest.raises(QueryTooSlow):
         ask(prometheus, Part(Scope(), many))
     assert len(prometheus.put) == 5 + 4
+
+
+def test_a_large_cluster_is_asked_about_in_pieces_and_what_is_about_all_once() -> None:
+    prometheus = Limited(10_000, QueryTooLarge)
+    many = frozenset((f"team-{number % 7}", f"web{number}") for number in range(1000))
+    asking = Asking(prometheus, AT)  # type: ignore[arg-type]
+    asking.all({"usage": question, "all": lambda _: "up"}, Part(Scope(), many), {"usage"})
+    cut = pieces(Part(Scope(), many), MOST_OVER_WINDOWS)
+    assert max(len(piece.workloads) for piece in cut) <= MOST_OVER_WINDOWS
+    assert frozenset[tuple[str, str]]().union(*(piece.workloads for piece in cut)) == many
+    assert sorted(prometheus.put) == sorted([*(question(piece.scope) for piece in cut), "up"])
 
 
 def test_another_error_ends_the_reading_at_once() -> None:

@@ -44,7 +44,7 @@ class ChangingPrometheus(FakePrometheus):
         def changed(curve: Curve) -> Iterator[tuple[float, float]]:
             for ago, (at, value) in zip(range(len(curve.points) - 1, -1, -1), curve.points, strict=True):
                 factor = (
-                    1.0 if promql.startswith("count") else 1 + math.sin(ago + len(curve.labels["pod"])) / 7
+                    1.0 if "count_over_time" in promql else 1 + math.sin(ago + len(curve.labels["pod"])) / 7
                 )
                 if ago != 7 and (ago != 5 or "memory" not in promql):
                     yield at, value * factor

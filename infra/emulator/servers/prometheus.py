@@ -102,13 +102,13 @@ class EmbeddedPrometheus:
         self._process: Process | None = None
 
     def start(self) -> Address:
-        program = _program("prometheus")
+        server = program("prometheus")
         self.backfill()
         self._blocks.mkdir(parents=True, exist_ok=True)
         configuration = self._data / "prometheus.yml"
         configuration.write_text(yaml.safe_dump(self._configuration(), sort_keys=False))
         command = [
-            str(program),
+            str(server),
             f"--config.file={configuration}",
             f"--storage.tsdb.path={self._blocks}",
             "--storage.tsdb.retention.time=10y",  # the default of 15 days would delete a longer history
@@ -116,7 +116,7 @@ class EmbeddedPrometheus:
             *self._flags,
         ]
         assets = PROMETHEUS / "usr" / "share" / "prometheus" / "web"
-        if program.is_relative_to(PROMETHEUS):
+        if server.is_relative_to(PROMETHEUS):
             command.append(f"--web.local-assets={assets}")  # Debian's own flag; it is not unpacked in /usr
         self._process = Process.start(command, {}, self._log, cwd=self._data)
         self._process.wait_http(f"{self.address}/-/ready", within=30)
@@ -131,7 +131,7 @@ class EmbeddedPrometheus:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         command = [
-            *(str(_program("promtool")), "tsdb", "create-blocks-from", "openmetrics", "--quiet"),
+            *(str(program("promtool")), "tsdb", "create-blocks-from", "openmetrics", "--quiet"),
             # Hidden flag: the file is read once for each block, and blocks have 2 hours by default.
             *(f"--max-block-duration={BLOCK_HOURS}h", str(self._openmetrics), str(unfinished)),
         ]
@@ -158,7 +158,8 @@ class EmbeddedPrometheus:
         }
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """Prometheus' or promtool's path. Raises SetupError."""
     found = shutil.which(name) or shutil.which(name, path=str(PROMETHEUS / "usr" / "bin"))
     if found is None:
         raise SetupError(f"{name} is not on PATH: {SETUP}, or set {VARIABLE}")
