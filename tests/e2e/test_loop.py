@@ -289,6 +289,15 @@ def test_status_tells_a_recommendations_story(ran: Ran) -> None:
     assert "merged -> applied by argocd" in done.stdout
 
 
+def test_explain_computes_every_figure_again_from_the_report_alone(ran: Ran) -> None:
+    row = ran.rows("applied")[0]
+    command = [KUBEFINOPS, "explain", f"{row['namespace']}/{row['kind']}/{row['name']}"]
+    environment = {"PATH": "", **ran.stack.environment, "PROMETHEUS_URL": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "equal: all" in done.stdout.splitlines()[-1]
+
+
 def test_the_summary_has_the_documented_keys_and_types(ran: Ran) -> None:
     text = str
     pair = [int | None, int | None]
