@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from functions.argocd.correlating import Failure, Rollout, failure_of
 from functions.argocd.looking import Look
+from shared.contracts.decision import Decision
 from shared.contracts.documents import PullRequest, Recommendation
 from shared.contracts.events import (
     ChangeApplied,
@@ -26,7 +27,7 @@ from shared.contracts.events import (
 from shared.contracts.git_host import PullState
 from shared.contracts.states import State
 from shared.runtime.isolation import Isolation
-from shared.runtime.ledger import Decision, Ledger, utc_now
+from shared.runtime.ledger import Ledger, utc_now
 
 if TYPE_CHECKING:
     from shared.adapters.mongo import Changes, Recommendations

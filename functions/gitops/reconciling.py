@@ -30,16 +30,17 @@ from functions.gitops.grouping import Group, target_of
 from functions.gitops.layers import NotLocated
 from functions.gitops.planning import Edits, Rejected, WorkloadChange, plan_edits
 from functions.gitops.rendering import Render
+from shared.contracts.decision import Decision
 from shared.contracts.documents import Change, PullRequest, Recommendation
 from shared.contracts.errors import Moved, Refused
 from shared.contracts.events import ChangeFailed, FailureReason, Outcome, PullRequestCreated
 from shared.contracts.git_host import GitHost, MergeOutcome, Pull, PullState
 from shared.contracts.states import State
-from shared.runtime.ledger import Decision, Ledger
 
 if TYPE_CHECKING:
     from shared.adapters.mongo import Changes
     from shared.contracts.envelope import Event
+    from shared.runtime.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from functions.policy.judging import SEVERITY, judge
+from shared.contracts.decision import Decision
 from shared.contracts.documents import Recommendation
 from shared.contracts.events import (
     Outcome,
@@ -17,7 +18,7 @@ from shared.contracts.events import (
 )
 from shared.contracts.policy import Policy
 from shared.contracts.states import State
-from shared.runtime.ledger import Decision, Ledger
+from shared.runtime.ledger import Ledger
 
 if TYPE_CHECKING:
     from shared.adapters.mongo import Policies

@@ -9,12 +9,12 @@ between any two steps, the redelivery finds the entry and goes on from there: on
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from shared.adapters.mongo import Insert
+from shared.contracts.decision import Decision
 from shared.contracts.documents import Entry, Recommendation, Transition
 from shared.contracts.envelope import Event
 from shared.contracts.errors import Moved
@@ -32,18 +32,6 @@ log = logging.getLogger(__name__)
 
 # A race is lost to somebody who made progress; so many in a row mean that something is wrong.
 ATTEMPTS = 8
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a stage makes of a recommendation: its next state, the payload that tells it, and facts to keep.
-
-    `payload` None is a move that no topic tells. `facts` are fields of the document, by name.
-    """
-
-    state: State
-    payload: Payload | None = None
-    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 Decide = Callable[[Recommendation], Decision | None]

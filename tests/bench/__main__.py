@@ -17,7 +17,7 @@ BENCHMARKS = (functions.measure, loop.measure, sizing.measure, scans.measure)
 
 
 def main() -> int:
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 200)
     figures: list[Figure] = []
     for measure in BENCHMARKS:
         console.print(f"{measure.__module__.rpartition('.')[2]} ...", highlight=False)

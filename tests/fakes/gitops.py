@@ -11,6 +11,7 @@ from functions.gitops.handler import GitOpsHandler
 from functions.gitops.rendering import Render, renderer
 from shared.adapters.kustomize import build
 from shared.contracts.argocd import Application, ResourceRef, Source
+from shared.contracts.decision import Decision
 from shared.contracts.documents import Recommendation, Transition
 from shared.contracts.envelope import Event
 from shared.contracts.events import (
@@ -23,7 +24,7 @@ from shared.contracts.git_host import GitHost
 from shared.contracts.identity import Workload
 from shared.contracts.policy import Policy
 from shared.contracts.states import SLOT_OF, State
-from shared.runtime.ledger import Decision, Ledger
+from shared.runtime.ledger import Ledger
 from tests.examples import NOW, container, created, draft, event
 from tests.fakes.argocd import FakeArgoCD
 from tests.fakes.git_host import FakeGitHost
