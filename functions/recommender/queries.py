@@ -1,7 +1,7 @@
 """The PromQL that a shard is read with: few queries, each for all of its containers at once.
 
 Plain range selectors stream through the server; subqueries materialise, so only what needs 5-minute
-windows of a counter is one. Every answer is aggregated to (namespace, pod, container) by `max`, which makes
+windows of a counter is one. Answers are aggregated to (namespace, pod, container) by `max`, which makes
 duplicate series (two scrapers) one; owners are joined in our code.
 A container that was restarted in its pod has several series, one for each run, and a quantile of a short one
 among them is not the pod's. Windows that first are the container's (`max` inside the subquery) cost four
@@ -58,8 +58,12 @@ _STATE_LABELS = (
     " area, id"
 )
 CONTAINER = "by (namespace, pod, container)"
-# One row for each run of a container: its control group, and its id in the runtime.
-RUN = "by (namespace, pod, container, id, name)"
+_CONTROL_GROUP = "by (namespace, pod, container, id, name)"
+# One row for each run of a container: its control group and id in the runtime. Some installs drop these two;
+# then runs on other nodes and of other images are told apart, and one that began anew in place is one series.
+RUN = "by (namespace, pod, container, id, name, image, instance, node)"
+# Up to this interval of scrapes an instant is as good as the window before it: it sees five minutes back.
+_OFTEN_SECONDS = 120
 _WINDOW = 300
 # Steps at which the first sample of a pod is looked for: a history is told this many seconds too short.
 FIRST_STEP = 3600
@@ -221,12 +225,12 @@ def usage(scope: Scope, window: Window, oom_days: int) -> dict[str, str]:
             f"quantile_over_time(0.95, max {CONTAINER} (rate({cpu}[{duration(window.recent_cpu)}]))"
             f"[5m:{recent_step}])"
         ),
-        "memory_p95": (f"max {RUN} (quantile_over_time(0.95, {memory}[{history}:{step}]))"),
+        "memory_p95": (f"max {RUN} (quantile_over_time(0.95, {_memory(scope, window)}[{history}:{step}]))"),
         "memory_max": f"max {CONTAINER} (max_over_time({memory}[{history}]))",
         "memory_p95_recent": f"max {CONTAINER} (quantile_over_time(0.95, {memory}[5m]))",
         "samples": (
-            f"{_COUNTED_ONE_IN} * sum {CONTAINER} (count_over_time({rate}"
-            f"[{history}:{duration(_COUNTED_ONE_IN * window.step)}]))"
+            f"{_COUNTED_ONE_IN} * sum {CONTAINER} (max {_CONTROL_GROUP} (count_over_time({rate}"
+            f"[{history}:{duration(_COUNTED_ONE_IN * window.step)}])))"
         ),
         "first_seen": (
             f"min {CONTAINER} (min_over_time(timestamp({rate})[{history}:{duration(FIRST_STEP)}]))"
@@ -244,7 +248,7 @@ def usage(scope: Scope, window: Window, oom_days: int) -> dict[str, str]:
 
 def of_several_runs(scope: Scope, window: Window) -> dict[str, str]:
     """The p95s of the history over windows that first are the container's."""
-    cpu, memory = f"{CPU}{{{scope.containers}}}", f"{MEMORY}{{{scope.containers}}}"
+    cpu, memory = f"{CPU}{{{scope.containers}}}", _memory(scope, window)
     over = f"[{duration(window.history)}:{duration(window.step)}]"
     rate = f"rate({cpu}[{duration(window.cpu)}])"
     return {
@@ -270,6 +274,13 @@ def runs(scope: Scope, window: Window) -> dict[str, str]:
         "samples": f"sum {CONTAINER} (count_over_time({rate}[{history}:{step}]))",
         "scrapes": f"max {CONTAINER} (count_over_time({memory}[{history}]))",
     }
+
+
+def _memory(scope: Scope, window: Window) -> str:
+    """Memory of a window, for a subquery that has one step a window."""
+    memory = f"{MEMORY}{{{scope.containers}}}"
+    often = window.interval <= _OFTEN_SECONDS
+    return memory if often else f"max_over_time({memory}[{duration(window.cpu)}])"
 
 
 def duration(seconds: int) -> str:

@@ -238,7 +238,7 @@ class _Figures:
         return any((*pod, container) in self._values["memory_p95_recent"] for container in containers)
 
     def windows(self, pods: Iterable[Pod], container: str, window: Window, at: datetime) -> int:
-        """Samples over all pods; duplicate series count once, because a pod has one sample a window."""
+        """Samples over all pods; a pod has at most one sample a window."""
         total = 0.0
         for pod in pods:
             for samples in self.each("samples", [pod], container):

@@ -49,8 +49,10 @@ log = logging.getLogger(__name__)
 
 # The answer to a delivery comes within this; longer than a flush to Kafka, shorter than the Service waits.
 REQUEST_SECONDS = 180.0
-# What was given up and still runs after so long again hangs: every client has shorter timeouts of its own.
-HUNG_SECONDS = 180.0
+# Work that was given up goes on: with so much of it no more is begun, and what goes on for so long hangs, for
+# every client has much shorter timeouts of its own.
+MOST_GIVEN_UP = 8
+HUNG_SECONDS = 600.0
 MAX_BODY_BYTES = 1024 * 1024  # events are under 64 KiB; a webhook of a large push is larger
 Wired = TypeVar("Wired")
 Answer = TypeVar("Answer")
@@ -100,20 +102,25 @@ class Stage(Generic[Wired]):
         Raises:
             Temporary: it is late. And whatever `work` raises.
         """
+        under_way = sum(not one.done() for one in list(self._given_up))
+        if under_way >= MOST_GIVEN_UP:
+            raise Temporary(f"{self.name}: {under_way} deliveries that were given up are still under way")
         answer: Future[Answer] = Future()
 
         def worker() -> None:
             try:
                 answer.set_result(work(self.handler()))
-            except BaseException as error:  # noqa: BLE001  # the request raises it
-                answer.set_exception(error)
+            except BaseException as error:
+                answer.set_exception(error)  # the request raises it
+                if answer in self._given_up:
+                    log.exception("a delivery that was given up has failed")
 
         threading.Thread(target=worker, daemon=True).start()
         try:
             return answer.result(REQUEST_SECONDS)
         except TimeoutError:
-            if answer.done():  # a TimeoutError of the work itself
-                raise
+            if answer.done():  # in this very moment, or with a TimeoutError of its own
+                return answer.result()
             self._given_up[answer] = time.monotonic()
             raise Temporary(f"{self.name} was not done within {REQUEST_SECONDS:g} s") from None
 

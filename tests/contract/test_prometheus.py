@@ -79,16 +79,20 @@ class Written:
         resets: tuple[float, ...] = (),
         instance: str = "node-1",
     ) -> None:
-        """A container's series: samples lie 30 s off the windows' ends, so no window shares one."""
+        """A container's series: samples lie 30 s off the windows' ends, so no window shares one.
+
+        Without `identity` it has no `id`, as where that label is dropped.
+        """
         if container == "app":
             self.use.setdefault(pod, {}).update(use)
         labels = {
             "namespace": namespace,
             "pod": pod,
             "container": container,
-            "id": f"/kubepods/{pod}/{identity}",
             "instance": instance,
         }
+        if identity:
+            labels["id"] = f"/kubepods/{pod}/{identity}"
         counter, cpu, memory = 0.0, [], []
         for end, (cores, size) in use.items():
             for at in range(int(end) - WINDOW + 30, int(end), SCRAPE):
@@ -179,6 +183,9 @@ def write_cluster() -> Written:
     )
     written.simple("reset")
     written.run("reset-6c9f7-aaaaa", blocks(), resets=(END - DAY + 30 + 2 * SCRAPE, END - 7200 + 150.0))
+    pod = written.simple("moved")
+    written.run(pod, blocks(end=END - 1800), identity="")
+    written.run(pod, blocks(END - 1800, cores=1.0), identity="", instance="node-2")
     pod = written.simple("restarted")
     written.run(pod, blocks(end=END - 3600), identity="1")
     written.run(pod, blocks(END - 3600, cores=0.4), identity="2")
@@ -359,7 +366,7 @@ def test_two_scrapers_of_one_container_count_once(seen: dict[str, Observed], wri
     assert container_of(seen["Deployment/twice"]).current.cpu_request_m == 1000
 
 
-@pytest.mark.parametrize("name", ["gappy", "reset", "restarted"])
+@pytest.mark.parametrize("name", ["gappy", "reset", "restarted", "moved"])
 def test_gaps_and_restarted_counters_leave_the_figures_as_they_are(
     seen: dict[str, Observed], written: Written, name: str
 ) -> None:
@@ -369,6 +376,29 @@ def test_gaps_and_restarted_counters_leave_the_figures_as_they_are(
     assert usage is not None
     # One in six is counted, for all; a run of its own begins where it begins.
     assert usage.samples == pytest.approx(len(written.use[f"{name}-6c9f7-aaaaa"]), abs=12)
+
+
+def test_scrapes_rarer_than_a_window_are_read_whenever_they_come(tmp_path: Path) -> None:
+    history, interval = History(), 600
+    names = {f"web-{offset}": offset for offset in (0, 200, 400)}
+    for name, offset in names.items():
+        here = {"namespace": "shop", "pod": name}
+        times = range(int(BEGIN) + offset, int(END), interval)
+        app = {**here, "container": "app"}
+        history.add("container_cpu_usage_seconds_total", app, [(at, 0.1 * (at - BEGIN)) for at in times])
+        history.add("container_memory_working_set_bytes", app, [(at, 1e8) for at in times])
+        told = [(at, 1.0) for at in range(int(END) - 600, int(END) + 1, 60)]
+        owner = {"owner_kind": "StatefulSet", "owner_name": name, "owner_is_controller": "true"}
+        history.add("kube_pod_owner", {**here, **owner}, told)
+        history.add("kube_pod_container_info", {**app, "image": "x"}, told)
+    with prometheus_server(openmetrics=history.write(tmp_path / "history.om")) as server:
+        client = HttpPrometheus(str(server.address))
+        read = reading.read(client, "local", NOW, history=timedelta(days=DAYS), oom_days=1)
+    assert read.window.interval == pytest.approx(interval, rel=0.05)
+    usages = {each.workload.name: container_of(each).usage for each in read.workloads}
+    assert {name: usage and usage.memory_p95_bytes for name, usage in usages.items()} == dict.fromkeys(
+        names, 10**8
+    )
 
 
 def test_jobs_of_a_cronjob_are_its_own(seen: dict[str, Observed], written: Written) -> None:

@@ -189,6 +189,30 @@ def test_work_that_is_late_is_answered_for_and_what_hangs_fails_the_liveness_pro
     assert done.is_set()
 
 
+def test_no_more_is_begun_beside_much_that_was_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(function, "REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(function, "MOST_GIVEN_UP", 2)
+    logged: list[str] = []
+    monkeypatch.setattr(function.log, "exception", logged.append)
+    go_on, begun = threading.Event(), threading.Semaphore(0)
+
+    def hang(_event: Event) -> None:
+        begun.release()
+        go_on.wait(30)
+        raise RuntimeError("at last")
+
+    http = client(tmp_path, hang)
+    told = [http.post("/", headers=headers(), data=BODY) for _ in range(3)]
+    assert [answer.status_code for answer in told] == [503] * 3
+    assert told[2].text == "stage: 2 deliveries that were given up are still under way"
+    assert [begun.acquire(blocking=False) for _ in range(3)] == [True, True, False]
+    go_on.set()
+    # What becomes of them nobody asks any more: it is in the log.
+    until(lambda: logged == ["a delivery that was given up has failed"] * 2, within=10)
+
+
 def test_a_timeout_that_the_work_itself_meets_is_a_bug_like_any_other(tmp_path: Path) -> None:
     answer = client(tmp_path, raising(TimeoutError("its own"))).post("/", headers=headers(), data=BODY)
     assert answer.status_code == 500
