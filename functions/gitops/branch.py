@@ -9,13 +9,14 @@ base, and one that was merged (by a merge commit, by squashing or by rebasing) a
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from functions.gitops.grouping import Group
 from functions.gitops.layers import NotLocated
 from functions.gitops.message import commit_message, members_in
+from shared.contracts.documents import Recommendation
 from shared.contracts.errors import Moved, Refused
 from shared.contracts.git_host import Commit, Comparison, GitHost, Pull, PullState, Relation
 
@@ -118,6 +119,21 @@ def members_of(host: GitHost, pull: Pull) -> dict[str, tuple[str, ...]]:
     except Refused:
         log.warning("%s: its head %s is gone", pull.url, pull.head)
     return {}
+
+
+def documents_in(
+    host: GitHost,
+    pull: Pull,
+    known: Iterable[Recommendation],
+    find: Callable[[str], Recommendation | None],
+) -> list[Recommendation]:
+    """The recommendations in the head of a pull request beside those known, in whatever state they are.
+
+    Between the push and the records of it, only the branch tells that it holds them.
+    """
+    others = members_of(host, pull).keys() - {one.id for one in known}
+    found = (find(one) for one in sorted(others))
+    return [one for one in found if one is not None]
 
 
 def person_on(host: GitHost, view: View) -> Commit | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from functions.gitops.branch import documents_in
 from functions.gitops.grouping import group_of, ignored_by, is_paused, owners, target_of
 from functions.gitops.layers import NotLocated, Target
 from functions.gitops.planning import Rejected
@@ -17,7 +18,6 @@ from shared.contracts.documents import Change, Recommendation
 from shared.contracts.errors import Refused
 from shared.contracts.events import FailureReason, RecommendationApproved, ReconcileRequested
 from shared.contracts.git_host import Pull, PullState
-from shared.contracts.policy import Policy
 from shared.contracts.states import State
 from shared.runtime.isolation import Isolation
 from shared.runtime.ledger import Ledger
@@ -39,14 +39,17 @@ class Surroundings:
 
     cluster: str
     owners: dict[Target, Application]
-    policies: list[Policy]
 
 
 class GitOpsHandler:
     """`pause` stops new pull requests and merges everywhere; a policy's does where the policy applies.
 
-    A merge that was left to the host is taken back by the first event that finds it paused, and asked for
-    again by the first that does not.
+    A merge that was left to the host is taken back by the first event that finds it paused, whoever asked for
+    it. The first event that no longer does asks again for those that settings and policies leave to us; one
+    that only a person had asked for stays taken back.
+
+    The policies are read anew with a group's documents, before its branch is written, and before its merge is
+    asked for. A pause that is stored in between holds from the next of these on.
     """
 
     def __init__(
@@ -145,12 +148,13 @@ class GitOpsHandler:
         approved = list(approved)
         if not approved or self._pause:
             return set()
-        around = Surroundings(cluster, owners(self._argocd.applications()), self._policies.active())
+        around = Surroundings(cluster, owners(self._argocd.applications()))
+        policies = self._policies.active()
         own: dict[str, set[str]] = {}
         applications: dict[str, Application] = {}
         for one in approved:
             application = around.owners.get(target_of(one.workload))
-            if is_paused(around.policies, one.workload):
+            if is_paused(policies, one.workload):
                 log.info("paused", extra={"recommendation": one.id})
             elif application is None:
                 said = "no single Argo CD Application manages it: there is no manifest to change"
@@ -179,8 +183,6 @@ class GitOpsHandler:
                     self._advise(one, event, FailureReason.NOT_LOCATED, str(error))
             return
         if meant(application.name, group.repository):
-            # Anew: what others of this event's groups took so long for must not outrun a pause.
-            around = replace(around, policies=self._policies.active())
             self._reconciler.reconcile(
                 Task(
                     group,
@@ -188,16 +190,19 @@ class GitOpsHandler:
                     own,
                     partial(self._members, application, around),
                     self._is_paused,
+                    self._recommendations.find,
                 )
             )
 
     def _members(self, application: Application, around: Surroundings) -> Members:
+        """The group's, as they are now; without those approved that are paused now."""
+        policies = self._policies.active()
         by_state: dict[State, list[Recommendation]] = {state: [] for state in GROUPED}
         for one in self._recommendations.in_states(around.cluster, GROUPED):
             if one.state is State.APPROVED:
                 belongs = (
                     around.owners.get(target_of(one.workload)) is application
-                    and not is_paused(around.policies, one.workload)
+                    and not is_paused(policies, one.workload)
                     and ignored_by(application, one.workload) is None
                 )
             else:
@@ -227,19 +232,24 @@ class GitOpsHandler:
     def _tend_open(
         self, pull: Pull, change: Change | None, members: list[Recommendation], event: Event
     ) -> None:
-        alive = self._alive(change, members)
-        if self._is_paused(alive):
+        known = self._known(change, members)
+        held = known
+        if change is None or pull.head != change.head:
+            # A crash may have kept from the records what was pushed: by then only the branch tells of it.
+            held = known + documents_in(self._host, pull, known, self._recommendations.find)
+        if self._is_paused(held):
             self._reconciler.hold_back(pull)
             return
         if change is None:
             return
-        if not alive:
+        # What a crash kept from becoming a member is what it is for as well.
+        if not any(one.state in (State.APPROVED, State.PR_OPEN) for one in held):
             log.info("nothing is left in it", extra={"pull_request": pull.url})
             self._host.close_pull_request(change.repository, change.number)
             return
         if pull.mergeable is False:
             applications = owners(self._argocd.applications())
-            around = Surroundings(change.cluster, applications, self._policies.active())
+            around = Surroundings(change.cluster, applications)
             named = (one for one in applications.values() if one.qualified_name == change.application)
             application = next(named, None)
             if application is not None:
@@ -252,8 +262,8 @@ class GitOpsHandler:
         policies = self._policies.active()
         return self._pause or any(is_paused(policies, one.workload) for one in members)
 
-    def _alive(self, change: Change | None, members: list[Recommendation]) -> list[Recommendation]:
-        """What the pull request is for: its members, and those that a crash kept from becoming such."""
+    def _known(self, change: Change | None, members: list[Recommendation]) -> list[Recommendation]:
+        """What the pull request is for, by the documents: its members, and those that are to become such."""
         known = {one.id for one in members}
         others = () if change is None else (one for one in change.members if one not in known)
         found = (self._recommendations.find(one) for one in others)

@@ -20,6 +20,7 @@ from functions.gitops.body import body_of, marker_of, title_of
 from functions.gitops.branch import (
     View,
     beside_base,
+    documents_in,
     look,
     members_of,
     open_pull,
@@ -65,7 +66,8 @@ class Task:
     """What one delivery wants of one group.
 
     `own` are the recommendations that it may end: without a manifest, refused. `members` reads the group's
-    documents anew. `paused` tells whether merging is stopped by now for one of those given.
+    documents anew, without what is paused and not in a pull request yet. `paused` tells whether merging is
+    stopped by now for one of those given. `find` reads one document, whatever group it is of.
     """
 
     group: Group
@@ -73,6 +75,7 @@ class Task:
     own: Collection[str]
     members: Callable[[], Members]
     paused: Callable[[Sequence[Recommendation]], bool]
+    find: Callable[[str], Recommendation | None]
 
 
 class Reconciler:
@@ -115,12 +118,16 @@ class Reconciler:
     def hold_back(self, pull: Pull) -> None:
         """Takes back what the host was to merge by itself, whoever asked for it.
 
-        Raises:
-            Refused: the host does not let us.
+        A host that refuses says nothing about the recommendations: it may have merged it a moment ago. The
+        next event tries again, if it is still open.
         """
-        if pull.auto_merge:
-            log.info("paused: the host shall not merge it by itself", extra={"pull_request": pull.url})
+        if not pull.auto_merge:
+            return
+        log.info("paused: the host shall not merge it by itself", extra={"pull_request": pull.url})
+        try:
             self._host.disable_auto_merge(pull.repository, pull.number)
+        except Refused as refused:
+            log.warning("not taken back: %s", refused, extra={"pull_request": pull.url})
 
     def _once(self, task: Task) -> None:
         branch = look(self._host, task.group)
@@ -131,8 +138,11 @@ class Reconciler:
         in_flight = {one.workload for one in members.merged}
         approved = [one for one in members.approved if one.workload not in in_flight]
         opened = [one for one in members.open if pull is not None and _number(one) == pull.number]
-        if pull is not None and pull.auto_merge and task.paused(opened):
-            self.hold_back(pull)
+        if pull is not None and pull.auto_merge:
+            # By the branch too: a member whose push was not recorded is approved, and missing here if paused.
+            held_by_it = [*opened, *documents_in(self._host, pull, opened, task.find)]
+            if task.paused(held_by_it):
+                self.hold_back(pull)
         if not approved and not opened:
             return
         view = beside_base(self._host, branch)
@@ -197,11 +207,14 @@ class Reconciler:
         held: Sequence[Recommendation],
         superseded: Sequence[Recommendation],
     ) -> None:
+        # Before anything is superseded for it, and after all that takes long: the next look leaves it out.
+        if task.paused([one for one in held if one.state is State.APPROVED]):
+            raise Moved("a pause has begun for what was about to be pushed")
         awaits_approval = any(map(_awaits, held))
         pull = view.open_pull
         if pull is not None and pull.auto_merge and awaits_approval:
             # Before the branch holds what a person must see.
-            self._host.disable_auto_merge(task.group.repository, pull.number)
+            self._disarm(pull)
         for one in superseded:
             self._supersede(task, one, held)
         head = push(
@@ -218,6 +231,16 @@ class Reconciler:
         if not task.paused(held):
             self.merge(change, _at(pull, head))
         self._advance(task, held, _at(pull, head), edits.accepted)
+
+    def _disarm(self, pull: Pull) -> None:
+        """Raises Refused; Moved if the host refused because there is nothing left to take back."""
+        try:
+            self._host.disable_auto_merge(pull.repository, pull.number)
+        except Refused as refused:
+            now = self._host.pull_request(pull.repository, pull.number)
+            if now.state is PullState.OPEN and now.auto_merge:
+                raise
+            raise Moved(f"{pull.url} was merged, closed or disarmed meanwhile: {refused}") from None
 
     def _supersede(self, task: Task, older: Recommendation, held: Sequence[Recommendation]) -> None:
         newer = next((one for one in held if one.workload == older.workload), None)

@@ -128,7 +128,13 @@ class Asking:
         return self._all(self._now, questions, part, over_windows=over_windows)
 
     def ranges(
-        self, questions: Mapping[str, Question], part: Part, step: timedelta, count: int
+        self,
+        questions: Mapping[str, Question],
+        part: Part,
+        step: timedelta,
+        count: int,
+        *,
+        over_windows: Collection[str] = (),
     ) -> dict[str, list[Curve]]:
         """The same at `count` times, `step` apart, of which the last is `at`."""
         begin = self.at - (count - 1) * step
@@ -136,7 +142,7 @@ class Asking:
             (lambda promql: self.prometheus.query_range(promql, begin, self.at, step)),
             questions,
             part,
-            over_windows=questions,
+            over_windows=over_windows,
         )
 
     def _now(self, promql: str) -> list[Series]:

@@ -73,14 +73,16 @@ def _cpu(
     asking: Asking, part: Part, window: Window, pods: Mapping[Controller, Collection[Pod]]
 ) -> dict[str, list[Curve]]:
     """Each question's answer; of pods in which a container ran more than once, over its own windows."""
-    found = asking.ranges(_cpu_questions(window, queries.RUN), part, DAY, CPU_DAYS)
+    questions = _cpu_questions(window, queries.RUN)
+    found = asking.ranges(questions, part, DAY, CPU_DAYS, over_windows=questions)
     runs = Counter(_container(curve) for curve in found[_name(1.0)])
     restarted = {container[:2] for container, count in runs.items() if count > 1}
     owners = [owner for owner, its in pods.items() if not restarted.isdisjoint(its)]
     if not owners:
         return found
     some = part.narrowed((namespace, name) for namespace, _, name in owners)
-    again = asking.ranges(_cpu_questions(window, queries.CONTAINER), some, DAY, CPU_DAYS)
+    questions = _cpu_questions(window, queries.CONTAINER)
+    again = asking.ranges(questions, some, DAY, CPU_DAYS, over_windows=questions)
     return {
         name: [curve for curve in curves if _container(curve)[:2] not in restarted]
         + [curve for curve in again[name] if _container(curve)[:2] in restarted]

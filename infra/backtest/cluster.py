@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from functions.recommender import queries
-from functions.recommender.asking import Asking, Part, at_once
+from functions.recommender.asking import MOST_WORKLOADS, Asking, Part, at_once, pieces, together
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.digests import Floats
 from functions.recommender.queries import Scope, Window
@@ -75,18 +75,30 @@ class Found:
         """Of all workloads, those that are left out included."""
         return {namespace for namespace, _, _ in self.now.controllers()}
 
+    @cached_property
+    def pieces(self) -> list[Part]:
+        """What one query each is about: all workloads, unless there are very many."""
+        return pieces(self.part, MOST_WORKLOADS)
+
     @property
     def chunks(self) -> list[slice]:
         """The windows in parts, so that no answer is larger than a server gives or than we can hold."""
         pods = self.now.controllers()
-        series = sum(len(pods[controller]) or 1 for controller, _ in self.rows)
+        series = max(
+            sum(
+                len(pods[namespace, kind, name]) or 1
+                for (namespace, kind, name), _ in self.rows
+                if (namespace, name) in piece.workloads
+            )
+            for piece in self.pieces
+        )
         most = max(1, min(MOST_POINTS, MOST_VALUES // max(1, series)))
         return [slice(at, min(at + most, self.windows)) for at in range(0, self.windows, most)]
 
     @property
     def queries(self) -> int:
         """How many `read` asks, if none has to be halved."""
-        return len(_QUESTIONS) * len(self.chunks)
+        return len(_QUESTIONS) * len(self.chunks) * len(self.pieces)
 
     def row(self, labels: Mapping[str, str]) -> int | None:
         """Of the container that a series is of; None if it is none that is looked for."""
@@ -219,8 +231,11 @@ def _read(prometheus: Prometheus, found: Found, measured: Measured, chunk: slice
     end = datetime.fromtimestamp(found.begin + chunk.stop * found.window.step, UTC)
     step, count = timedelta(seconds=found.window.step), chunk.stop - chunk.start
     question = partial(_QUESTIONS[name], window=found.window)
-    curves = Asking(prometheus, end).ranges({name: question}, found.part, step, count)[name]
-    for curve in curves:
+    # Piece after piece, because AT_ONCE chunks are read side by side already. None of the questions is over
+    # windows: a server has one series at a time, and chunks bound the answer.
+    asking = Asking(prometheus, end)
+    answers = [asking.ranges({name: question}, piece, step, count)[name] for piece in found.pieces]
+    for curve in together(answers):
         row = found.row(curve.labels)
         if row is None:
             continue
@@ -251,7 +266,8 @@ def fleet(name: str, found: Found, measured: Measured) -> Fleet:
     """
     there = np.isfinite(measured.cpu).any(axis=0)
     first = int(there.argmax()) if there.any() else found.windows
-    resources = [_resources(found, measured, key) for key in found.rows]
+    pods = found.now.controllers()
+    resources = [_resources(found.now, pods[controller], measured, name) for controller, name in found.rows]
     return Fleet(
         name,
         tuple((f"{namespace}/{kind}/{of}", container) for (namespace, kind, of), container in found.rows),
@@ -266,11 +282,9 @@ def fleet(name: str, found: Found, measured: Measured) -> Fleet:
     )
 
 
-def _resources(found: Found, measured: Measured, key: Container) -> Resources:
-    controller, name = key
-    pods = found.now.controllers()[controller]
+def _resources(now: Cluster, pods: list[Pod], measured: Measured, container: str) -> Resources:
     # Evicted and finished pods are still told of, with what they asked for in their time.
-    return found.now.resources([pod for pod in pods if pod in measured.lately] or pods, name)
+    return now.resources([pod for pod in pods if pod in measured.lately] or pods, container)
 
 
 def with_enough(whole: Fleet, pace: Pace, least: int) -> tuple[Fleet, tuple[LeftOut, ...]]:

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from functions.recommender.asking import Part, Question, at_once
+from functions.recommender.asking import MOST_OVER_WINDOWS, Part, Question, at_once, pieces
 from functions.recommender.queries import CPU, MEMORY, Scope, Window, duration
 from shared.contracts.identity import Workload
 from shared.contracts.prometheus import QueryTooLarge, QueryTooSlow
@@ -54,7 +55,8 @@ class Histories:
 def histories(
     prometheus: Prometheus, reading: Reading, at: datetime, namespaces: Collection[str] = ()
 ) -> Histories:
-    """Of all containers of the workloads in `reading`, by one query for CPU and one for memory.
+    """Of all containers of the workloads in `reading`, by one query for CPU and one for memory; of a large
+    cluster by as many as it takes for none to be about more than MOST_OVER_WINDOWS workloads.
 
     Raises:
         Temporary: Prometheus cannot be reached, or will not run a query, not for a part either.
@@ -67,12 +69,16 @@ def histories(
         Scope(tuple(sorted(namespaces)), labels=reading.labels),
         frozenset((each.workload.namespace, each.workload.name) for each in reading.workloads),
     )
-    cpu, memory = at_once(
-        [
-            partial(_curves, prometheus, partial(cpu_query, window=window, step=step), part, grid),
-            partial(_curves, prometheus, partial(memory_query, step=step), part, grid),
-        ]
+    # Memory's question is not over windows, but its answer is as large: every step of both figures.
+    cut = pieces(part, MOST_OVER_WINDOWS)
+    questions: tuple[Question, ...] = (
+        partial(cpu_query, window=window, step=step),
+        partial(memory_query, step=step),
     )
+    answers = at_once(
+        [partial(_curves, prometheus, question, piece, grid) for question in questions for piece in cut]
+    )
+    cpu, memory = (chain.from_iterable(some) for some in (answers[: len(cut)], answers[len(cut) :]))
     return Histories(
         grid.begin,
         at,

@@ -18,6 +18,8 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 
 from shared.contracts.errors import Permanent
@@ -58,6 +60,10 @@ MillicoresField = Annotated[int, Field(ge=0)]
 BytesField = Annotated[int, Field(ge=0)]
 
 
+# The context in which a payload is validated that somebody else wrote.
+READING = {"reading": True}
+
+
 class Payload(BaseModel):
     """What all payloads share: immutable, strict when written, lenient when read."""
 
@@ -71,7 +77,7 @@ class Payload(BaseModel):
             Permanent: `data` does not fit; the text names the first field that is wrong.
         """
         try:
-            return cls.model_validate(data, extra="ignore")
+            return cls.model_validate(data, extra="ignore", context=READING)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "data"
@@ -285,10 +291,18 @@ class ChangeFailed(Payload):
 
     recommendation_id: str
     workload: Workload
-    reason: FailureReason
+    # Read as any text: a stage that is older than the writer must not dead-letter a reason it does not know.
+    reason: Annotated[FailureReason | str, Field(union_mode="left_to_right")]
     message: str
     url: str | None = None
     revision: str | None = None
+
+    @field_validator("reason")
+    @classmethod
+    def _is_known_when_written(cls, reason: FailureReason | str, info: ValidationInfo) -> FailureReason | str:
+        if info.context is not READING and not isinstance(reason, FailureReason):
+            raise ValueError(f"{reason!r} is no FailureReason")
+        return reason
 
 
 PAYLOADS: dict[Topic, type[Payload]] = {

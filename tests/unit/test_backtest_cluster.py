@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
+from functions.recommender import asking
+from functions.recommender.cluster import Cluster, Controller, Pod
 from infra.backtest import cluster
 from infra.backtest.cluster import Found, LeftOut, Measured, find, fleet, read, with_enough
 from infra.backtest.walking import Pace
 from shared.contracts.errors import Temporary
-from shared.contracts.prometheus import Curve, QueryTooLarge, Series
+from shared.contracts.prometheus import AT_ONCE, Curve, QueryTooLarge, Series
 from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
 
 # Two minutes after a window's end.
@@ -159,6 +163,70 @@ def test_no_answer_is_longer_than_a_server_gives_nor_larger_than_we_can_hold(
     assert sorted(many.ranges, reverse=True) == [chunk for chunk in chunks for _ in range(3)]
     np.testing.assert_array_equal(measured.cpu[0], np.arange(WINDOWS)[::-1] / 1000)
     assert (measured.pods == 1).all()
+
+
+class Busy(Recorded):
+    """Takes some time for each range query, and tells how many of them were under way at once."""
+
+    def __init__(self, *pods: FakePod) -> None:
+        super().__init__(lambda pod, ago: 0.1 if ago < 9 else None, *pods)
+        self.most = self._running = 0
+        self._lock = threading.Lock()
+
+    def query_range(
+        self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+    ) -> list[Curve]:
+        with self._lock:
+            self._running += 1
+            self.most = max(self.most, self._running)
+        time.sleep(0.01)
+        try:
+            return super().query_range(promql, begin, end, step, timeout)
+        finally:
+            with self._lock:
+                self._running -= 1
+
+
+def test_a_large_cluster_is_asked_as_often_as_is_told_before() -> None:
+    number = asking.MOST_OVER_WINDOWS + 1
+    prometheus = Busy(*(deployment("shop", f"web{each:03}") for each in range(number)))
+    found, measured = seen(prometheus, timedelta(days=2))
+    assert found.queries == len(prometheus.ranges) == 3
+    assert measured.pods.sum() == 9 * number
+
+
+def test_a_very_large_cluster_is_in_pieces_that_are_asked_about_four_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for most in ("MOST_WORKLOADS", "MOST_OVER_WINDOWS"):
+        monkeypatch.setattr(asking, most, 2)
+    monkeypatch.setattr(cluster, "MOST_WORKLOADS", 2, raising=False)
+    monkeypatch.setattr(cluster, "MOST_VALUES", 576)
+    # Pods whose names begin alike are in the answers about several pieces, and still are one pod each.
+    prometheus = Busy(*(deployment("shop", "web" * number) for number in range(1, 9)))
+    found, measured = seen(prometheus, timedelta(days=2))
+    # Four pieces of two, each of which has 288 windows of its two pods in an answer.
+    assert found.queries == len(prometheus.ranges) == 3 * 4 * 2
+    assert prometheus.most <= AT_ONCE
+    assert measured.pods.max() == 1
+    assert measured.pods.sum() == 9 * 8
+
+
+def test_who_owns_which_pods_is_made_out_once_for_all_containers(monkeypatch: pytest.MonkeyPatch) -> None:
+    prometheus = Recorded(
+        lambda pod, ago: 0.1 if ago < 9 else None, *(deployment("shop", f"web{each}") for each in range(20))
+    )
+    found, measured = seen(prometheus)
+    made: list[Cluster] = []
+    controllers = Cluster.controllers
+
+    def counted(now: Cluster) -> dict[Controller, list[Pod]]:
+        made.append(now)
+        return controllers(now)
+
+    monkeypatch.setattr(Cluster, "controllers", counted)
+    assert fleet("local", found, measured).cpu_request.tolist() == [1.0] * 20
+    assert len(made) == 1
 
 
 def test_what_a_server_refuses_for_its_size_is_read_in_halves() -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from functions.recommender import reading
+from functions.recommender.asking import MOST_OVER_WINDOWS, Part, pieces
 from functions.recommender.queries import Scope
 from functions.recommender.queries import window as window_of
 from functions.recommender.reading import Reading
@@ -79,7 +80,25 @@ def test_one_query_asks_for_both_figures_of_a_resource() -> None:
     scope = Scope(("shop",))
     expected = {cpu_query(scope, FORTNIGHT, 14400), memory_query(scope, 14400)}
     assert set(prometheus.asked) == expected
+    assert len(prometheus.asked) == 2
     assert all('namespace=~"shop"' in each and '"p95"' in each and '"max"' in each for each in expected)
+
+
+def test_no_query_is_about_very_many_workloads() -> None:
+    number = 2 * MOST_OVER_WINDOWS + 1
+    prometheus = FakePrometheus(*(deployment(f"team-{each % 3}", f"web{each}") for each in range(number)))
+    seen = read(prometheus)
+    prometheus.asked.clear()
+    found = histories(prometheus, seen, NOW)
+    names = frozenset((each.workload.namespace, each.workload.name) for each in seen.workloads)
+    cut = pieces(Part(Scope(), names), MOST_OVER_WINDOWS)
+    assert len(cut) > 2
+    assert sorted(prometheus.asked) == sorted(
+        question
+        for piece in cut
+        for question in (cpu_query(piece.scope, FORTNIGHT, 14400), memory_query(piece.scope, 14400))
+    )
+    assert len(found.cpu) == len(found.memory) == number
 
 
 def test_what_a_server_refuses_for_its_size_is_asked_for_in_halves() -> None:

@@ -14,7 +14,14 @@ from pydantic import ValidationError
 from functions.receiver.requesting import reconcile
 from shared.contracts.envelope import NO_TIME, Event, attributes_of_record, decode, decode_record
 from shared.contracts.errors import Permanent, Unreadable
-from shared.contracts.events import PAYLOADS, ScanRequested, json_schema, rfc3339
+from shared.contracts.events import (
+    PAYLOADS,
+    ChangeFailed,
+    FailureReason,
+    ScanRequested,
+    json_schema,
+    rfc3339,
+)
 from shared.contracts.identity import Workload, digest, event_id, recommendation_id
 from shared.contracts.money import Money
 from shared.contracts.quantities import format_cpu, format_memory, parse_cpu, parse_memory
@@ -286,6 +293,26 @@ def test_unknown_fields_are_ignored_when_read_and_refused_when_written() -> None
     assert decode(scan_event().attributes(), data).data == scan_event().data
     with pytest.raises(ValueError, match="from_the_future"):
         ScanRequested(**data)
+
+
+def test_a_reason_from_the_future_is_read_and_one_that_is_none_is_not_written() -> None:
+    """While a new revision rolls out, an older stage beside it reads what the new one writes."""
+    facts = {"recommendation_id": "r1", "workload": CHECKOUT, "message": "so"}
+    one = event(ChangeFailed.model_validate({**facts, "reason": FailureReason.REFUSED}))
+    data = json.loads(one.record().value)
+    known = decode(one.attributes(), data).data
+    assert isinstance(known, ChangeFailed)
+    assert known.reason is FailureReason.REFUSED
+    newer = decode(one.attributes(), {**data, "reason": "from_the_future"})
+    assert isinstance(newer.data, ChangeFailed)
+    assert newer.data.reason == "from_the_future"
+    assert decode_record(newer.record()) == newer
+    with pytest.raises(Permanent, match="ChangeFailed: reason"):
+        decode(one.attributes(), {**data, "reason": 7})
+    with pytest.raises(ValueError, match="'from_the_future' is no FailureReason"):
+        ChangeFailed.model_validate({**facts, "reason": "from_the_future"})
+    reason = json_schema(Topic.CHANGE_FAILED)["properties"]["reason"]
+    assert {"type": "string"} in reason["anyOf"], "who checks against the schema reads it too"
 
 
 def test_every_topic_has_a_schema_with_its_uri() -> None:

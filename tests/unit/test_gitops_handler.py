@@ -13,9 +13,9 @@ import pytest
 
 from functions.gitops.message import members_in
 from shared.contracts.envelope import NO_TIME, Event
-from shared.contracts.errors import Temporary
+from shared.contracts.errors import Refused, Temporary
 from shared.contracts.events import FailureReason, Outcome, PullRequestCreated, Resources
-from shared.contracts.git_host import Pull, PullState
+from shared.contracts.git_host import Comparison, Pull, PullState
 from shared.contracts.policy import Policy, Rules
 from shared.contracts.states import State
 from tests.examples import MIB, NOW, container, resources
@@ -353,13 +353,24 @@ def test_a_pause_takes_back_what_the_host_was_to_merge_and_its_end_asks_for_it_a
     assert made.host.pull_request(REPOSITORY, 1).state is PullState.MERGED
 
 
+def pause_of(namespace: str) -> Policy:
+    return PAUSE.model_copy(update={"namespaces": (namespace,)})
+
+
+def armed_beside_front(*names: str) -> Stage:
+    """As `armed("cart")`; the Application has Deployments of these names in the namespace `front` as well."""
+    made = armed("cart", *names)
+    own, *others = application("cart", *names).resources
+    resources = (own, *(replace(one, namespace="front") for one in others))
+    made.argocd.put(replace(application("cart"), resources=resources))
+    moved = {path(one): manifest(one).replace("namespace: shop", "namespace: front") for one in names}
+    fake(made).push(REPOSITORY, "main", moved)
+    return made
+
+
 def test_a_pause_of_one_member_takes_back_the_merge_while_another_comes_to_the_pull_request() -> None:
-    made = armed("cart", "web")
-    other = replace(application("cart", "web").resources[1], namespace="front")
-    made.argocd.put(replace(application("cart"), resources=(*application("cart").resources, other)))
-    moved = manifest("web").replace("namespace: shop", "namespace: front")
-    fake(made).push(REPOSITORY, "main", {path("web"): moved})
-    made.policies.policies.append(PAUSE.model_copy(update={"namespaces": ("shop",)}))
+    made = armed_beside_front("web")
+    made.policies.policies.append(pause_of("shop"))
     web = made.approve("web", namespace="front")
     made.handler(auto_merge=True).handle(web)
     assert made.of(web).state is State.PR_OPEN
@@ -393,6 +404,118 @@ def test_a_pause_takes_back_the_merge_that_a_crash_left_before_a_document_told_o
     assert made.host.pull_request(REPOSITORY, 1).auto_merge
     made.policies.policies.append(PAUSE)
     made.handler(auto_merge=True).handle(made.tick())
+    assert not made.host.pull_request(REPOSITORY, 1).auto_merge
+
+
+# The calls after the push, up to the first record of it.
+@pytest.mark.parametrize("call", ["edit_pull_request", "open_of", "put"])
+def test_a_pause_of_what_a_crash_left_in_the_branch_alone_takes_back_the_merge(call: str) -> None:
+    """Only the branch holds it by then: its document is approved, and the change does not name it."""
+    made = armed_beside_front("web")
+    web = made.approve("web", namespace="front")
+    with pytest.raises(Crash):
+        made.handler(auto_merge=True, crash=CrashBefore(10_000, call)).handle(web)
+    assert "600m" in str(made.manifest("web"))
+    made.policies.policies.append(pause_of("front"))
+    for number in (1, 2):
+        made.handler(auto_merge=True).handle(web)
+        made.handler(auto_merge=True).handle(made.tick(number))
+    assert not made.host.pull_request(REPOSITORY, 1).auto_merge
+    fake(made).approve(REPOSITORY, 1)
+    made.handler(auto_merge=True).handle(made.tick(3))
+    assert made.host.pull_request(REPOSITORY, 1).state is PullState.OPEN
+    made.policies.policies.clear()
+    made.handler(auto_merge=True).handle(made.tick(4))
+    assert made.host.pull_request(REPOSITORY, 1).state is PullState.MERGED
+    assert made.of(web).state is State.PR_OPEN
+
+
+def test_such_a_merge_is_taken_back_even_while_another_member_cannot_be_rendered() -> None:
+    """The group has something new, so its pull request is not tended besides."""
+    made = armed_beside_front("web")
+    web = made.approve("web", namespace="front")
+    with pytest.raises(Crash):
+        made.handler(auto_merge=True, crash=CrashBefore(10_000, "edit_pull_request")).handle(web)
+    made.policies.policies.append(pause_of("front"))
+    kustomize = {"apps/shop/kustomization.yaml": "resources: [cart.yaml, web.yaml]\n"}
+    fake(made).push(REPOSITORY, "main", kustomize)
+    made.approve("cart", scan_id="scan-2", proposed=container(proposed=resources(500, 640 * MIB)))
+
+    def too_slow(*_: object) -> NoReturn:
+        raise Temporary("kustomize took more than 30 s")
+
+    with pytest.raises(Temporary, match="kustomize took"):
+        made.handler(auto_merge=True, render=too_slow).handle(made.tick())
+    assert not made.host.pull_request(REPOSITORY, 1).auto_merge
+
+
+def test_a_pause_that_begins_while_a_group_is_looked_at_keeps_its_members_from_the_branch() -> None:
+    """The others of the group go on."""
+    made = armed_beside_front("web", "pay")
+    cart = made.approve("cart", scan_id="scan-2", proposed=container(proposed=resources(500, 640 * MIB)))
+    web = made.approve("web", namespace="front")
+    compared = fake(made).compare
+
+    def pausing(repository: str, base: str, head: str) -> Comparison:
+        if not made.policies.policies:
+            made.policies.policies.append(pause_of("front"))
+        return compared(repository, base, head)
+
+    fake(made).compare = pausing  # type: ignore[method-assign]
+    made.handler(auto_merge=True).handle(made.tick())
+    assert (made.of(cart).state, made.of(web).state) == (State.PR_OPEN, State.APPROVED)
+    assert "500m" in str(made.manifest("cart"))
+    assert "600m" not in str(made.manifest("web"))
+
+
+def refuse_to_disarm(made: Stage, *, merged: bool) -> None:
+    """As GitHub's GraphQL answers; `merged`: because a person has just merged it."""
+
+    def refusing(repository: str, number: int) -> NoReturn:
+        if merged and made.host.pull_request(repository, number).state is PullState.OPEN:
+            fake(made).merge_by_hand(repository, number)
+        raise Refused("invalid", "Can't disable auto-merge for this pull request.")
+
+    fake(made).disable_auto_merge = refusing  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_host_that_does_not_take_back_a_merge_ends_no_approval(merged: bool) -> None:
+    made = armed_beside_front("web")
+    refuse_to_disarm(made, merged=merged)
+    made.policies.policies.append(pause_of("shop"))
+    web = made.approve("web", namespace="front")
+    made.handler(auto_merge=True).handle(web)
+    document = made.of(web)
+    assert (document.state, document.reason) == (State.PR_OPEN, None)
+    assert document.pull_request is not None
+    assert document.pull_request.number == (2 if merged else 1)
+    assert made.publisher.on("change.failed") == []
+    assert merged or made.host.pull_request(REPOSITORY, 1).state is PullState.OPEN
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_what_needs_a_person_comes_to_no_pull_request_that_the_host_goes_on_to_merge(merged: bool) -> None:
+    """One that was merged meanwhile is none: the next one takes it."""
+    made = armed("cart", "web")
+    refuse_to_disarm(made, merged=merged)
+    web = made.approve("web", outcome=Outcome.REQUIRE_APPROVAL)
+    made.handler(auto_merge=True).handle(web)
+    assert made.of(web).state is (State.PR_OPEN if merged else State.FAILED)
+    assert made.manifest("web", "main") == manifest("web")
+    assert len(made.host.pull_requests(REPOSITORY, BRANCH)) == (2 if merged else 1)
+
+
+def test_a_merge_that_only_a_person_asked_for_stays_taken_back_after_a_pause() -> None:
+    made = stage("cart")
+    fake(made).required_reviews = 1
+    made.handler().handle(made.approve("cart"))
+    fake(made).merge(REPOSITORY, 1, str(made.host.head(REPOSITORY, BRANCH)))
+    assert made.host.pull_request(REPOSITORY, 1).auto_merge
+    made.policies.policies.append(PAUSE)
+    made.handler().handle(made.tick(1))
+    made.policies.policies.clear()
+    made.handler().handle(made.tick(2))
     assert not made.host.pull_request(REPOSITORY, 1).auto_merge
 
 
