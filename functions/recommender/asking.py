@@ -139,7 +139,7 @@ class Asking:
         """The same at `count` times, `step` apart, of which the last is `at`."""
         begin = self.at - (count - 1) * step
         return self._all(
-            (lambda promql: self.prometheus.query_range(promql, begin, self.at, step)),
+            lambda promql: self.prometheus.query_range(promql, begin, self.at, step),
             questions,
             part,
             over_windows=over_windows,

@@ -87,14 +87,13 @@ def read(
     scope = Scope(tuple(sorted(namespaces)), labels=labels)
     now = Cluster.of(asking.metrics("state", partial(queries.state, scope), queries.STATE))
     controllers = now.controllers()
-    if wanted is not None:
-        names = {(workload.namespace, workload.kind, workload.name) for workload in wanted}
-        part = {controller: pods for controller, pods in controllers.items() if controller in names}
-        if len(part) * 2 < len(controllers):
-            # A part of a large namespace: the other parts' containers are read by other shards.
-            scope = replace(scope, names=tuple(sorted({name for _, _, name in part})))
-        controllers = part
     whole = _part(scope, controllers)
+    if wanted is not None:
+        # A part of a large namespace, maybe: the other parts' containers are read by other shards.
+        names = {(workload.namespace, workload.kind, workload.name) for workload in wanted}
+        controllers = {controller: pods for controller, pods in controllers.items() if controller in names}
+        whole = whole.narrowed((namespace, name) for namespace, _, name in controllers)
+        scope = whole.scope
     # How often scrapes come is seen in the best-scraped container of all, not in a half.
     placing: dict[str, Question] = {}
     if by_node or (spot_matters and now.spot):

@@ -80,7 +80,7 @@ class Found:
         """What one query each is about: all workloads, unless there are very many."""
         return pieces(self.part, MOST_WORKLOADS)
 
-    @property
+    @cached_property
     def chunks(self) -> list[slice]:
         """The windows in parts, so that no answer is larger than a server gives or than we can hold."""
         pods = self.now.controllers()

@@ -73,7 +73,7 @@ def scan(
     prometheus: PrometheusOption,
     namespace: NamespaceOption = None,
     *,
-    format: Annotated[  # noqa: A002
+    format: Annotated[  # noqa: A002  (the option is --format)
         Literal["table", "json", "csv", "yaml", "html"],
         typer.Option(
             help="table for people; json and yaml: the same document for programs; csv: a row for each"
@@ -213,7 +213,7 @@ def backtest(
     ] = None,
     learn_days: Annotated[float, typer.Option(help="days watched before the first sizes", metavar="N")] = 14,
     hold_days: Annotated[float, typer.Option(help="days for which sizes are kept", metavar="N")] = 7,
-    format: FormatOption = "table",  # noqa: A002
+    format: FormatOption = "table",  # noqa: A002  (the option is --format)
     emit: Annotated[
         Path | None,
         typer.Option(help="write every recommendation that was made to this CSV file", metavar="FILE"),
@@ -248,7 +248,7 @@ def backtest(
 
 
 @app.command()
-def doctor(prometheus: PrometheusOption, label: LabelOption = None, format: FormatOption = "table") -> None:  # noqa: A002
+def doctor(prometheus: PrometheusOption, label: LabelOption = None, format: FormatOption = "table") -> None:  # noqa: A002  (the option is --format)
     """Tell whether a Prometheus has what is read: which series, how often, how far back, and what is off.
 
     Exit codes:
@@ -272,7 +272,7 @@ def status(
         str | None,
         typer.Argument(help="NAMESPACE/KIND/NAME or a part of it; default: an overview of all workloads"),
     ] = None,
-    format: FormatOption = "table",  # noqa: A002
+    format: FormatOption = "table",  # noqa: A002  (the option is --format)
 ) -> None:
     """Show each workload's latest recommendation; of the named ones the story: state by state, and why."""
     from infra.cli.status import status as run
@@ -288,7 +288,7 @@ def explain(
             help="the beginning of a recommendation's id, or NAMESPACE/KIND/NAME of a workload: its latest"
         ),
     ],
-    format: FormatOption = "table",  # noqa: A002
+    format: FormatOption = "table",  # noqa: A002  (the option is --format)
 ) -> None:
     """Show what a recommendation's figures rest on, and compute each again from the stored report alone.
 

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _history(scenario: Scenario, out: Path, end: float | None) -> int:
-    from infra.standins.cluster.cluster import Cluster  # noqa: PLC0415
+    from infra.standins.cluster.cluster import Cluster  # noqa: PLC0415  (a wrong option is told at once)
     from infra.standins.cluster.history import write  # noqa: PLC0415  (serving does not need it)
 
     if end is not None:
