@@ -102,7 +102,7 @@ class Stage(Generic[Wired]):
         Raises:
             Temporary: it is late. And whatever `work` raises.
         """
-        under_way = sum(not one.done() for one in list(self._given_up))
+        under_way = len(self._given_up)
         if under_way >= MOST_GIVEN_UP:
             raise Temporary(f"{self.name}: {under_way} deliveries that were given up are still under way")
         answer: Future[Answer] = Future()
@@ -111,9 +111,9 @@ class Stage(Generic[Wired]):
             try:
                 answer.set_result(work(self.handler()))
             except BaseException as error:
-                answer.set_exception(error)  # the request raises it
                 if answer in self._given_up:
                     log.exception("a delivery that was given up has failed")
+                answer.set_exception(error)  # the request raises it
 
         threading.Thread(target=worker, daemon=True).start()
         try:
@@ -122,6 +122,7 @@ class Stage(Generic[Wired]):
             if answer.done():  # in this very moment, or with a TimeoutError of its own
                 return answer.result()
             self._given_up[answer] = time.monotonic()
+            answer.add_done_callback(lambda done: self._given_up.pop(done, None))
             raise Temporary(f"{self.name} was not done within {REQUEST_SECONDS:g} s") from None
 
     def event(self, received: CloudEvent, accepts: Collection[Topic]) -> Event:
@@ -154,9 +155,7 @@ class Stage(Generic[Wired]):
 
     def _alive(self) -> tuple[str, int]:
         before = time.monotonic() - HUNG_SECONDS
-        hung = sum(not work.done() and since < before for work, since in list(self._given_up.items()))
-        for work in [work for work in list(self._given_up) if work.done()]:
-            self._given_up.pop(work, None)
+        hung = sum(since < before for since in list(self._given_up.values()))
         return (f"{hung} deliveries hang", 503) if hung else ("alive", 200)
 
     def _ready(self) -> str:
