@@ -142,21 +142,23 @@ def window(history: timedelta, samples_in_hour: float | None, samples_in_ten_min
     )
 
 
-def state(scope: Scope, metrics: tuple[str, ...] = STATE) -> str:
+def state(scope: Scope, metrics: tuple[str, ...] = STATE, *, lately: bool = False) -> str:
     """What kube-state-metrics tells now, and controllers and JVMs of themselves; one row a fact.
 
-    Of nodes, only which are spot.
+    Of nodes, only which are spot. `lately` is what the last scrapes told, if the very last failed.
     """
     parts = []
     if of_namespaces := tuple(name for name in metrics if name != nodes.LABELS):
-        parts.append(
-            f"max by ({_STATE_LABELS}) ({{__name__=~{_any_of(of_namespaces)}, {scope.namespace_matcher},"
-            ' resource=~"|cpu|memory", reason=~"|OOMKilled"})'
+        told = (
+            f"{{__name__=~{_any_of(of_namespaces)}, {scope.namespace_matcher},"
+            ' resource=~"|cpu|memory", reason=~"|OOMKilled"}'
         )
+        parts.append(f"max by ({_STATE_LABELS}) ({_lately(told) if lately else told})")
     if nodes.LABELS in metrics:
         # Nodes are in no namespace: a label of that name is the exporter's, if there is one.
         kinds = (_joined(matcher, scope.labels) for matcher in nodes.spot_matchers())
-        spot = " or ".join(f"{nodes.LABELS}{{{each}}}" for each in kinds)
+        labels = (f"{nodes.LABELS}{{{each}}}" for each in kinds)
+        spot = " or ".join(_lately(each) if lately else each for each in labels)
         parts.append(f"max by (__name__, node) ({spot})")
     return " or ".join(parts)
 
@@ -173,9 +175,10 @@ def pod_nodes(scope: Scope) -> str:
     return f"max by (namespace, pod, node) (kube_pod_info{{{pods}}})"
 
 
-def workloads(scope: Scope, metrics: tuple[str, ...] = WORKLOADS) -> str:
-    """Whose pods there are now, and Deployments without any."""
-    return f"max by ({_STATE_LABELS}) ({{__name__=~{_any_of(metrics)}, {scope.namespace_matcher}}})"
+def workloads(scope: Scope, metrics: tuple[str, ...] = WORKLOADS, *, lately: bool = False) -> str:
+    """Whose pods there are now, and Deployments without any; `lately` as `state` has it."""
+    told = f"{{__name__=~{_any_of(metrics)}, {scope.namespace_matcher}}}"
+    return f"max by ({_STATE_LABELS}) ({_lately(told) if lately else told})"
 
 
 def owners(scope: Scope, history: timedelta) -> str:
@@ -274,6 +277,11 @@ def runs(scope: Scope, window: Window) -> dict[str, str]:
         "samples": f"sum {CONTAINER} (count_over_time({rate}[{history}:{step}]))",
         "scrapes": f"max {CONTAINER} (count_over_time({memory}[{history}]))",
     }
+
+
+def _lately(selector: str) -> str:
+    """As far back as an instant looks, but past the marks that a failed scrape leaves: "gone"."""
+    return f"last_over_time({selector}[5m])"
 
 
 def _memory(scope: Scope, window: Window) -> str:

@@ -53,8 +53,7 @@ def discover(
     `labels` are the matchers of this cluster's series, as PROMETHEUS_LABELS has them. Raises Temporary.
     """
     scope = Scope(tuple(namespaces), labels=labels)
-    ask = Asking(prometheus, at).metrics
-    rows = ask("workloads", partial(queries.workloads, scope), queries.WORKLOADS)
+    rows = _told(Asking(prometheus, at), "workloads", partial(queries.workloads, scope), queries.WORKLOADS)
     return [_workload(cluster, controller) for controller in sorted(Cluster.of(rows).controllers())]
 
 
@@ -85,7 +84,7 @@ def read(
     """
     asking = Asking(prometheus, at)
     scope = Scope(tuple(sorted(namespaces)), labels=labels)
-    now = Cluster.of(asking.metrics("state", partial(queries.state, scope), queries.STATE))
+    now = Cluster.of(state(asking, scope))
     controllers = now.controllers()
     whole = _part(scope, controllers)
     if wanted is not None:
@@ -162,6 +161,24 @@ def read(
         nodes=nodes_of(first.get("nodes", ())),
         spot=frozenset(now.spot),
     )
+
+
+def state(asking: Asking, scope: Scope) -> list[Series]:
+    """The rows of `queries.state`. Raises Temporary."""
+    return _told(asking, "state", partial(queries.state, scope), queries.STATE)
+
+
+def _told(
+    asking: Asking, name: str, question: Callable[..., str], metrics: tuple[str, ...]
+) -> list[Series]:
+    """What kube-state-metrics tells now; or, if it tells of no pod, what it told lately.
+
+    After one failed scrape Prometheus takes all of its series for gone until the next.
+    """
+    rows = asking.metrics(name, question, metrics)
+    if any(row.labels["__name__"] == queries.OWNERS[0] for row in rows):
+        return rows
+    return asking.metrics(f"{name}_lately", partial(question, lately=True), metrics)
 
 
 def _places(rows: Iterable[Series]) -> dict[Pod, str]:

@@ -24,6 +24,7 @@ from functions.recommender.asking import MOST_WORKLOADS, Asking, Part, at_once, 
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.digests import Floats
 from functions.recommender.queries import Scope, Window
+from functions.recommender.reading import state
 from functions.recommender.sizing import RUN_TO_COMPLETION
 from infra.backtest.fleet import Fleet
 from infra.backtest.scoring import MEASURED
@@ -137,7 +138,7 @@ def find(
     """
     asking = Asking(prometheus, at)
     scope = Scope(tuple(sorted(namespaces)), labels=labels)
-    now = Cluster.of(asking.metrics("state", partial(queries.state, scope), queries.STATE))
+    now = Cluster.of(state(asking, scope))
     controllers = now.controllers()
     part = Part(scope, frozenset((namespace, name) for namespace, _, name in controllers))
     hourly, recent = queries.samples_in_hour(span, labels), queries.samples_in_ten_minutes(scope)

@@ -1,0 +1,75 @@
+"""What is seen when the last scrape failed: Prometheus takes all that it told for gone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from functions.recommender.reading import discover, read
+from infra.emulator.servers.ports import LOOPBACK
+from infra.emulator.servers.prometheus import ScrapeJob
+from shared.adapters.prometheus import HttpPrometheus
+from tests.servers import prometheus_server
+from tests.waiting import until
+
+POD = 'namespace="shop",pod="web-5d9f-x"'
+TOLD = f"""\
+kube_pod_owner{{{POD},owner_kind="ReplicaSet",owner_name="web-5d9f",owner_is_controller="true"}} 1
+kube_replicaset_owner{{namespace="shop",replicaset="web-5d9f",owner_kind="Deployment",owner_name="web"}} 1
+kube_deployment_spec_replicas{{namespace="shop",deployment="web"}} 3
+kube_pod_container_info{{{POD},container="web",image="web"}} 1
+kube_pod_container_resource_requests{{{POD},container="web",resource="cpu"}} 0.5
+"""
+
+
+class Exporter:
+    """Tells the same at each scrape, until it fails."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        exporter = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(exporter.status)
+                self.end_headers()
+                self.wfile.write(TOLD.encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
+        self.address = f"{LOOPBACK}:{self.server.server_port}"
+
+
+@pytest.fixture
+def exporter() -> Iterator[Exporter]:
+    exporter = Exporter()
+    thread = threading.Thread(target=exporter.server.serve_forever, args=(0.05,))
+    thread.start()
+    yield exporter
+    exporter.server.shutdown()
+    thread.join()
+    exporter.server.server_close()
+
+
+def test_a_scan_right_after_a_failed_scrape_sees_what_the_one_before_told(exporter: Exporter) -> None:
+    job = ScrapeJob("kube-state-metrics", [exporter.address], path="/metrics", interval=0.2)
+    with prometheus_server(None, [job]) as server:
+        prometheus = HttpPrometheus(server.address)
+        now = lambda: datetime.now(UTC)  # noqa: E731
+        until(lambda: discover(prometheus, "local", now()), within=15)
+        exporter.status = 503
+        until(lambda: not prometheus.query("kube_pod_owner", now()), within=15)
+
+        [found] = discover(prometheus, "local", now())
+        reading = read(prometheus, "local", now(), history=timedelta(days=1), oom_days=1)
+
+    assert found.subject == "shop/Deployment/web"
+    [observed] = reading.workloads
+    assert (observed.workload, observed.replicas) == (found, 3)
+    assert [(one.name, one.current.cpu_request_m) for one in observed.containers] == [("web", 500)]
