@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from dataclasses import dataclass
 
-from shared.runtime.settings import ArgoCDSettings, GitHostSettings, KafkaSettings, MongoSettings
+from shared.runtime.settings import (
+    ArgoCDSettings,
+    GitHostSettings,
+    KafkaSettings,
+    MongoSettings,
+    number,
+    setting,
+    whole,
+)
 
 
+@dataclass(frozen=True, kw_only=True)
 class RolloutSettings(KafkaSettings, MongoSettings, GitHostSettings, ArgoCDSettings):
-    deadline_minutes: int = Field(
+    deadline_minutes: int = setting(
+        "KUBEFINOPS_APPLY_DEADLINE_MINUTES",
+        number(whole, 1),
         60,
-        alias="KUBEFINOPS_APPLY_DEADLINE_MINUTES",
-        ge=1,
-        description="minutes from merge to live, after which a change counts as failed",
+        "minutes from merge to live, after which a change counts as failed",
     )

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from dataclasses import dataclass
 
-from shared.runtime.settings import ArgoCDSettings, GitHostWriteSettings, KafkaSettings, MongoSettings
+from shared.runtime.settings import (
+    ArgoCDSettings,
+    GitHostWriteSettings,
+    KafkaSettings,
+    MongoSettings,
+    boolean,
+    setting,
+)
 
 
+@dataclass(frozen=True, kw_only=True)
 class GitOpsSettings(KafkaSettings, MongoSettings, GitHostWriteSettings, ArgoCDSettings):
-    auto_merge: bool = Field(
+    auto_merge: bool = setting(
+        "KUBEFINOPS_AUTO_MERGE",
+        boolean,
         False,
-        alias="KUBEFINOPS_AUTO_MERGE",
-        description="merge what policy allows without a person",
+        "merge what policy allows without a person",
     )
-    pause: bool = Field(
+    pause: bool = setting(
+        "KUBEFINOPS_PAUSE",
+        boolean,
         False,
-        alias="KUBEFINOPS_PAUSE",
-        description="stop new pull requests and merges everywhere, from its rollout on; without one a policy"
+        "stop new pull requests and merges everywhere, from its rollout on; without one a policy"
         ' with `"pause": true` does',
     )

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from dataclasses import dataclass
 
-from shared.runtime.settings import KafkaSettings
+from shared.runtime.settings import KafkaSettings, Secret, number, setting, whole
 
 
+@dataclass(frozen=True, kw_only=True)
 class ReceiverSettings(KafkaSettings):
-    github_secret: SecretStr = Field(
-        SecretStr(""),
-        alias="GITHUB_WEBHOOK_SECRET",
-        description="secret of GitHub's webhook; without it every one is refused",
+    github_secret: Secret = setting(
+        "GITHUB_WEBHOOK_SECRET",
+        Secret,
+        Secret(""),
+        "secret of GitHub's webhook; without it every one is refused",
     )
-    argocd_token: SecretStr = Field(
-        SecretStr(""),
-        alias="ARGOCD_WEBHOOK_TOKEN",
-        description="bearer token of Argo CD's notifications; without it every one is refused",
+    argocd_token: Secret = setting(
+        "ARGOCD_WEBHOOK_TOKEN",
+        Secret,
+        Secret(""),
+        "bearer token of Argo CD's notifications; without it every one is refused",
     )
-    tick_seconds: int = Field(
+    tick_seconds: int = setting(
+        "KUBEFINOPS_TICK_SECONDS",
+        number(whole, 1),
         60,
-        alias="KUBEFINOPS_TICK_SECONDS",
-        ge=1,
-        description="ticks of one schedule within so many seconds are one and the same",
+        "ticks of one schedule within so many seconds are one and the same",
     )

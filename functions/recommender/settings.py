@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import AfterValidator, BeforeValidator, Field
+from typing import TYPE_CHECKING
 
 from functions.recommender.price_file import PriceFile, read_prices
 from functions.recommender.rules import Rules, Strategy
@@ -18,148 +16,147 @@ from shared.runtime.settings import (
     MongoSettings,
     ObjectStoreSettings,
     PrometheusSettings,
-    Written,
+    boolean,
+    matching,
+    number,
+    one_of,
+    setting,
+    whole,
 )
 
 if TYPE_CHECKING:
     from functions.recommender.prices import PriceList
 
-
-def _cpu(value: object) -> object:
-    return parse_cpu(value) if isinstance(value, str) else value
-
-
-def _memory(value: object) -> object:
-    return parse_memory(value) if isinstance(value, str) else value
-
-
-def _prices(value: object) -> object:
-    return read_prices(value) if isinstance(value, str) else value
-
-
-def _label(value: str) -> str:
-    if value and not re.fullmatch(_LABEL, value):
-        raise ValueError(f"{value!r} is not a label's name as example.com/price")
-    return value
-
-
-def _provider(given: dict[str, Any]) -> Provider:
-    """What was given before; where that was wrong, it is told of by itself."""
-    provider: Provider = given.get("provider", "unknown")
-    return provider
-
-
-# People write `10m` and `32Mi`.
-Cpu = Annotated[int, BeforeValidator(_cpu), Field(ge=0), Written(format_cpu)]
-Memory = Annotated[int, BeforeValidator(_memory), Field(ge=0), Written(format_memory)]
-Percent = Annotated[float, Field(ge=0, le=1000)]
 _DEFAULT = Rules()
+_percent = number(float, 0, 1000)
+_price = number(Decimal, 0, 1_000_000)
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
 _LABEL = r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?"
 
 
+@dataclass(frozen=True, kw_only=True)
 class SizingSettings(PrometheusSettings):
     """How proposals are made; percentages are of the value that is set or measured."""
 
-    strategy: Strategy = Field(
+    strategy: Strategy = setting(
+        "KUBEFINOPS_STRATEGY",
+        one_of(Strategy),
         "percentile",
-        alias="KUBEFINOPS_STRATEGY",
-        description="how requests are found: percentile (p95 and peak, plus the headrooms), or balanced,"
+        "how requests are found: percentile (p95 and peak, plus the headrooms), or balanced,"
         " cautious or lean, the estimator's measured trade-offs (docs/accuracy.md)",
     )
 
-    minimum_history_hours: float = Field(
+    minimum_history_hours: float = setting(
+        "KUBEFINOPS_MINIMUM_HISTORY_HOURS",
+        number(float, 0, 90 * 24),  # as long as KUBEFINOPS_HISTORY_DAYS can be
         _DEFAULT.minimum_history_hours,
-        alias="KUBEFINOPS_MINIMUM_HISTORY_HOURS",
-        ge=0,
-        le=90 * 24,  # as long as KUBEFINOPS_HISTORY_DAYS can be
-        description="hours of history without which nothing is proposed",
+        "hours of history without which nothing is proposed",
     )
-    minimum_samples: int = Field(
+    minimum_samples: int = setting(
+        "KUBEFINOPS_MINIMUM_SAMPLES",
+        number(whole, 1),
         _DEFAULT.minimum_samples,
-        alias="KUBEFINOPS_MINIMUM_SAMPLES",
-        ge=1,
-        description="5-minute samples without which nothing is proposed",
+        "5-minute samples without which nothing is proposed",
     )
-    cpu_headroom: Percent = Field(
-        15,
-        alias="KUBEFINOPS_CPU_HEADROOM_PERCENT",
-        description="percent of headroom of a CPU request, above the p95",
+    cpu_headroom: float = setting(
+        "KUBEFINOPS_CPU_HEADROOM_PERCENT",
+        _percent,
+        15.0,
+        "percent of headroom of a CPU request, above the p95",
     )
-    memory_headroom: Percent = Field(
-        15,
-        alias="KUBEFINOPS_MEMORY_HEADROOM_PERCENT",
-        description="percent of headroom of a memory request, above the peak",
+    memory_headroom: float = setting(
+        "KUBEFINOPS_MEMORY_HEADROOM_PERCENT",
+        _percent,
+        15.0,
+        "percent of headroom of a memory request, above the peak",
     )
-    memory_limit_headroom: Percent = Field(
-        30,
-        alias="KUBEFINOPS_MEMORY_LIMIT_HEADROOM_PERCENT",
-        description="percent of headroom of a memory limit, above the peak",
+    memory_limit_headroom: float = setting(
+        "KUBEFINOPS_MEMORY_LIMIT_HEADROOM_PERCENT",
+        _percent,
+        30.0,
+        "percent of headroom of a memory limit, above the peak",
     )
-    cpu_floor: Cpu = Field(
+    cpu_floor: int = setting(
+        "KUBEFINOPS_CPU_FLOOR",
+        parse_cpu,
         _DEFAULT.cpu_floor_m,
-        alias="KUBEFINOPS_CPU_FLOOR",
-        description="no CPU request is lowered below it (10m, or cores: 0.01)",
+        "no CPU request is lowered below it (10m, or cores: 0.01)",
+        format_cpu,
     )
-    memory_floor: Memory = Field(
+    memory_floor: int = setting(
+        "KUBEFINOPS_MEMORY_FLOOR",
+        parse_memory,
         _DEFAULT.memory_floor_bytes,
-        alias="KUBEFINOPS_MEMORY_FLOOR",
-        description="no memory request is lowered below it (32Mi, or bytes)",
+        "no memory request is lowered below it (32Mi, or bytes)",
+        format_memory,
     )
-    minimum_change: Percent = Field(
-        10,
-        alias="KUBEFINOPS_MINIMUM_CHANGE_PERCENT",
-        description="percent of what is set; a smaller difference is not proposed",
+    minimum_change: float = setting(
+        "KUBEFINOPS_MINIMUM_CHANGE_PERCENT",
+        _percent,
+        10.0,
+        "percent of what is set; a smaller difference is not proposed",
     )
-    minimum_cpu_change: Cpu = Field(
+    minimum_cpu_change: int = setting(
+        "KUBEFINOPS_MINIMUM_CPU_CHANGE",
+        parse_cpu,
         _DEFAULT.cpu_change_m,
-        alias="KUBEFINOPS_MINIMUM_CPU_CHANGE",
-        description="a smaller difference of CPU is not proposed, whatever its share (10m, or cores)",
+        "a smaller difference of CPU is not proposed, whatever its share (10m, or cores)",
+        format_cpu,
     )
-    minimum_memory_change: Memory = Field(
+    minimum_memory_change: int = setting(
+        "KUBEFINOPS_MINIMUM_MEMORY_CHANGE",
+        parse_memory,
         _DEFAULT.memory_change_bytes,
-        alias="KUBEFINOPS_MINIMUM_MEMORY_CHANGE",
-        description="a smaller difference of memory is not proposed, whatever its share (16Mi, or bytes)",
+        "a smaller difference of memory is not proposed, whatever its share (16Mi, or bytes)",
+        format_memory,
     )
-    oom_days: int = Field(
+    oom_days: int = setting(
+        "KUBEFINOPS_OOM_DAYS",
+        number(whole, 1, 90),
         _DEFAULT.oom_days,
-        alias="KUBEFINOPS_OOM_DAYS",
-        ge=1,
-        le=90,
-        description="days after an OOM kill in which memory is not lowered",
+        "days after an OOM kill in which memory is not lowered",
     )
-    keep_qos: bool = Field(
+    keep_qos: bool = setting(
+        "KUBEFINOPS_KEEP_QOS",
+        boolean,
         _DEFAULT.keep_qos,
-        alias="KUBEFINOPS_KEEP_QOS",
-        description="propose nothing that changes a pod's QoS class",
+        "propose nothing that changes a pod's QoS class",
     )
-    provider: Provider = Field(
+    provider: Provider = setting(
+        "KUBEFINOPS_PRICE_PROVIDER",
+        one_of(Provider),
         "unknown",
-        alias="KUBEFINOPS_PRICE_PROVIDER",
-        description="whose default prices to take: aws, gcp, azure, oracle or unknown (docs/money.md)",
+        "whose default prices to take: aws, gcp, azure, oracle or unknown (docs/money.md)",
     )
-    core_hour: Annotated[Decimal, Field(ge=0, lt=1_000_000)] = Field(
-        default_factory=lambda given: ON_DEMAND[_provider(given)].core_hour,
-        alias="KUBEFINOPS_PRICE_CORE_HOUR",
-        description="price of a core for an hour, on spot nodes too; by default the provider's",
+    core_hour: Decimal = setting(
+        "KUBEFINOPS_PRICE_CORE_HOUR",
+        _price,
+        lambda before: ON_DEMAND[before["provider"]].core_hour,
+        "price of a core for an hour, on spot nodes too; by default the provider's",
     )
-    gib_hour: Annotated[Decimal, Field(ge=0, lt=1_000_000)] = Field(
-        default_factory=lambda given: ON_DEMAND[_provider(given)].gib_hour,
-        alias="KUBEFINOPS_PRICE_GIB_HOUR",
-        description="price of a GiB of memory for an hour, on spot nodes too; by default the provider's",
+    gib_hour: Decimal = setting(
+        "KUBEFINOPS_PRICE_GIB_HOUR",
+        _price,
+        lambda before: ON_DEMAND[before["provider"]].gib_hour,
+        "price of a GiB of memory for an hour, on spot nodes too; by default the provider's",
     )
-    price_node_label: Annotated[str, AfterValidator(_label)] = Field(
+    price_node_label: str = setting(
+        "KUBEFINOPS_PRICE_NODE_LABEL",
+        matching(_LABEL, "a label's name as example.com/price"),
         "",
-        alias="KUBEFINOPS_PRICE_NODE_LABEL",
-        description="label of nodes whose value is the node's price for an hour, such as example.com/price",
+        "label of nodes whose value is the node's price for an hour, such as example.com/price",
     )
-    price_file: Annotated[PriceFile, BeforeValidator(_prices)] = Field(
+    price_file: PriceFile = setting(
+        "KUBEFINOPS_PRICES_FILE",
+        read_prices,
         PriceFile(),
-        alias="KUBEFINOPS_PRICES_FILE",
-        description="CSV file with prices of nodes, in OpenCost's format (docs/money.md)",
+        "CSV file with prices of nodes, in OpenCost's format (docs/money.md)",
     )
-    currency: str = Field(
-        "USD", alias="KUBEFINOPS_CURRENCY", pattern=r"^[A-Z]{3}$", description="currency of the prices"
+    currency: str = setting(
+        "KUBEFINOPS_CURRENCY",
+        matching(r"[A-Z]{3}", "a currency's code as USD"),
+        "USD",
+        "currency of the prices",
     )
 
     @property
@@ -188,14 +185,8 @@ class SizingSettings(PrometheusSettings):
         from functions.recommender.prices import PriceList
         from shared.contracts.pricing import rates
 
-        given = [
-            name
-            for field, name in (
-                ("core_hour", "KUBEFINOPS_PRICE_CORE_HOUR"),
-                ("gib_hour", "KUBEFINOPS_PRICE_GIB_HOUR"),
-            )
-            if field in self.model_fields_set
-        ]
+        prices = ("KUBEFINOPS_PRICE_CORE_HOUR", "KUBEFINOPS_PRICE_GIB_HOUR")
+        given = [name for name in prices if name in self.given]
         whose = "an unknown provider" if self.provider == "unknown" else self.provider
         default = f"OpenCost's default for {whose}"
         source = f"{given[0]}, else {default}" if len(given) == 1 else " and ".join(given) or default
@@ -219,5 +210,6 @@ class SizingSettings(PrometheusSettings):
         }
 
 
+@dataclass(frozen=True, kw_only=True)
 class RecommenderSettings(KafkaSettings, MongoSettings, ObjectStoreSettings, SizingSettings):
     """What recommender reads from its environment."""

@@ -46,10 +46,9 @@ def config(stage: str | None) -> int:
             values = model.read().shown()
         except BadSetting as error:
             raise BadSetting(f"{name}: {error}") from None
-        for field in model.model_fields.values():
-            variable = str(field.alias)
-            users.setdefault(variable, []).append(name)
-            shown[variable] = (values[variable], field.description or "")
+        for each in model.variables().values():
+            users.setdefault(each.name, []).append(name)
+            shown[each.name] = (values[each.name], each.description)
     made = table(["variable", "value here", "what it is", "used by"])
     for variable, (value, description) in sorted(shown.items()):
         who = users[variable]

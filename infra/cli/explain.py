@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from functions.recommender.explaining import Explanation, Figure, NotReproducible, explain, told
@@ -35,6 +35,7 @@ NAMES = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
 class ExplainSettings(MongoSettings, ObjectStoreSettings):
     """What explain reads from its environment."""
 
@@ -82,7 +83,7 @@ def run(question: str, form: Literal["table", "json"]) -> int:
         world.mongo.close()
     # Where it lies is told by the recommendation: the bucket may have been another one then.
     bucket = recommendation.proposal.report.bucket
-    objects = World("explain", settings.model_copy(update={"s3_bucket": bucket})).objects
+    objects = World("explain", replace(settings, s3_bucket=bucket)).objects
     explained = of(recommendation, objects)
     if form == "json":
         print(json.dumps(document(explained), indent=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,13 +17,14 @@ from shared.adapters.objectstore import S3ObjectStore
 from shared.contracts.errors import BadSetting
 from shared.contracts.policy import Policy, Rules
 from shared.contracts.topics import Topic
-from shared.runtime.settings import KafkaSettings, MongoSettings, ObjectStoreSettings, said
+from shared.runtime.settings import KafkaSettings, MongoSettings, ObjectStoreSettings
 
 # As in knative/base. One workload's events share a partition, and four can be handled side by side; dead
 # letters are read by a person, in the order in which they came.
 PARTITIONS = {topic.value: 4 for topic in Topic} | {topic.dead_letters: 1 for topic in Topic}
 
 
+@dataclass(frozen=True, kw_only=True)
 class MigrateSettings(KafkaSettings, MongoSettings, ObjectStoreSettings):
     """What migrate reads from its environment."""
 
@@ -56,7 +58,10 @@ def _wrong(item: ErrorDetails) -> str:
     """One error of pydantic's for a person; a name that is none is answered by the nearest that is one."""
     *above, last = (str(part) for part in item["loc"]) if item["loc"] else ("",)
     if item["type"] != "extra_forbidden":
-        return f"{'.'.join((*above, last))}: {said(item)}".removeprefix(": ")
+        said = item["msg"].removeprefix("Value error, ")
+        if item["type"] in ("bool_parsing", "bool_type"):
+            said = "must be true or false"
+        return f"{'.'.join((*above, last))}: {said}".removeprefix(": ")
     names = {(): sorted(Policy.model_fields), ("rules",): sorted(Rules.model_fields)}.get(tuple(above), [])
     nearest = difflib.get_close_matches(last, names, n=1, cutoff=0.5)
     what = "rule" if above == ["rules"] else "field"

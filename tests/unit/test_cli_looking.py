@@ -31,7 +31,7 @@ def test_what_is_wrong_is_told_by_the_name_that_it_came_from(monkeypatch: pytest
         asked(PrometheusSettings, ADDRESS, ["eu"])
     with pytest.raises(BadSetting, match=r"^--prometheus: must be an address.*; --label: 'eu' is not labels"):
         asked(PrometheusSettings, "localhost", ["eu"])
-    with pytest.raises(BadSetting, match=r"^--prometheus: must be an address.*; --provider: Input should be"):
+    with pytest.raises(BadSetting, match=r"^--prometheus: must be an address.*; --provider: must be one of"):
         sizing_settings("localhost", strategy="balanced", provider="nobody")
     with pytest.raises(BadSetting, match=r"^--prices: /nowhere: no such file"):
         sizing_settings(ADDRESS, prices=Path("/nowhere"))

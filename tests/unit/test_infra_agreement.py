@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from infra.cli.config import STAGES, settings_of
 from infra.emulator.manifests import Manifests, load
 from shared.contracts.topics import Topic
 from shared.runtime.migrating import PARTITIONS
+from shared.runtime.settings import Secret
 
 ROOT = Path(__file__).parents[2]
 # Read by functions-framework and its server, not by the stages.
@@ -30,7 +30,7 @@ def manifests(request: pytest.FixtureRequest) -> Manifests:
 
 
 def variables_of(stage: str) -> set[str]:
-    return {str(field.alias) for field in settings_of(stage).model_fields.values()}
+    return {variable.name for variable in settings_of(stage).variables().values()}
 
 
 def test_each_stage_has_a_folder_a_service_and_settings(manifests: Manifests) -> None:
@@ -61,9 +61,9 @@ def test_what_the_manifests_give_a_stage_are_valid_settings(manifests: Manifests
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_secret_is_written_into_a_config_map(manifests: Manifests, stage: str) -> None:
     secret = {
-        str(field.alias)
-        for field in settings_of(stage).model_fields.values()
-        if isinstance(field.default, SecretStr)
+        variable.name
+        for variable in settings_of(stage).variables().values()
+        if isinstance(variable.default, Secret)
     }
     assert not secret & set(manifests.service(stage).env)
 

@@ -96,7 +96,7 @@ def test_migrate_is_built_from_the_projects_image() -> None:
 
 def test_migrates_variables_are_settings_and_say_what_functions_on_the_host_assume() -> None:
     environment: dict[str, str] = SERVICES["migrate"]["environment"]
-    assert set(environment) <= {str(field.alias) for field in MigrateSettings.model_fields.values()}
+    assert set(environment) <= {variable.name for variable in MigrateSettings.variables().values()}
     inside = MigrateSettings.read(environment)
     for name in ("mongodb_database", "s3_access_key", "s3_secret_key", "s3_bucket", "s3_region"):
         assert getattr(inside, name) == getattr(DEFAULTS, name)

@@ -92,7 +92,7 @@ def test_the_example_of_the_secret_has_every_key_that_a_stage_takes(manifests: M
 
 def test_every_setting_in_the_config_map_is_one_that_the_code_reads() -> None:
     config_map = next(each for each in render(KNATIVE / "overlays/production") if each["kind"] == "ConfigMap")
-    read_by_code = {field.alias for stage in STAGES for field in settings_of(stage).model_fields.values()}
+    read_by_code = {each.name for stage in STAGES for each in settings_of(stage).variables().values()}
     assert set(config_map["data"]) <= read_by_code
 
 

@@ -309,9 +309,9 @@ def test_prices_that_are_set_win_over_a_providers(
 @pytest.mark.parametrize(
     ("variable", "value", "says"),
     [
-        ("PRICE_PROVIDER", "alibaba", "Input should be 'aws', 'gcp', 'azure', 'oracle' or 'unknown'"),
+        ("PRICE_PROVIDER", "alibaba", "must be one of aws, gcp, azure, oracle, unknown"),
         ("PRICE_NODE_LABEL", "a label", "'a label' is not a label's name as example.com/price"),
-        ("PRICE_CORE_HOUR", "-1", "Input should be greater than or equal to 0"),
+        ("PRICE_CORE_HOUR", "-1", "must be a number from 0 to 1000000"),
     ],
 )
 def test_a_wrong_setting_is_one_line_about_itself(variable: str, value: str, says: str) -> None:
