@@ -30,6 +30,9 @@ R = TypeVar("R", "Series", "Curve")
 Question = Callable[[Scope], str]
 """The PromQL for a part of the containers. Each row of its answer is about what is in one part only."""
 
+Between = tuple[datetime, datetime, timedelta]
+"""From the one to the other, both included, in steps."""
+
 # In one query. Windows are all held at once, some 20 MB for fourteen days of a hundred workloads of 3 pods;
 # of other ranges one series at a time is.
 MOST_WORKLOADS = 2_000
@@ -125,25 +128,22 @@ class Asking:
 
         Raises what Prometheus.query does, if a half cannot be had.
         """
-        return self._all(self._now, questions, part, over_windows=over_windows)
+        return self._all(self._now, questions, part, over_windows)
 
     def ranges(
-        self,
-        questions: Mapping[str, Question],
-        part: Part,
-        step: timedelta,
-        count: int,
-        *,
-        over_windows: Collection[str] = (),
+        self, questions: Mapping[str, Question], part: Part, begin: datetime, end: datetime, step: timedelta
     ) -> dict[str, list[Curve]]:
-        """The same at `count` times, `step` apart, of which the last is `at`."""
-        begin = self.at - (count - 1) * step
-        return self._all(
-            lambda promql: self.prometheus.query_range(promql, begin, self.at, step),
-            questions,
-            part,
-            over_windows=over_windows,
-        )
+        """The same at `begin` and every `step` after it up to `end`."""
+        return self._all(partial(self._between, begin, end, step), questions, part)
+
+    def piece(
+        self, name: str, question: Question, piece: Part, between: Between
+    ) -> tuple[list[Curve], list[Asked]]:
+        """One question about one piece: for who asks of many at once, and adds in order what was asked."""
+        return _whole(partial(self._between, *between), name, _of_scope(question), piece)
+
+    def _between(self, begin: datetime, end: datetime, step: timedelta, promql: str) -> list[Curve]:
+        return self.prometheus.query_range(promql, begin, end, step)
 
     def _now(self, promql: str) -> list[Series]:
         return self.prometheus.query(promql, self.at)
@@ -153,8 +153,7 @@ class Asking:
         put: Callable[[str], list[R]],
         questions: Mapping[str, Question],
         part: Part,
-        *,
-        over_windows: Collection[str],
+        over_windows: Collection[str] = (),
     ) -> dict[str, list[R]]:
         calls = {
             # What is asked about all alike is asked once.
@@ -209,8 +208,8 @@ def _of_scope(question: Question) -> Callable[[Part], str]:
     return lambda part: question(part.scope)
 
 
-def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """What they return, in their order; AT_ONCE of them run side by side.
+def at_once(calls: Sequence[Callable[[], T]], most: int = AT_ONCE) -> list[T]:
+    """What they return, in their order; `most` of them run side by side.
 
     If some fail, no more are begun, and the error of the first of them, in that order, is raised.
     """
@@ -235,7 +234,7 @@ def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
                 future.set_exception(error)
 
     # Daemons, unlike an executor's: Ctrl-C does not wait for a slow server.
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(AT_ONCE, len(calls)))]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(most, len(calls)))]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -15,19 +15,24 @@ from shared.contracts.wording import counted
 
 @dataclass(frozen=True)
 class Day:
-    """One day's digest: `ago` days before the scan's, 5-minute `windows`, CPU at p50, p90, p95, p99 and max
-    (none without windows), and the peak of memory.
+    """One day's digest, `ago` days before the scan's.
+
+    `windows` are of 5 minutes. CPU is told at least, p25, p50, p90, p95, p99 and most (none without windows),
+    memory by its peak and at the same points. `samples` are the windows of all `pods`.
     """
 
     ago: int
     windows: int
     cpu_m: tuple[float, ...]
     memory_bytes: int
+    memory_points: tuple[int, ...] = ()
+    pods: int = 0
+    samples: int = 0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a strategy would request, why, and the days that it rests on."""
+    """What a strategy would request, and why."""
 
     strategy: str
     cpu_request_m: float
@@ -35,7 +40,6 @@ class Estimate:
     memory_limit_bytes: int
     why_cpu: str
     why_memory: str
-    days: tuple[Day, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from functions.recommender.digests import POINTS, Digests, Floats
-from functions.recommender.fitted import Constants, constants
+from functions.recommender.fitted import MEMORY_DAYS, Constants, constants
 
-__all__ = ["Constants", "Sizes", "constants", "estimate", "margin", "mixture", "peak"]
+__all__ = ["MEMORY_DAYS", "Constants", "Sizes", "constants", "estimate", "margin", "mixture", "peak"]
 
 _GIB = 2**30
 CPU_DAYS = 14
-MEMORY_DAYS = 28
 # Shares of a day at which its distribution is taken, between the stored points by straight lines. Denser at
 # the top, where requests lie; each stands for the share between the one before and itself.
 _SHARES = (0.25, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995, 1.0)

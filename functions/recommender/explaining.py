@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Any, get_args
 
 from functions.recommender.container import Day, Estimate
+from functions.recommender.digesting import used
 from functions.recommender.fitted import Constants, constants
 from functions.recommender.jvm import Jvm
 from functions.recommender.report import DailyDigest, Entry, Report, draft, entry
@@ -68,7 +69,7 @@ def explain(report: Report, stored: Entry) -> Explanation:
     lacking: list[str] = []
     seen = observed(report, stored, lacking)
     made = entry(seen, size(seen, _rules(report, lacking)), stored.rates or report.rates)
-    return Explanation(tuple(_figures(stored, made)), tuple(lacking))
+    return Explanation(tuple(_figures(report, stored, made)), tuple(lacking))
 
 
 def told(report: Report, stored: Entry, proposal: RecommendationCreated) -> tuple[Figure, ...]:
@@ -96,6 +97,7 @@ def observed(report: Report, stored: Entry, lacking: list[str]) -> Observed:
                 oom_killed=each.oom_killed,
                 estimate=estimated.get(each.name),
                 jvm=_jvm(stored, each.name),
+                days=_days(stored.digests.get(each.name, ())),
             )
             for each in stored.seen
         )
@@ -133,6 +135,7 @@ def _as_older_reports_tell(
             history_seconds=stored.history_seconds if name in used else 0,
             estimate=estimated.get(name),
             jvm=_jvm(stored, name),
+            days=_days(stored.digests.get(name, ())),
         )
         for name in sorted({*used, *stored.not_measured})
     )
@@ -180,15 +183,14 @@ def _estimates(report: Report, stored: Entry, lacking: list[str]) -> dict[str, E
         raise NotReproducible(f"the constants of {strategy} in the report are not those of this code")
     else:
         fitted = Constants(**report.constants)
-    found = {name: daily.again(_days(days), strategy, fitted) for name, days in stored.digests.items()}
-    return {name: estimate for name, estimate in found.items() if estimate is not None}
+    return daily.estimates({name: _days(each) for name, each in stored.digests.items()}, strategy, fitted)
 
 
 def _days(digests: tuple[DailyDigest, ...]) -> tuple[Day, ...]:
-    return tuple(Day(each.ago, each.windows, each.cpu_m, each.memory_bytes) for each in digests)
+    return tuple(Day(**dict(each)) for each in digests)
 
 
-def _figures(stored: Entry, made: Entry) -> Iterator[Figure]:
+def _figures(report: Report, stored: Entry, made: Entry) -> Iterator[Figure]:
     """By container the values and their sentences, then those of the workload."""
     names, made_names = ([each.name for each in one.containers] for one in (stored, made))
     yield Figure("containers", names, made_names)
@@ -196,6 +198,7 @@ def _figures(stored: Entry, made: Entry) -> Iterator[Figure]:
     again = {each.name: each for each in made.containers}
     for name in there | again:
         yield from _of_container(name, there.get(name), again.get(name))
+        yield from _of_usage(there.get(name), stored.digests.get(name, ()), report)
     if made.decision == "skipped" or stored.decision == "proposed":
         yield Figure("decision", stored.decision, made.decision)
         yield Figure("reason", stored.reason, made.reason)
@@ -213,6 +216,18 @@ def _figures(stored: Entry, made: Entry) -> Iterator[Figure]:
         yield Figure(name, before[name], after[name])
     if stored.costs:  # older reports have none
         yield Figure("costs", before["costs"], after["costs"])
+
+
+def _of_usage(
+    stored: ContainerProposal | None, digests: tuple[DailyDigest, ...], report: Report
+) -> Iterator[Figure]:
+    """What the history was told to be, and what its days come to."""
+    history = (report.window.end.date() - report.window.begin.date()).days
+    made = used([day for day in _days(digests) if day.ago <= history])
+    if stored is None or made is None:  # its pods run to completion, or the report is older
+        return
+    for field, value in asdict(made).items():
+        yield Figure(field, getattr(stored.usage, field), value, stored.name)
 
 
 def _of_container(

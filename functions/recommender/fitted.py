@@ -12,6 +12,9 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
+# Days of memory that the estimator looks back at.
+MEMORY_DAYS = 28
+
 
 @dataclass(frozen=True)
 class Constants:

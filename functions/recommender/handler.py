@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from shared.adapters.kafka import Publisher
     from shared.adapters.mongo import Policies, Recommendations, Reports
     from shared.adapters.objectstore import ObjectStore
+    from shared.contracts.digests import Digests
     from shared.contracts.prometheus import Prometheus
     from shared.runtime.ledger import Ledger
 
@@ -56,6 +57,7 @@ class RecommenderHandler:
         policies: Policies,
         reports: Reports,
         objects: ObjectStore,
+        digests: Digests,
         clock: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,6 +69,7 @@ class RecommenderHandler:
         self._policies = policies
         self._reports = reports
         self._objects = objects
+        self._digests = digests
         self._clock = clock
         self._monotonic = monotonic
 
@@ -164,6 +167,7 @@ class RecommenderHandler:
             labels=settings.prometheus_labels,
             by_node=settings.price_list.by_node,
             spot_matters=settings.price_list.spot is not None,
+            stored=self._digests,
         )
         prices = Prices(settings.price_list, reading.nodes, reading.spot)
         entries = self._decide(reading, wanted, scan.scanned_at, prices)

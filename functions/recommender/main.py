@@ -31,6 +31,7 @@ def wire(world: World) -> RecommenderHandler:
         policies=world.mongo.policies,
         reports=world.mongo.reports,
         objects=world.objects,
+        digests=world.digests,
     )
 
 

@@ -15,12 +15,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
+from typing import TYPE_CHECKING
 
 from functions.recommender import nodes
+
+if TYPE_CHECKING:
+    from shared.contracts.prometheus import Series
 
 CPU = "container_cpu_usage_seconds_total"
 MEMORY = "container_memory_working_set_bytes"
@@ -58,17 +62,12 @@ _STATE_LABELS = (
     " area, id"
 )
 CONTAINER = "by (namespace, pod, container)"
-_CONTROL_GROUP = "by (namespace, pod, container, id, name)"
 # One row for each run of a container: its control group and id in the runtime. Some installs drop these two;
 # then runs on other nodes and of other images are told apart, and one that began anew in place is one series.
 RUN = "by (namespace, pod, container, id, name, image, instance, node)"
 # Up to this interval of scrapes an instant is as good as the window before it: it sees five minutes back.
 _OFTEN_SECONDS = 120
 _WINDOW = 300
-# Steps at which the first sample of a pod is looked for: a history is told this many seconds too short.
-FIRST_STEP = 3600
-# Of the windows so many are counted, for all: how many there are matters by the day, not by the window.
-_COUNTED_ONE_IN = 6
 # A pod's name begins with its controller's, cut to leave room for the generated end within 63 characters.
 _POD_NAME_BEGINNING = 46
 
@@ -190,62 +189,88 @@ def owners(scope: Scope, history: timedelta) -> str:
     )
 
 
-def samples_in_hour(history: timedelta, labels: str = "") -> str:
-    """Samples of the best-scraped container in a typical hour of the history.
+def frequencies(scope: Scope, history: timedelta) -> str:
+    """Samples of the best-scraped container: in a typical hour of the history, and in the last ten minutes.
 
-    Over all namespaces, because no pod of a shard may have lived for an hour; a few hours tell enough.
+    The hour's are over all namespaces, because no pod of a shard may have lived for one; a few hours tell
+    enough.
     """
     seconds = int(history.total_seconds())
     step = max(3600, seconds // 56 // 3600 * 3600)
-    everywhere = Scope(labels=labels).containers
-    return (
+    everywhere = Scope(labels=scope.labels).containers
+    hour = (
         f"quantile_over_time(0.5, max(count_over_time({MEMORY}{{{everywhere}}}[1h]))"
         f"[{duration(seconds)}:{duration(step)}])"
     )
+    lately = f"max(count_over_time({MEMORY}{{{scope.containers}}}[10m]))"
+    return f'label_replace({hour}, "in", "1h", "", "") or label_replace({lately}, "in", "10m", "", "")'
 
 
-def samples_in_ten_minutes(scope: Scope) -> str:
-    return f"max(count_over_time({MEMORY}{{{scope.containers}}}[10m]))"
+def samples(rows: Iterable[Series]) -> tuple[float | None, float | None]:
+    """Those in an hour and in ten minutes, of the rows of `frequencies`; None where there are none."""
+    found = {row.labels.get("in"): row.value for row in rows}
+    return found.get("1h"), found.get("10m")
+
+
+def now(scope: Scope, window: Window) -> dict[str, str]:
+    """What the last five minutes tell. CPU in cores, memory in bytes."""
+    cpu, memory = f"{CPU}{{{scope.containers}}}", f"{MEMORY}{{{scope.containers}}}"
+    return {
+        "cpu_p95_recent": (
+            f"quantile_over_time(0.95, max {CONTAINER} (rate({cpu}[{duration(window.recent_cpu)}]))"
+            f"[5m:{duration(window.recent_step)}])"
+        ),
+        "memory_p95_recent": f"max {CONTAINER} (quantile_over_time(0.95, {memory}[5m]))",
+        "memory_max_recent": f"max {CONTAINER} (max_over_time({memory}[5m]))",
+    }
+
+
+def windows(window: Window) -> dict[str, Callable[[Scope], str]]:
+    """Every window of the containers, as their series have it: for a range of whole steps."""
+    span = duration(window.cpu)
+    return {
+        "cpu_windows": lambda scope: f"rate({CPU}{{{scope.containers}}}[{span}])",
+        # Of scrapes that are rarer than windows one is in some of them, and it is told once.
+        "memory_windows": lambda scope: (
+            f"max_over_time({MEMORY}{{{scope.containers}}}[{duration(window.step)}])"
+        ),
+    }
+
+
+def troubles(seconds: int) -> dict[str, Callable[[Scope], str]]:
+    """OOM kills of the last seconds, and the share of CPU periods that were throttled."""
+    span = duration(seconds)
+
+    def oom_kills(scope: Scope) -> str:
+        killed = f'{LAST_REASON}{{{scope.containers}, reason="OOMKilled"}}'
+        return (
+            f"max {CONTAINER} (increase({RESTARTS}{{{scope.containers}}}[{span}]))"
+            f" and max {CONTAINER} (max_over_time({killed}[{span}])) > 0"
+        )
+
+    def throttled_share(scope: Scope) -> str:
+        return (
+            f"max {CONTAINER} (increase({THROTTLED}{{{scope.containers}}}[{span}])"
+            f" / (increase({PERIODS}{{{scope.containers}}}[{span}]) > 0))"
+        )
+
+    return {"oom_kills": oom_kills, "throttled_share": throttled_share}
 
 
 # Of those of `usage`, and of all runs: over every window of the history.
 OVER_WINDOWS = ("cpu_p95", "cpu_max", "memory_p95")
 
 
-def usage(scope: Scope, window: Window, oom_days: int) -> dict[str, str]:
-    """Each figure's query, by name. CPU in cores, memory in bytes; the p95s of the history are by run."""
+def usage(scope: Scope, window: Window) -> dict[str, str]:
+    """Each figure of the whole history by one query. CPU in cores, memory in bytes; the p95s are by run."""
     cpu, memory = f"{CPU}{{{scope.containers}}}", f"{MEMORY}{{{scope.containers}}}"
     history, step = duration(window.history), duration(window.step)
     rate = f"rate({cpu}[{duration(window.cpu)}])"
-    recent_step = duration(window.recent_step)
-    oom = duration(min(oom_days * 86400, window.history))
-    restarts = f"{RESTARTS}{{{scope.containers}}}"
-    killed = f'{LAST_REASON}{{{scope.containers}, reason="OOMKilled"}}'
     return {
         "cpu_p95": f"max {RUN} (quantile_over_time(0.95, {rate}[{history}:{step}]))",
         "cpu_max": f"max {CONTAINER} (max_over_time({rate}[{history}:{step}]))",
-        "cpu_p95_recent": (
-            f"quantile_over_time(0.95, max {CONTAINER} (rate({cpu}[{duration(window.recent_cpu)}]))"
-            f"[5m:{recent_step}])"
-        ),
         "memory_p95": (f"max {RUN} (quantile_over_time(0.95, {_memory(scope, window)}[{history}:{step}]))"),
         "memory_max": f"max {CONTAINER} (max_over_time({memory}[{history}]))",
-        "memory_p95_recent": f"max {CONTAINER} (quantile_over_time(0.95, {memory}[5m]))",
-        "samples": (
-            f"{_COUNTED_ONE_IN} * sum {CONTAINER} (max {_CONTROL_GROUP} (count_over_time({rate}"
-            f"[{history}:{duration(_COUNTED_ONE_IN * window.step)}])))"
-        ),
-        "first_seen": (
-            f"min {CONTAINER} (min_over_time(timestamp({rate})[{history}:{duration(FIRST_STEP)}]))"
-        ),
-        "oom_kills": (
-            f"max {CONTAINER} (increase({restarts}[{oom}]))"
-            f" and max {CONTAINER} (max_over_time({killed}[{oom}])) > 0"
-        ),
-        "throttled_share": (
-            f"max {CONTAINER} (increase({THROTTLED}{{{scope.containers}}}[{history}])"
-            f" / (increase({PERIODS}{{{scope.containers}}}[{history}]) > 0))"
-        ),
     }
 
 

@@ -6,22 +6,25 @@ Every query is asked at the scan's time, so a repetition sees the same past.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from functions.recommender import queries
+from functions.recommender import digesting, queries
 from functions.recommender.asking import Asked, Asking, Part, Question
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
+from functions.recommender.digesting import Days, Of, first_day
+from functions.recommender.fitted import MEMORY_DAYS, constants
 from functions.recommender.nodes import Node, nodes_of
 from functions.recommender.queries import Scope, Window
 from functions.recommender.rules import PERCENTILE
-from functions.recommender.sizing import RUN_TO_COMPLETION, Estimate, Observed, ObservedContainer
+from functions.recommender.sizing import RUN_TO_COMPLETION, Day, Estimate, Observed, ObservedContainer
 from shared.contracts.events import Usage
 from shared.contracts.identity import Workload
 
 if TYPE_CHECKING:
+    from shared.contracts.digests import Digests
     from shared.contracts.prometheus import Prometheus, Series
 
 Key = tuple[str, str, str]  # namespace, pod, container
@@ -70,17 +73,20 @@ def read(
     strategy: str = PERCENTILE,
     by_node: bool = False,
     spot_matters: bool = False,
+    stored: Digests | None = None,
 ) -> Reading:
     """What the workloads of `namespaces` (empty: of all), or the `wanted` ones among them, ask for and use.
 
-    `labels` are the matchers of this cluster's series, as PROMETHEUS_LABELS has them. With another
-    `strategy` than PERCENTILE, daily digests are read too, and each container gets its estimate.
+    The history begins with a whole day, at midnight UTC, so it may be some hours longer. Of its days only
+    those are read that are not `stored`; they are stored then. `labels` are the matchers of this cluster's
+    series, as PROMETHEUS_LABELS has them. With another `strategy` than PERCENTILE each container gets its
+    estimate.
 
     `by_node` asks what bears on the prices of nodes, and `spot_matters`, where some are spot, on which nodes
     pods are: at most two queries more.
 
     Raises:
-        Temporary: Prometheus cannot be reached, or will not run a query.
+        Temporary: Prometheus cannot be reached, or will not run a query; or the digests cannot be had.
     """
     asking = Asking(prometheus, at)
     scope = Scope(tuple(sorted(namespaces)), labels=labels)
@@ -92,52 +98,54 @@ def read(
         names = {(workload.namespace, workload.kind, workload.name) for workload in wanted}
         controllers = {controller: pods for controller, pods in controllers.items() if controller in names}
         whole = whole.narrowed((namespace, name) for namespace, _, name in controllers)
-        scope = whole.scope
+    lasting = {
+        controller: now.container_names(pods)
+        for controller, pods in controllers.items()
+        if controller[1] not in RUN_TO_COMPLETION
+    }
+    today, begin = at.astimezone(UTC).date(), first_day(at, history)
+    since = first_day(at, max(history, timedelta(days=MEMORY_DAYS))) if strategy != PERCENTILE else begin
+    days, spans = digesting.spans(cluster, lasting, since, today, stored)
+    runs = [controller for controller in controllers if controller not in lasting]
     # How often scrapes come is seen in the best-scraped container of all, not in a half.
     placing: dict[str, Question] = {}
     if by_node or (spot_matters and now.spot):
         placing["pod_nodes"] = queries.pod_nodes
     if by_node:
         placing["nodes"] = partial(_as_it_is, queries.node_facts(labels))
-    frequencies = {
-        "samples_in_hour": queries.samples_in_hour(history, labels),
-        "samples_in_ten_minutes": queries.samples_in_ten_minutes(scope),
-    }
+    frequencies = queries.frequencies(whole.scope, min(history, digesting.DAY))
+    lived = at - digesting.midnight(begin if runs else min((each.begin for each in spans), default=today))
     first = asking.all(
         {
-            **{name: partial(_as_it_is, promql) for name, promql in frequencies.items()},
-            "owners": partial(queries.owners, history=history),
+            "frequencies": partial(_as_it_is, frequencies),
+            "owners": partial(queries.owners, history=max(lived, digesting.LATE)),
             **placing,
         },
         whole,
     )
-    window = queries.window(history, *(_scalar(first[name]) for name in frequencies))
+    window = queries.window(at - digesting.midnight(begin), *queries.samples(first["frequencies"]))
     owners = Owners.of(first["owners"])
     owners.update(now.owners)
     places = _places(first.get("pod_nodes", ()))
-    usage = partial(queries.usage, window=window, oom_days=oom_days)
-    questions = {name: _question(usage, name) for name in usage(scope)}
-    figures = _Figures(asking.all(questions, whole, queries.OVER_WINDOWS), owners)
-    if restarted := figures.with_several_runs(controllers):
-        several = partial(queries.of_several_runs, window=window)
-        questions = {f"{name}_of_several_runs": _question(several, name) for name in several(scope)}
-        found = asking.all(
-            questions, whole.narrowed((namespace, name) for namespace, _, name in restarted), questions
-        )
-        figures.replace({name.removesuffix("_of_several_runs"): rows for name, rows in found.items()})
-    if of_runs := [controller for controller in controllers if controller[1] in RUN_TO_COMPLETION]:
-        scope = replace(scope, names=tuple(sorted({name for _, _, name in of_runs})))
-        runs = partial(queries.runs, window=window)
-        questions = {f"{name}_of_runs": _question(runs, name) for name in runs(scope)}
-        found = asking.all(questions, _part(scope, of_runs), questions)
-        figures.sharpen({name.removesuffix("_of_runs"): rows for name, rows in found.items()})
-    estimates: Mapping[tuple[Controller, str], Estimate] = {}
-    lasting = [controller for controller in controllers if controller[1] not in RUN_TO_COMPLETION]
-    if strategy != PERCENTILE and lasting:
+    fresh = [
+        digest
+        for each in spans
+        for digest in digesting.read(asking, whole, window, span=each, owners=owners, days=days)
+    ]
+    if stored is not None and fresh:
+        stored.add(cluster, fresh)
+    recent = partial(queries.now, window=window)
+    figures = _Figures(
+        asking.all({name: _question(recent, name) for name in recent(whole.scope)}, whole), owners
+    )
+    if runs:
+        _read_runs(asking, whole.scope, runs, window, figures=figures, oom_days=oom_days)
+    estimates: Mapping[Of, Estimate] = {}
+    past = _Past(days, figures, at, begin, oom_days)
+    if strategy != PERCENTILE:
         from functions.recommender import daily
 
-        owned = {controller: figures.pods(controller) for controller in lasting}
-        estimates = daily.estimates(asking, _part(whole.scope, lasting), window, owned, strategy)
+        estimates = daily.estimates(past.seen, strategy, constants()[strategy])
     workloads = tuple(
         _observed(
             _workload(cluster, controller),
@@ -146,12 +154,16 @@ def read(
             figures=figures,
             window=window,
             at=at,
+            past=past,
             estimates=estimates,
             places=places,
         )
         for controller, pods in sorted(controllers.items())
     )
-    pods = {_workload(cluster, controller): frozenset(figures.pods(controller)) for controller in controllers}
+    pods = {
+        _workload(cluster, controller): frozenset(days.pods.get(controller) or figures.pods(controller))
+        for controller in controllers
+    }
     return Reading(
         workloads,
         window,
@@ -205,7 +217,13 @@ class _Figures:
 
     def __init__(self, rows: dict[str, list[Series]], owners: Owners) -> None:
         self._values: dict[str, dict[Key, float]] = {}
+        self._owners = owners
+        self._pods: dict[Controller, set[Pod]] = {}
         self._several_runs: set[Key] = set()
+        self.take(rows)
+
+    def take(self, rows: dict[str, list[Series]]) -> None:
+        """Adds these figures, and who is known by them to have run more than once."""
         for name, series in rows.items():
             values = self._values[name] = {}
             for row in series:
@@ -213,11 +231,8 @@ class _Figures:
                 if key in values:
                     self._several_runs.add(key)
                 values[key] = max(row.value, values.get(key, row.value))
-        self._pods: dict[Controller, set[Pod]] = {}
-        for namespace, pod, _ in self._values["memory_max"]:
-            controller = owners.controller((namespace, pod))
-            if controller is not None:
-                self._pods.setdefault(controller, set()).add((namespace, pod))
+                if (controller := self._owners.controller(key[:2])) is not None:
+                    self._pods.setdefault(controller, set()).add(key[:2])
 
     def with_several_runs(self, controllers: Iterable[Controller]) -> list[Controller]:
         """Those with a pod in which a container ran more than once."""
@@ -230,19 +245,12 @@ class _Figures:
             found = {key: row.value for row in series if (key := _key(row)) in self._several_runs}
             self._values[name] |= found
 
-    def sharpen(self, rows: dict[str, list[Series]]) -> None:
-        """Takes these figures for the pods of runs: the queries match names, and so other pods as well."""
-        runs = {pod for (_, kind, _), pods in self._pods.items() if kind in RUN_TO_COMPLETION for pod in pods}
-        for name, series in rows.items():
-            values = {key: row.value for row in series if (key := _key(row))[:2] in runs}
-            self._values[name] = self._values.get(name, {}) | values
-
     def pods(self, controller: Controller) -> set[Pod]:
         return self._pods.get(controller, set())
 
     def each(self, name: str, pods: Iterable[Pod], container: str) -> list[float]:
         """The figure in those pods that have it."""
-        values = self._values[name]
+        values = self._values.get(name, {})
         return [values[key] for pod in sorted(pods) if (key := (*pod, container)) in values]
 
     def worst(self, name: str, pods: Iterable[Pod], container: str) -> float | None:
@@ -251,14 +259,39 @@ class _Figures:
     def has_recent(self, pod: Pod, containers: Iterable[str]) -> bool:
         return any((*pod, container) in self._values["memory_p95_recent"] for container in containers)
 
-    def windows(self, pods: Iterable[Pod], container: str, window: Window, at: datetime) -> int:
-        """Samples over all pods; a pod has at most one sample a window."""
-        total = 0.0
-        for pod in pods:
-            for samples in self.each("samples", [pod], container):
-                lived = at.timestamp() - min(self.each("first_seen", [pod], container), default=0.0)
-                total += min(samples, lived // window.step + 1 + queries.FIRST_STEP // window.step)
-        return int(total)
+
+def _read_runs(
+    asking: Asking,
+    scope: Scope,
+    controllers: Collection[Controller],
+    window: Window,
+    *,
+    figures: _Figures,
+    oom_days: int,
+) -> None:
+    """Adds the figures of pods that run to completion, each over the whole history."""
+    part = _part(scope, controllers)
+    usage = partial(queries.usage, window=window)
+    runs = partial(queries.runs, window=window)
+    troubles = {
+        "oom_kills": queries.troubles(min(oom_days * 86400, window.history))["oom_kills"],
+        "throttled_share": queries.troubles(window.history)["throttled_share"],
+    }
+    asked = {f"{name}_of_runs": _question(usage, name) for name in usage(part.scope)}
+    asked |= {f"{name}_of_runs": _question(runs, name) for name in runs(part.scope)}
+    asked |= {f"{name}_of_runs": question for name, question in troubles.items()}
+    # Looked for by name: the other pods of their namespaces are read otherwise.
+    by_name = replace(
+        part, scope=replace(part.scope, names=tuple(sorted({name for _, name in part.workloads})))
+    )
+    found = asking.all(asked, by_name, asked)
+    figures.take({name.removesuffix("_of_runs"): rows for name, rows in found.items()})
+    if restarted := figures.with_several_runs(controllers):
+        several = partial(queries.of_several_runs, window=window)
+        questions = {f"{name}_of_several_runs": _question(several, name) for name in several(part.scope)}
+        names = [(namespace, name) for namespace, _, name in restarted]
+        found = asking.all(questions, by_name.narrowed(names), questions)
+        figures.replace({name.removesuffix("_of_several_runs"): rows for name, rows in found.items()})
 
 
 def _observed(
@@ -269,32 +302,38 @@ def _observed(
     figures: _Figures,
     window: Window,
     at: datetime,
-    estimates: Mapping[tuple[Controller, str], Estimate],
+    past: _Past,
+    estimates: Mapping[Of, Estimate],
     places: Mapping[Pod, str],
 ) -> Observed:
     controller = (workload.namespace, workload.kind, workload.name)
     names = now.container_names(pods)
     # Evicted and finished pods are still told of, with what they asked for in their time.
     live = [pod for pod in pods if figures.has_recent(pod, names)] or pods
-    ever = figures.pods(controller)
+    runs = workload.kind in RUN_TO_COMPLETION
+    found = {
+        name: _of_runs(figures, controller, name, window, at) if runs else past.of((controller, name))
+        for name in names
+    }
     containers = tuple(
         ObservedContainer(
             name=name,
             current=now.resources(live, name),
-            usage=_usage(ever, name, figures, window, at),
-            history_seconds=_history(ever, name, figures, at),
+            usage=found[name].usage,
+            history_seconds=found[name].history_seconds,
             oom_killed=any((*pod, name) in now.oom_killed for pod in live),
             estimate=estimates.get((controller, name)),
             jvm=now.jvms.of(live, name),
+            days=found[name].days,
         )
         for name in names
     )
     replicas = now.wanted_replicas(controller)
     replicas = len(live) if replicas is None else replicas
     mean = float(replicas)
-    if workload.kind in RUN_TO_COMPLETION:
+    if runs:
         # The pods that are told of have mostly ended; as many run as scrapes saw.
-        mean = _mean_pods(containers, ever, figures, window)
+        mean = _mean_pods(containers, figures.pods(controller), figures, window)
         replicas = max(1, round(mean))
     return Observed(
         workload=workload,
@@ -307,24 +346,107 @@ def _observed(
     )
 
 
-def _usage(pods: set[Pod], container: str, figures: _Figures, window: Window, at: datetime) -> Usage | None:
-    """The figures of the worst pod; None where CPU or memory was not measured."""
+@dataclass(frozen=True)
+class _Container:
+    """What one used; `usage` is None where CPU or memory was not measured."""
+
+    usage: Usage | None
+    history_seconds: int
+    days: tuple[Day, ...] = ()
+
+
+class _Past:
+    """The figures of what goes on running, from the digests of its days."""
+
+    def __init__(self, days: Days, figures: _Figures, at: datetime, begin: date, oom_days: int) -> None:
+        self._days = days
+        self._figures = figures
+        self._at = at
+        self._today = at.astimezone(UTC).date()
+        self._begin = begin
+        self._oom_days = oom_days
+        self.seen = {container: self._seen(container) for container in days.digests}
+
+    def of(self, container: Of) -> _Container:
+        """The figures of the worst pod."""
+        digests = [digest for digest in self._days.digests[container] if digest.day >= self._begin]
+        seen = self.seen[container]
+        figure = digesting.used([day for day in seen if day.ago <= (self._today - self._begin).days])
+        firsts = [digest.first for digest in digests if digest.first is not None]
+        seconds = max(0, int(self._at.timestamp()) - min(firsts)) if firsts else 0
+        if figure is None:
+            return _Container(None, seconds, seen)
+        shares = [
+            (each.throttled_share, each.windows) for each in digests if each.throttled_share is not None
+        ]
+        windows = sum(count for _, count in shares)
+        lately = self._today - timedelta(days=self._oom_days)
+        usage = Usage(
+            **_recent(*(self._recent(name, container) for name in ("cpu_p95_recent", "memory_p95_recent"))),
+            **asdict(figure),
+            oom_kills=sum(each.oom_kills for each in digests if each.day >= lately),
+            throttled_share=(
+                round(sum(share * count for share, count in shares) / windows, 4) if windows else None
+            ),
+        )
+        return _Container(usage, seconds, seen)
+
+    def _seen(self, container: Of) -> tuple[Day, ...]:
+        """The days that tell something; the last window, which is not over, adds its peak to today's."""
+        peak = self._recent("memory_max_recent", container)
+        seen = []
+        for digest in self._days.digests[container]:
+            points = digest.memory_bytes
+            if digest.day == self._today and points and peak is not None:
+                points = (*points[:-1], max(points[-1], round(peak)))
+            if digest.windows or points:
+                seen.append(
+                    Day(
+                        ago=(self._today - digest.day).days,
+                        windows=digest.windows,
+                        cpu_m=digest.cpu_m,
+                        memory_bytes=points[-1] if points else 0,
+                        memory_points=points,
+                        pods=digest.pods,
+                        samples=digest.samples,
+                    )
+                )
+        return tuple(seen)
+
+    def _recent(self, name: str, container: Of) -> float | None:
+        return self._figures.worst(name, self._days.pods.get(container[0], ()), container[1])
+
+
+def _recent(cpu: float | None, memory: float | None) -> dict[str, Any]:
+    return {
+        "cpu_p95_recent_m": None if cpu is None else _millicores(cpu),
+        "memory_p95_recent_bytes": None if memory is None else round(memory),
+    }
+
+
+def _of_runs(
+    figures: _Figures, controller: Controller, container: str, window: Window, at: datetime
+) -> _Container:
+    """The figures of the worst pod that ran to completion."""
+    pods = figures.pods(controller)
+    first = min(figures.each("first_seen", pods, container), default=None)
+    seconds = 0 if first is None else max(0, int(at.timestamp() - first))
     cpu, cpu_max = figures.worst("cpu_p95", pods, container), figures.worst("cpu_max", pods, container)
     memory = figures.worst("memory_p95", pods, container)
     memory_max = figures.worst("memory_max", pods, container)
     if cpu is None or cpu_max is None or memory is None or memory_max is None:
-        return None
-    recent_cpu = figures.worst("cpu_p95_recent", pods, container)
-    recent_memory = figures.worst("memory_p95_recent", pods, container)
+        return _Container(None, seconds)
     throttled = figures.worst("throttled_share", pods, container)
-    return Usage(
-        cpu_p95_recent_m=None if recent_cpu is None else _millicores(recent_cpu),
+    usage = Usage(
+        **_recent(
+            figures.worst("cpu_p95_recent", pods, container),
+            figures.worst("memory_p95_recent", pods, container),
+        ),
         cpu_p95_m=_millicores(cpu),
         cpu_max_m=_millicores(cpu_max),
-        memory_p95_recent_bytes=None if recent_memory is None else round(recent_memory),
         memory_p95_bytes=round(memory),
         memory_max_bytes=round(memory_max),
-        samples=figures.windows(pods, container, window, at),
+        samples=_windows(figures, pods, container, window, at),
         pods=len(figures.each("cpu_p95", pods, container)),
         # `increase` extrapolates to the ends of its range: kills are whole, and one that was seen is one.
         oom_kills=sum(
@@ -332,11 +454,17 @@ def _usage(pods: set[Pod], container: str, figures: _Figures, window: Window, at
         ),
         throttled_share=None if throttled is None else round(throttled, 4),
     )
+    return _Container(usage, seconds)
 
 
-def _history(pods: set[Pod], container: str, figures: _Figures, at: datetime) -> int:
-    first = min(figures.each("first_seen", pods, container), default=None)
-    return 0 if first is None else max(0, int(at.timestamp() - first))
+def _windows(figures: _Figures, pods: Iterable[Pod], container: str, window: Window, at: datetime) -> int:
+    """Samples over all pods; a pod has at most one sample a window."""
+    total = 0.0
+    for pod in pods:
+        for samples in figures.each("samples", [pod], container):
+            lived = at.timestamp() - min(figures.each("first_seen", [pod], container), default=0.0)
+            total += min(samples, lived // window.step + 1)
+    return int(total)
 
 
 def _mean_pods(
@@ -358,10 +486,6 @@ def _workload(cluster: str, controller: Controller) -> Workload:
 
 def _key(row: Series) -> Key:
     return row.labels.get("namespace", ""), row.labels.get("pod", ""), row.labels.get("container", "")
-
-
-def _scalar(rows: list[Series]) -> float | None:
-    return rows[0].value if rows else None
 
 
 def _millicores(cores: float) -> float:

@@ -52,12 +52,17 @@ class Query(Payload):
 
 
 class DailyDigest(Payload):
-    """Usage of one day, `ago` days before the scan; CPU in millicores at p50, p90, p95, p99 and maximum."""
+    """Usage of one day (UTC), `ago` days before the scan's, in the worst pod; CPU in millicores and memory at
+    least, p25, p50, p90, p95, p99 and most (older reports: from p50 on).
+    """
 
     ago: int
     windows: int
     cpu_m: tuple[float, ...]
-    memory_bytes: int
+    memory_bytes: int = Field(description="the peak")
+    memory_points: tuple[int, ...] = Field(default=(), description="bytes; older reports have none")
+    pods: int = 0
+    samples: int = Field(default=0, description="windows of all pods")
 
 
 class JvmSeen(Payload):
@@ -120,7 +125,7 @@ class Entry(Payload):
         default=(), description="every container, measured or not; older reports have none"
     )
     digests: dict[str, tuple[DailyDigest, ...]] = Field(
-        default_factory=dict, description="by container, where an estimate rests on them"
+        default_factory=dict, description="by container; of pods that run to completion there are none"
     )
     jvms: dict[str, JvmSeen] = Field(default_factory=dict, description="by container that runs one")
     confidence: float
@@ -236,9 +241,9 @@ def entry(observed: Observed, sized: Sized, rates: Rates) -> Entry:
             for each in observed.containers
         ),
         digests={
-            each.name: tuple(DailyDigest.model_validate(asdict(day)) for day in each.estimate.days)
+            each.name: tuple(DailyDigest.model_validate(asdict(day)) for day in each.days)
             for each in observed.containers
-            if each.estimate is not None
+            if each.days
         },
         jvms={
             each.name: JvmSeen.model_validate(asdict(each.jvm))

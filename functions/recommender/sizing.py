@@ -46,7 +46,8 @@ class ObservedContainer:
 
     `usage` is None where nothing was measured. `oom_killed` says that a pod which still runs was last
     ended for its memory: the limit that killed it is the present one. `estimate` is what a strategy says,
-    where one is asked. `jvm` is the Java virtual machine that it is known to run.
+    where one is asked. `jvm` is the Java virtual machine that it is known to run. `days` are the digests that
+    `usage` and `estimate` rest on; none where pods run to completion.
     """
 
     name: str
@@ -56,6 +57,7 @@ class ObservedContainer:
     oom_killed: bool = False
     estimate: Estimate | None = None
     jvm: Jvm | None = None
+    days: tuple[Day, ...] = ()
 
 
 @dataclass(frozen=True)

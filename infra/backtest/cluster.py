@@ -141,20 +141,15 @@ def find(
     now = Cluster.of(state(asking, scope))
     controllers = now.controllers()
     part = Part(scope, frozenset((namespace, name) for namespace, _, name in controllers))
-    hourly, recent = queries.samples_in_hour(span, labels), queries.samples_in_ten_minutes(scope)
+    frequencies = queries.frequencies(scope, span)
     first = asking.all(
         {
-            "samples_in_hour": lambda _: hourly,
-            "samples_in_ten_minutes": lambda _: recent,
+            "frequencies": lambda _: frequencies,
             "owners": partial(queries.owners, history=span),
         },
         part,
     )
-    scrapes = [
-        first[name][0].value if first[name] else None
-        for name in ("samples_in_hour", "samples_in_ten_minutes")
-    ]
-    window = queries.window(span, *scrapes)
+    window = queries.window(span, *queries.samples(first["frequencies"]))
     owners = Owners.of(first["owners"])
     owners.update(now.owners)
     lasting = [each for each in controllers if each[1] not in RUN_TO_COMPLETION]
@@ -234,8 +229,8 @@ def _read(prometheus: Prometheus, found: Found, measured: Measured, chunk: slice
     question = partial(_QUESTIONS[name], window=found.window)
     # Piece after piece, because AT_ONCE chunks are read side by side already. None of the questions is over
     # windows: a server has one series at a time, and chunks bound the answer.
-    asking = Asking(prometheus, end)
-    answers = [asking.ranges({name: question}, piece, step, count)[name] for piece in found.pieces]
+    asking, begin = Asking(prometheus, end), end - (count - 1) * step
+    answers = [asking.ranges({name: question}, piece, begin, end, step)[name] for piece in found.pieces]
     for curve in together(answers):
         row = found.row(curve.labels)
         if row is None:
@@ -254,7 +249,7 @@ def _read(prometheus: Prometheus, found: Found, measured: Measured, chunk: slice
 
 def _places(curve: Curve, found: Found, chunk: slice) -> tuple[NDArray[np.int64], Floats]:
     """The windows of a curve's points that lie in the chunk, and their values."""
-    times, values = np.array(curve.points, dtype=np.float64).reshape(-1, 2).T
+    times, values = np.array(curve.times), np.array(curve.values)
     places = np.rint((times - found.begin) / found.window.step).astype(np.int64) - 1
     inside = (places >= chunk.start) & (places < chunk.stop)
     return places[inside], values[inside]

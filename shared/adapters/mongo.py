@@ -19,7 +19,13 @@ from pydantic import BaseModel
 from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import ConfigurationError, ConnectionFailure, DuplicateKeyError, PyMongoError
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    PyMongoError,
+)
 
 from shared.contracts.documents import (
     Change,
@@ -117,10 +123,10 @@ class Changes(Protocol):
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Errors of pymongo as ours: whatever is not a duplicate key may heal."""
+    """Errors of pymongo as ours: what is not a duplicate key may heal. Of many writes, who wrote knows."""
     try:
         yield
-    except DuplicateKeyError:
+    except (DuplicateKeyError, BulkWriteError):
         raise
     except ConnectionFailure as error:
         raise Temporary(_unreachable(error)) from error
@@ -250,6 +256,8 @@ class Mongo:
             reports.create_index([("cluster", 1), ("kind", 1), ("created_at", -1)], name="by_kind")
             digests = self.database["digests"]
             digests.create_index([("cluster", 1), ("container", 1), ("day", 1)], unique=True, name="day")
+            # Longer than any history (KUBEFINOPS_HISTORY_DAYS) looks back.
+            digests.create_index([("day", 1)], expireAfterSeconds=100 * 86400, name="over")
 
 
 Source = Callable[[], Collection[dict[str, Any]]]

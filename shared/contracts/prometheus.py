@@ -5,7 +5,7 @@ The port; its client is `shared.adapters.prometheus`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -29,7 +29,19 @@ class Curve:
     """One row of a range query's answer: values in the order of their times, which are Unix seconds."""
 
     labels: Mapping[str, str]
-    points: tuple[tuple[float, float], ...]
+    times: Sequence[float]
+    values: Sequence[float]
+
+    @classmethod
+    def of(cls, labels: Mapping[str, str], points: Iterable[tuple[float, float]]) -> Curve:
+        """Of each time with its value."""
+        known = tuple(points)
+        return cls(labels, tuple(at for at, _ in known), tuple(value for _, value in known))
+
+    @property
+    def points(self) -> tuple[tuple[float, float], ...]:
+        """Each time with its value."""
+        return tuple(zip(self.times, self.values, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

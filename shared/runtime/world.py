@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from shared.adapters.objectstore import ObjectStore
     from shared.adapters.prometheus import HttpPrometheus
     from shared.contracts.argocd import ArgoCD
+    from shared.contracts.digests import Digests
     from shared.contracts.git_host import GitHost
     from shared.contracts.prometheus import Prometheus
     from shared.runtime.ledger import Ledger
@@ -75,6 +76,12 @@ class World:
 
         assert isinstance(self.settings, MongoSettings)
         return Mongo(self.settings.mongodb.get_secret_value(), self.settings.mongodb_database)
+
+    @cached_property
+    def digests(self) -> Digests:
+        from shared.adapters.mongo_digests import MongoDigests
+
+        return MongoDigests(self.mongo)
 
     @cached_property
     def ledger(self) -> Ledger:

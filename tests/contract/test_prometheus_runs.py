@@ -117,10 +117,16 @@ def test_a_cronjob_of_short_runs_is_sized(reindex: Observed) -> None:
     assert f"the peak of its {container.usage.pods} runs" in container.reasons[0]
 
 
-def test_only_what_runs_to_completion_is_asked_for_twice(seen: Reading) -> None:
-    assert [asked.name for asked in seen.asked if asked.name.endswith("_of_runs")] == [
+def test_only_what_runs_to_completion_is_asked_about_its_whole_history_at_once(seen: Reading) -> None:
+    asked = {asked.name for asked in seen.asked if asked.name.endswith("_of_runs")}
+    assert asked == {
+        "cpu_p95_of_runs",
         "cpu_max_of_runs",
+        "memory_p95_of_runs",
+        "memory_max_of_runs",
         "first_seen_of_runs",
         "samples_of_runs",
         "scrapes_of_runs",
-    ]
+        "oom_kills_of_runs",
+        "throttled_share_of_runs",
+    }

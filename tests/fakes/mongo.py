@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date, datetime
 
 from shared.adapters.mongo import Insert
+from shared.contracts.digests import Digest
 from shared.contracts.documents import Change, Entry, Recommendation, ReportRow, Transition
 from shared.contracts.errors import Moved
 from shared.contracts.identity import Workload
@@ -164,3 +165,23 @@ class FakeReports:
     def insert(self, row: ReportRow) -> ReportRow:
         with self._lock:
             return self.rows.setdefault((row.bucket, row.key), row)
+
+
+class FakeDigests:
+    """`asked` are the containers and first days of each `since`."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str, date], Digest] = {}
+        self.asked: list[tuple[frozenset[str], date]] = []
+
+    def since(self, cluster: str, containers: Collection[str], day: date) -> list[Digest]:
+        self.asked.append((frozenset(containers), day))
+        return [
+            digest
+            for (of, name, on), digest in self.kept.items()
+            if of == cluster and name in containers and on >= day
+        ]
+
+    def add(self, cluster: str, digests: Collection[Digest]) -> None:
+        for digest in digests:
+            self.kept.setdefault((cluster, digest.container, digest.day), digest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -135,19 +135,25 @@ class FakePrometheus:
     def query_range(
         self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
     ) -> list[Curve]:
-        """The same value at every step."""
+        """Of windows the p95 at every step and the peak at each day's first; of OOM kills those of the last
+        day; of other things the same value at every step.
+        """
+        rows = self.query(promql, end, timeout)
         count = int((end - begin) / step) + 1
         times = [(begin + number * step).timestamp() for number in range(count)]
+        if "restarts" in promql:
+            return [Curve(row.labels, times[-1:], (row.value,)) for row in rows]
+        if step >= timedelta(hours=1):
+            return [Curve(row.labels, times, (row.value,) * count) for row in rows]
+        pods = {(pod.namespace, pod.name, pod.container): pod for pod in self.pods}
         return [
-            Curve(row.labels, tuple((at, row.value) for at in times))
-            for row in self.query(promql, end, timeout)
+            _windows(row.labels, pods[tuple(row.labels.values())], "cpu" in promql, times)  # type: ignore[index]
+            for row in rows
         ]
 
     def _rows(self, promql: str, at: datetime) -> list[Series]:
         if "[1h]" in promql:
-            return [Series({}, 60.0)]
-        if "[10m]" in promql:
-            return [Series({}, 10.0)]
+            return [Series({"in": "1h"}, 60.0), Series({"in": "10m"}, 10.0)]
         if "kube_pod_owner" in promql:
             state = [row for pod in self.pods for row in self._state(pod)]
             state += [row for scaled in self.scaled.items() for row in _autoscaler(*scaled)]
@@ -172,7 +178,8 @@ class FakePrometheus:
         """Which figure a query asks for, by what no other one has in it."""
         kinds: list[tuple[str, Callable[[FakePod, datetime], float | None]]] = [
             ("throttled", lambda pod, at: pod.throttled),
-            (r"count_over_time.*\[1d:", lambda pod, at: min(pod.samples, 288.0)),
+            # Those of today so far are none.
+            (r"restarts.*\[\d+[smh]\]", lambda pod, at: None),
             ("restarts", lambda pod, at: pod.oom_kills or None),
             ("timestamp", lambda pod, at: at.timestamp() - pod.history_days * 86400),
             (r"sum by|max by.*\(count_over_time", lambda pod, at: pod.samples),
@@ -230,6 +237,21 @@ class FakePrometheus:
                 for resource, value in values.items()
             ]
         return rows
+
+
+def _windows(labels: Mapping[str, str], pod: FakePod, cpu: bool, times: list[float]) -> Curve:
+    first = times[-1] - pod.history_days * 86400
+    lived = [at for at in times if at > first]
+    count = min(len(lived), int(pod.samples))
+    lived = [lived[number * len(lived) // count] for number in range(count)]
+    usual, peak = (pod.cpu_p95, pod.cpu_max) if cpu else (pod.memory_p95, pod.memory_max)
+    days: set[int] = set()
+    values = []
+    for at in lived:
+        day = int((at - 1) // 86400)
+        values.append(usual if day in days else peak)
+        days.add(day)
+    return Curve(labels, lived, values)
 
 
 def _autoscaler(target: tuple[str, str], resource: str) -> list[Series]:

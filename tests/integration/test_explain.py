@@ -14,6 +14,7 @@ from functions.recommender.handler import RecommenderHandler
 from functions.recommender.settings import RecommenderSettings
 from infra.cli.main import main
 from shared.adapters.mongo import Mongo
+from shared.adapters.mongo_digests import MongoDigests
 from shared.adapters.objectstore import S3ObjectStore, canonical
 from shared.contracts.documents import Recommendation
 from shared.contracts.envelope import Event
@@ -80,6 +81,7 @@ def scanned(
         recommendations=mongo.recommendations,
         policies=mongo.policies,
         reports=mongo.reports,
+        digests=MongoDigests(mongo),
         objects=objects,
     )
     request = ScanRequested(cluster="local", scan_id=scan_id, scanned_at=NOW, requested_by="schedule")
@@ -138,7 +140,7 @@ def test_each_figure_is_told_with_its_inputs_and_computed_again(
     assert "\nprices: a core-hour 0.031611 USD, a GiB-hour 0.004237 USD\n" in said.out
     assert "app: CPU p95 200m, peak 400m; memory p95 200.0Mi, peak 220.0Mi, no OOM kills; 4032" in said.out
     assert "14.0 days of history" in said.out
-    assert ("digests of 28 days, 27 to 0 days before" in said.out) == (strategy == "balanced")
+    assert "digests of 15 days, 14 to 0 days before" in said.out
     assert ("constants: cpu_half_life 3.5, " in said.out) == (strategy == "balanced")
     (row,) = [line for line in lines if line.startswith(" CPU request")]
     sentence = {
@@ -147,7 +149,7 @@ def test_each_figure_is_told_with_its_inputs_and_computed_again(
         "balanced": "CPU request 1 -> 215m: balanced: the p93 of 14 days",
     }
     assert sentence[strategy] in row
-    assert lines[-1] == "equal: all 19 figures, computed again from the report alone"
+    assert lines[-1] == "equal: all 25 figures, computed again from the report alone"
     assert not any(line != line.rstrip() for line in lines)
 
 
@@ -185,7 +187,7 @@ def test_a_figure_that_does_not_come_out_again_is_named(
     assert said.code == 1
     assert said.out.splitlines()[-2:] == [
         "differs: of the recommendation containers: not as the report has it",
-        "differs: 1 of 19 figures computed again: app: cpu_request_m",
+        "differs: 1 of 25 figures computed again: app: cpu_request_m",
     ]
     assert explain("shop/Deployment/web").code == 0
 

@@ -9,6 +9,7 @@ from threading import Barrier
 from functions.recommender.handler import RecommenderHandler
 from functions.recommender.settings import RecommenderSettings
 from shared.adapters.mongo import Mongo
+from shared.adapters.mongo_digests import MongoDigests
 from shared.adapters.objectstore import S3ObjectStore
 from shared.contracts.envelope import Event
 from shared.contracts.events import ScanRequested
@@ -36,6 +37,7 @@ def test_one_report_and_one_document_for_each_workload(mongo: Mongo, object_stor
             recommendations=mongo.recommendations,
             policies=mongo.policies,
             reports=mongo.reports,
+            digests=MongoDigests(mongo),
             objects=object_store,
         )
 

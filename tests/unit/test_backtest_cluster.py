@@ -57,7 +57,7 @@ class Recorded(FakePrometheus):
         assert (END - begin) % STEP == (END - end) % STEP == timedelta(0)
         self.ranges.append(((END - begin) // STEP, (END - end) // STEP))
         of_kills = "restarts" in promql
-        rows = super().query(promql.replace("restarts", "").replace("[10m]", "[5m]"), end, timeout)
+        rows = super().query(promql.replace("restarts", ""), end, timeout)
         known = {row.labels["pod"]: row.labels for row in rows}
         known |= {
             pod.name: {"namespace": pod.namespace, "pod": pod.name, "container": pod.container}
@@ -67,7 +67,7 @@ class Recorded(FakePrometheus):
         factor = 1.0 if of_kills or "cpu" in promql else 1000.0
         numbers = range((END - begin) // STEP, (END - end) // STEP - 1, -1)
         curves = [
-            Curve(
+            Curve.of(
                 labels,
                 tuple(
                     ((END - ago * STEP).timestamp(), value * factor)

@@ -15,7 +15,7 @@ from infra.cli.histories import MOST_POINTS, cpu_query, histories, memory_query,
 from shared.contracts.prometheus import Curve, QueryTooLarge
 from tests.fakes.prometheus import FakePrometheus, deployment
 
-NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
 FORTNIGHT = window_of(timedelta(days=14), 60, 10)
 
 
@@ -32,7 +32,7 @@ class TwoPods(FakePrometheus):
         def curve(pod: str, figure: str, *points: tuple[int, float]) -> Curve:
             labels = {"namespace": "shop", "pod": pod, "container": "app", "figure": figure}
             # A third of a step off, as servers that round times may be.
-            return Curve(
+            return Curve.of(
                 labels, tuple(((begin + (n + 0.3) * step).timestamp(), value) for n, value in points)
             )
 

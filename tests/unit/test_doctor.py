@@ -68,7 +68,8 @@ def test_every_series_that_the_engine_reads_is_looked_for() -> None:
     asked = [
         queries.state(scope),
         queries.owners(scope, timedelta(days=14)),
-        *queries.usage(scope, ranges, 7).values(),
+        *queries.usage(scope, ranges).values(),
+        *(ask(scope) for ask in (queries.windows(ranges) | queries.troubles(86400)).values()),
         *queries.runs(scope, ranges).values(),
     ]
     read = set(re.findall(r"\b(?:kube|container|rollout|jvm)_\w+", " ".join(asked)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -13,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.recommender import daily, reading
+from functions.recommender import reading
 from functions.recommender.asking import MOST_OVER_WINDOWS, Asked, Asking, Part, at_once, pieces
 from functions.recommender.queries import Scope
-from functions.recommender.queries import window as window_of
 from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import AT_ONCE, QueryTooLarge, QueryTooSlow, Series
 from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
@@ -149,30 +147,6 @@ def test_a_large_cluster_is_asked_about_in_pieces_and_what_is_about_all_once() -
     assert max(len(piece.workloads) for piece in cut) <= MOST_OVER_WINDOWS
     assert frozenset[tuple[str, str]]().union(*(piece.workloads for piece in cut)) == many
     assert sorted(prometheus.put) == sorted([*(question(piece.scope) for piece in cut), "up"])
-
-
-def test_of_ranges_only_those_over_windows_are_asked_for_in_pieces() -> None:
-    part = Part(Scope(), frozenset((f"team-{number % 7}", f"web{number}") for number in range(1000)))
-    prometheus = Limited(10_000)
-    asking = Asking(prometheus, AT)  # type: ignore[arg-type]
-    questions = {"usage": question, "windows": lambda scope: f"windows{{{scope.containers}}}"}
-    asking.ranges(questions, part, timedelta(days=1), 14)
-    assert [each.name for each in asking.asked] == ["usage", "windows"]
-    asking.asked.clear()
-    asking.ranges(questions, part, timedelta(days=1), 14, over_windows={"windows"})
-    cut = pieces(part, MOST_OVER_WINDOWS)
-    assert [each.name for each in asking.asked] == ["usage", *["windows"] * len(cut)]
-    assert len(prometheus.put) == 2 + 1 + len(cut)
-
-
-def test_of_daily_digests_those_of_cpu_are_over_windows() -> None:
-    part = Part(Scope(), frozenset(("shop", f"web{number}") for number in range(MOST_OVER_WINDOWS + 1)))
-    asking = Asking(Limited(10_000), AT)  # type: ignore[arg-type]
-    daily.estimates(asking, part, window_of(timedelta(days=14), 60, 10), {}, "balanced")
-    counts = Counter(each.name for each in asking.asked)
-    assert counts.pop("memory_by_day") == 1
-    assert len(counts) == 6
-    assert set(counts.values()) == {2}
 
 
 def test_another_error_ends_the_reading_at_once() -> None:

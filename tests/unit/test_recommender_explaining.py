@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from functions.recommender.container import round_cpu
 from functions.recommender.explaining import Explanation, NotReproducible, explain, observed, told
 from functions.recommender.handler import RecommenderHandler
 from functions.recommender.reading import read
@@ -25,7 +26,7 @@ from shared.contracts.prometheus import Curve
 from shared.contracts.topics import Topic
 from shared.runtime.ledger import Ledger
 from tests.fakes.kafka import FakePublisher
-from tests.fakes.mongo import FakePolicies, FakeRecommendations, FakeReports
+from tests.fakes.mongo import FakeDigests, FakePolicies, FakeRecommendations, FakeReports
 from tests.fakes.objectstore import FakeObjectStore
 from tests.fakes.prometheus import FakePod, FakePrometheus, deployment, rollout
 
@@ -42,15 +43,15 @@ class ChangingPrometheus(FakePrometheus):
         self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
     ) -> list[Curve]:
         def changed(curve: Curve) -> Iterator[tuple[float, float]]:
-            for ago, (at, value) in zip(range(len(curve.points) - 1, -1, -1), curve.points, strict=True):
-                factor = (
-                    1.0 if "count_over_time" in promql else 1 + math.sin(ago + len(curve.labels["pod"])) / 7
-                )
+            for at, value in curve.points:
+                ago = int((end.timestamp() - 1) // 86400) - int((at - 1) // 86400)
                 if ago != 7 and (ago != 5 or "memory" not in promql):
-                    yield at, value * factor
+                    yield at, value * (1 + math.sin(ago + len(curve.labels["pod"])) / 7)
 
         curves = super().query_range(promql, begin, end, step, timeout)
-        return [Curve(curve.labels, tuple(changed(curve))) for curve in curves]
+        if step >= timedelta(hours=1):
+            return curves
+        return [Curve.of(curve.labels, changed(curve)) for curve in curves]
 
 
 def cluster() -> ChangingPrometheus:
@@ -107,6 +108,7 @@ class Scan:
             recommendations=recommendations,
             policies=FakePolicies(),
             reports=FakeReports(),
+            digests=FakeDigests(),
             objects=objects,
             clock=lambda: NOW,
         )
@@ -159,8 +161,11 @@ def test_every_figure_of_every_workload_comes_out_again(scan: Scan) -> None:
         explanation = explain(report, entry)
         assert not explanation.differing, entry.workload.name
         assert not explanation.lacking
-        # Four values and sentences of each, the names of all, the decision with its reason, and seven more.
-        assert len(explanation.figures) == 8 * len(entry.containers) + 10 + bool(entry.containers)
+        # Four values and sentences of each, the names of all, the decision with its reason, and seven more;
+        # and six of the usage of each whose days are told.
+        told_by_day = sum(each.name in entry.digests for each in entry.containers)
+        wanted = 8 * len(entry.containers) + 10 + bool(entry.containers) + 6 * told_by_day
+        assert len(explanation.figures) == wanted
 
 
 def test_the_scan_has_what_it_is_to_have(scan: Scan) -> None:
@@ -187,13 +192,12 @@ def test_the_scan_has_what_it_is_to_have(scan: Scan) -> None:
     assert "the peak of its 6 runs" in scan.of("nightly")[1].containers[0].reasons[0]
     assert scan.of("nightly")[1].pods != round(scan.of("nightly")[1].pods)
     assert scan.of("sidecars")[1].not_measured == ("quiet",)
-    assert bool(scan.of("checkout")[1].digests) == bool(scan.of("checkout")[0].constants) == by_digests
-    if by_digests:
-        assert scan.settings.strategy in scan.of("checkout")[1].containers[0].reasons[0]
-        days = {day.ago: day for day in scan.of("checkout")[1].digests["app"]}
-        assert 7 not in days
-        assert (days[5].windows, days[5].memory_bytes) == (288, 0)
-        assert len({day.cpu_m for ago, day in days.items() if ago < 14}) == 13
+    assert bool(scan.of("checkout")[0].constants) == by_digests
+    assert by_digests == (scan.settings.strategy in scan.of("checkout")[1].containers[0].reasons[0])
+    days = {day.ago: day for day in scan.of("checkout")[1].digests["app"]}
+    assert 7 not in days
+    assert (days[5].windows, days[5].memory_bytes) == (288, 0)
+    assert len({day.cpu_m for ago, day in days.items() if ago < 14}) == 13
 
 
 def test_the_engines_input_is_in_the_report_to_the_last_bit(scan: Scan) -> None:
@@ -230,6 +234,7 @@ def test_what_the_engine_is_given_is_known_to_who_gives_it_again() -> None:
         "oom_killed",
         "estimate",
         "jvm",
+        "days",
     }
 
 
@@ -244,7 +249,8 @@ def test_other_settings_and_prices_are_taken_from_the_report() -> None:
         KUBEFINOPS_PRICE_CORE_HOUR="0.0417",
         KUBEFINOPS_CURRENCY="EUR",
     )
-    assert scan.of("checkout")[1].containers[0].proposed.cpu_request_m == 430
+    (app,) = scan.of("checkout")[1].containers
+    assert app.proposed.cpu_request_m == round_cpu(2 * app.usage.cpu_p95_m)
     assert not any(explain(report, entry).differing for report, entry in scan.entries)
 
 
@@ -295,12 +301,13 @@ FIRST = ("containers", 0)
         (("content_hash",), "0" * 64, "content_hash"),
         # Inputs: what rests on them is another figure then.
         ((*FIRST, "current", "memory_limit_bytes"), 2**31, "content_hash"),
-        ((*FIRST, "usage", "cpu_max_m"), 9000.0, None),
+        ((*FIRST, "usage", "cpu_max_m"), 9000.0, "cpu_max_m"),
+        ((*FIRST, "usage", "throttled_share"), 0.01, None),
         ((*FIRST, "usage", "memory_p95_bytes"), 2**32, "monthly_cost_before"),
         (("pods",), 3.001, "monthly_cost_before"),
         (("seen", 0, "history_seconds"), 3 * 86400, "confidence"),
         (("digests", "app", 3, "memory_bytes"), 2**31, "memory_request_bytes"),
-        (("digests", "app", -1, "cpu_m"), [5000.0] * 5, "cpu_request_m"),
+        (("digests", "app", -1, "cpu_m"), [5000.0] * 7, "cpu_request_m"),
         (("scales_on",), ["cpu"], "decision"),
     ],
 )
@@ -342,6 +349,7 @@ def older(report: Report) -> Report:
 
 
 def test_an_older_report_is_computed_again_with_what_it_has(scan: Scan) -> None:
+    by_digests = scan.settings.strategy != "percentile"
     for report in map(older, scan.reports):
         for entry in report.workloads:
             explanation = explain(report, entry)
@@ -349,7 +357,7 @@ def test_an_older_report_is_computed_again_with_what_it_has(scan: Scan) -> None:
             assert bool(explanation.differing) == (name in ("killed", "unseen")), name
             lacking = " ".join(explanation.lacking)
             assert ("history" in lacking) == bool(entry.containers), name
-            assert ("constants" in lacking) == bool(entry.digests), name
+            assert ("constants" in lacking) == (by_digests and bool(entry.digests)), name
             assert ("still runs" in lacking) == (name in ("killed", "killed-before")), name
             assert ("not measured" in lacking) == (name in ("sidecars", "spoilt", "unseen")), name
 

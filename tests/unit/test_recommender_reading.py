@@ -14,8 +14,6 @@ from functions.recommender.queries import (
     duration,
     owners,
     runs,
-    samples_in_hour,
-    samples_in_ten_minutes,
     state,
     usage,
     window,
@@ -75,7 +73,7 @@ def test_names_match_as_they_are_written() -> None:
 
 
 def test_every_query_of_usage_leaves_out_what_is_no_container() -> None:
-    for promql in usage(Scope(("shop",)), window(FORTNIGHT, 60, 10), 7).values():
+    for promql in usage(Scope(("shop",)), window(FORTNIGHT, 60, 10)).values():
         for selector in promql.split("{")[1:]:
             assert 'namespace=~"shop", container!="", container!="POD"' in selector
 
@@ -92,11 +90,12 @@ def test_the_clusters_labels_are_in_every_selector_of_every_query(scope: Scope) 
         state(scope),
         workloads(scope),
         owners(scope, FORTNIGHT),
-        samples_in_hour(FORTNIGHT, LABELS),
-        samples_in_ten_minutes(scope),
+        queries.frequencies(scope, FORTNIGHT),
         queries.node_facts(LABELS),
         queries.pod_nodes(scope),
-        *usage(scope, ranges, 7).values(),
+        *usage(scope, ranges).values(),
+        *queries.now(scope, ranges).values(),
+        *(ask(scope) for ask in (queries.windows(ranges) | queries.troubles(86400)).values()),
         *runs(scope, ranges).values(),
     ]
     for promql in asked:
@@ -112,7 +111,7 @@ def test_a_reading_and_a_discovery_put_them_into_whatever_they_ask() -> None:
     at = datetime(2026, 11, 20, tzinfo=UTC)
     found = discover(prometheus, "local", at, labels=LABELS)
     read(prometheus, "local", at, history=FORTNIGHT, oom_days=7, wanted=found[:1], labels=LABELS)
-    assert len(prometheus.asked) > 17
+    assert len(prometheus.asked) > 15
     assert all(LABELS in promql for promql in prometheus.asked)
 
 
@@ -139,7 +138,7 @@ def test_prices_cost_no_query_where_nothing_asks_for_them_and_at_most_two_else()
     prometheus = FakePrometheus(deployment("shop", "web", node="n1"), deployment("shop", "api", node="n2"))
     prometheus.nodes = [FakeNode("n1")]
     plain = asked(prometheus)
-    assert len(plain) == 14
+    assert len(plain) == 10
     assert not any("kube_pod_info" in promql or "status_capacity" in promql for promql in plain)
     by_node = asked(prometheus, by_node=True)
     more = sorted(set(by_node) - set(plain))

@@ -1,0 +1,65 @@
+"""Digests of days in MongoDB's collection `digests`: one document a container and day."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from pymongo.errors import BulkWriteError
+
+from shared.adapters.mongo import _translated
+from shared.contracts.digests import Digest
+from shared.contracts.errors import Temporary
+
+if TYPE_CHECKING:
+    from shared.adapters.mongo import Mongo
+
+# Containers in one query, whose text MongoDB bounds.
+_AT_ONCE = 1_000
+_DUPLICATE_KEY = 11000
+
+
+class MongoDigests:
+    """See Digests."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._mongo = mongo
+
+    def since(self, cluster: str, containers: Collection[str], day: date) -> Iterator[Digest]:
+        names = sorted(containers)
+        for at in range(0, len(names), _AT_ONCE):
+            some = {"$in": names[at : at + _AT_ONCE]}
+            wanted = {"cluster": cluster, "container": some, "day": {"$gte": _midnight(day)}}
+            with _translated():
+                found = self._mongo.database["digests"].find(
+                    wanted, {"_id": 0, "cluster": 0}, batch_size=10_000
+                )
+                yield from map(_digest, found)
+
+    def add(self, cluster: str, digests: Collection[Digest]) -> None:
+        documents = [_document(cluster, each) for each in digests]
+        if not documents:
+            return
+        try:
+            with _translated():
+                # Unordered: one that is there already keeps none of the others out.
+                self._mongo.database["digests"].insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            others = [each for each in error.details["writeErrors"] if each["code"] != _DUPLICATE_KEY]
+            if others or error.details.get("writeConcernErrors"):
+                raise Temporary(f"MongoDB: digests were not stored: {str(others)[:300]}") from error
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _document(cluster: str, digest: Digest) -> dict[str, Any]:
+    fields = {name: getattr(digest, name) for name in Digest.__slots__}
+    return {"cluster": cluster, **fields, "day": _midnight(digest.day)}
+
+
+def _digest(document: dict[str, Any]) -> Digest:
+    lists = {name: tuple(document[name]) for name in ("cpu_m", "memory_bytes")}
+    return Digest(**{**document, **lists, "day": document["day"].date()})

@@ -1,0 +1,48 @@
+"""Usage in short, day by day: the port to where it is kept, so that a scan reads only what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import date
+from typing import Protocol
+
+# Shares of a day's windows that lie at or below the stored points: from the least to the most.
+POINTS = (0.0, 0.25, 0.5, 0.9, 0.95, 0.99, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What one container of a workload used on one day (UTC), in the worst of its pods.
+
+    `container` is <namespace>/<kind>/<name>/<container>. `windows` are those of the pod that has most,
+    `samples` those of all `pods`; `first` is when the first of them began, in Unix seconds. CPU in millicores
+    and memory in bytes at POINTS; empty where nothing was measured, for that too is known of a day then.
+    `throttled_share` is of CPU periods.
+    """
+
+    container: str
+    day: date
+    pods: int = 0
+    windows: int = 0
+    samples: int = 0
+    first: int | None = None
+    cpu_m: tuple[float, ...] = ()
+    memory_bytes: tuple[int, ...] = ()
+    oom_kills: int = 0
+    throttled_share: float | None = None
+
+
+class Digests(Protocol):
+    """Digests of days that are over. They can be made again from Prometheus: to lose them costs one scan."""
+
+    def since(self, cluster: str, containers: Collection[str], day: date) -> Iterable[Digest]:
+        """Those of the containers from `day` on, in no order. Raises Temporary."""
+        ...
+
+    def add(self, cluster: str, digests: Collection[Digest]) -> None:
+        """Keeps them; of a container and day that is there already, the one that is there.
+
+        Raises Temporary.
+        """
+        ...

@@ -1,0 +1,106 @@
+"""Digests of days: one suite, on the fake and on a server that speaks MongoDB's protocol."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+from pymongo.errors import BulkWriteError
+
+from shared.adapters.mongo import Mongo
+from shared.adapters.mongo_digests import MongoDigests
+from shared.contracts.digests import Digest, Digests
+from shared.contracts.errors import Temporary
+from tests.fakes.mongo import FakeDigests
+
+DAY = date(2026, 11, 23)
+WEB = Digest(
+    "shop/Deployment/web/app",
+    DAY,
+    pods=2,
+    windows=288,
+    samples=570,
+    first=1_795_000_000,
+    cpu_m=(1.0, 20.5, 30.0, 90.25, 95.0, 99.0, 120.125),
+    memory_bytes=(1, 2, 3, 4, 5, 6, 2**33),
+    oom_kills=1,
+    throttled_share=0.0125,
+)
+
+
+@pytest.fixture(params=["fake", "mongodb"])
+def digests(request: pytest.FixtureRequest) -> Digests:
+    if request.param == "fake":
+        return FakeDigests()
+    mongo: Mongo = request.getfixturevalue("mongo")
+    return MongoDigests(mongo)
+
+
+def found(digests: Digests, since: date = DAY, *names: str, cluster: str = "local") -> list[Digest]:
+    return sorted(digests.since(cluster, names or (WEB.container,), since), key=lambda each: each.day)
+
+
+def test_a_digest_comes_back_as_it_was(digests: Digests) -> None:
+    empty = Digest("shop/Deployment/api/app", DAY)
+    digests.add("local", [WEB, empty])
+    assert found(digests) == [WEB]
+    assert found(digests, DAY, empty.container) == [empty]
+
+
+def test_those_from_a_day_on_are_told_of_one_cluster_alone(digests: Digests) -> None:
+    week = [replace(WEB, day=DAY - timedelta(days=ago)) for ago in range(7)]
+    digests.add("local", week)
+    digests.add("other", [replace(WEB, pods=9)])
+    assert found(digests, DAY - timedelta(days=2)) == week[2::-1]
+    assert found(digests, DAY + timedelta(days=1)) == []
+    assert [each.pods for each in found(digests, cluster="other")] == [9]
+
+
+def test_the_first_of_a_day_stays_and_keeps_none_of_the_others_out(digests: Digests) -> None:
+    digests.add("local", [WEB])
+    later = [replace(WEB, pods=3), replace(WEB, day=DAY + timedelta(days=1))]
+    digests.add("local", later)
+    assert found(digests) == [WEB, later[1]]
+    digests.add("local", [])
+
+
+def test_of_many_containers_all_are_told(digests: Digests) -> None:
+    names = [f"shop/Deployment/web-{number}/app" for number in range(2500)]
+    digests.add("local", [Digest(name, DAY) for name in names])
+    assert {each.container for each in digests.since("local", names, DAY)} == set(names)
+
+
+def test_scans_that_overlap_leave_one_of_each(mongo: Mongo) -> None:
+    digests = MongoDigests(mongo)
+    days = [replace(WEB, day=DAY - timedelta(days=ago)) for ago in range(100)]
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(digests.add, "local", days) for _ in range(8)]:
+            done.result()
+    assert found(digests, DAY - timedelta(days=99)) == days[::-1]
+
+
+def test_what_was_not_stored_for_another_reason_is_told(
+    mongo: Mongo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def insert_many(*_: object, **__: object) -> None:
+        raise BulkWriteError({"writeErrors": [{"code": 11000}, {"code": 8000, "errmsg": "over quota"}]})
+
+    collection = mongo.database["digests"]
+    monkeypatch.setattr(type(collection), "insert_many", insert_many)
+    with pytest.raises(Temporary, match=r"digests were not stored: .*over quota"):
+        MongoDigests(mongo).add("local", [WEB])
+
+
+def test_a_server_that_is_away_is_temporary() -> None:
+    mongo = Mongo("mongodb://127.0.0.1:1", "none")
+    with pytest.raises(Temporary, match="no MongoDB answers"):
+        list(MongoDigests(mongo).since("local", [WEB.container], DAY))
+    mongo.close()
+
+
+def test_days_that_no_history_looks_back_to_are_removed_by_the_server(mongo: Mongo) -> None:
+    index = mongo.database["digests"].index_information()["over"]
+    assert index["key"] == [("day", 1)]
+    assert index["expireAfterSeconds"] == 100 * 86400

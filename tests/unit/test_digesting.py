@@ -1,0 +1,204 @@
+"""Days of usage: what is stored is not read again, and figures come out of digests as out of windows."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.recommender.digesting import LATE, quantile
+from functions.recommender.reading import Reading, read
+from shared.contracts.digests import POINTS, Digest
+from shared.contracts.prometheus import Curve
+from tests.fakes.mongo import FakeDigests
+from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+TODAY = NOON.date()
+DAY = timedelta(days=1)
+FORTNIGHT = timedelta(days=14)
+
+
+class Server(FakePrometheus):
+    """Keeps the range of each question about windows."""
+
+    def __init__(self, *pods: FakePod) -> None:
+        super().__init__(*pods)
+        self.ranges: list[tuple[datetime, datetime]] = []
+
+    def query_range(
+        self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+    ) -> list[Curve]:
+        if "rate(" in promql:
+            self.ranges.append((begin, end))
+        return super().query_range(promql, begin, end, step, timeout)
+
+
+def scan(server: Server, at: datetime, stored: FakeDigests | None, history: timedelta = FORTNIGHT) -> Reading:
+    server.ranges.clear()
+    return read(server, "local", at, history=history, oom_days=7, stored=stored)
+
+
+def midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def test_a_first_scan_reads_the_history_and_the_next_one_what_is_new() -> None:
+    server, stored = Server(deployment("shop", "web")), FakeDigests()
+    first = scan(server, NOON, stored)
+    assert server.ranges == [(midnight(TODAY - FORTNIGHT) + timedelta(minutes=5), NOON)]
+    assert {day for _, _, day in stored.kept} == {TODAY - DAY * ago for ago in range(1, 15)}
+    again = scan(server, NOON, stored)
+    assert server.ranges == [(midnight(TODAY) + timedelta(minutes=5), NOON)]
+    assert again.workloads == first.workloads
+    scan(server, NOON + DAY, stored)
+    assert server.ranges == [(midnight(TODAY) + timedelta(minutes=5), NOON + DAY)]
+    assert len(stored.kept) == 15
+
+
+def test_a_scan_that_comes_days_late_reads_those_days() -> None:
+    server, stored = Server(deployment("shop", "web", history_days=99, samples=99999)), FakeDigests()
+    scan(server, NOON - 4 * DAY, stored)
+    late = scan(server, NOON, stored)
+    assert server.ranges[0][0] == midnight(TODAY - 4 * DAY) + timedelta(minutes=5)
+    assert late.workloads == scan(server, NOON, None).workloads
+
+
+def test_a_day_that_was_only_just_over_is_read_again() -> None:
+    server, stored = Server(deployment("shop", "web")), FakeDigests()
+    early = midnight(TODAY) + LATE - timedelta(minutes=1)
+    scan(server, early, stored)
+    assert max(day for _, _, day in stored.kept) == TODAY - 2 * DAY
+    scan(server, early + timedelta(minutes=1), stored)
+    assert max(day for _, _, day in stored.kept) == TODAY - DAY
+
+
+def test_a_scan_of_an_earlier_time_takes_nothing_from_what_came_later() -> None:
+    server, stored = Server(deployment("shop", "web")), FakeDigests()
+    scan(server, NOON, stored)
+    before = scan(server, NOON - 3 * DAY, stored)
+    assert before.workloads == scan(server, NOON - 3 * DAY, None).workloads
+
+
+def test_what_is_new_in_the_cluster_is_read_alone() -> None:
+    server, stored = Server(deployment("shop", "web")), FakeDigests()
+    scan(server, NOON, stored)
+    server.pods.append(deployment("shop", "young", history_days=0.25))
+    server.asked.clear()
+    scan(server, NOON, stored)
+    begins = {begin for begin, _ in server.ranges}
+    assert begins == {
+        midnight(TODAY - FORTNIGHT) + timedelta(minutes=5),
+        midnight(TODAY) + timedelta(minutes=5),
+    }
+    # That it was not there before is known from now on.
+    scan(server, NOON, stored)
+    assert len(server.ranges) == 1
+
+
+def test_a_longer_history_is_read_from_its_first_day_on() -> None:
+    server, stored = Server(deployment("shop", "web", history_days=40, samples=99999)), FakeDigests()
+    scan(server, NOON, stored)
+    scan(server, NOON, stored, 30 * DAY)
+    assert server.ranges[0][0] == midnight(TODAY - 30 * DAY) + timedelta(minutes=5)
+    assert len(stored.kept) == 30
+
+
+def test_digests_that_were_lost_are_made_again() -> None:
+    server, stored = Server(deployment("shop", "web")), FakeDigests()
+    first = scan(server, NOON, stored)
+    kept = dict(stored.kept)
+    for key in list(stored.kept):
+        if key[2] < TODAY - 5 * DAY:
+            del stored.kept[key]
+    assert scan(server, NOON, stored).workloads == first.workloads
+    assert stored.kept == kept
+
+
+def test_oom_kills_count_within_their_days_alone() -> None:
+    server, stored = Server(deployment("shop", "web", oom_kills=2.0)), FakeDigests()
+
+    def kills(at: datetime) -> int:
+        (web,) = scan(server, at, stored).workloads
+        assert web.containers[0].usage is not None
+        return web.containers[0].usage.oom_kills
+
+    assert kills(NOON) == 2
+    server.pods[0].oom_kills = 0.0
+    assert kills(NOON + 5 * DAY) == 2
+    assert kills(NOON + 8 * DAY) == 0
+
+
+def test_runs_are_not_digested() -> None:
+    server, stored = Server(FakePod("shop", ("CronJob", "night"))), FakeDigests()
+    scan(server, NOON, stored)
+    assert not server.ranges
+    assert not stored.kept
+
+
+def points(values: list[float]) -> tuple[float, ...]:
+    return tuple(float(each) for each in np.quantile(values, POINTS))
+
+
+def test_a_quantile_over_days_that_are_alike_is_that_of_each() -> None:
+    day = points([random.Random(1).random() for _ in range(288)])
+    for share, point in zip(POINTS, day, strict=True):
+        assert quantile([(288, day)] * 14, share) == pytest.approx(point)
+
+
+def test_a_quantile_over_days_is_near_that_of_all_their_windows() -> None:
+    random_ = random.Random(2)
+    for _ in range(20):
+        days = [
+            [random_.gammavariate(4, size) for _ in range(288)]
+            for size in (random_.uniform(0.8, 1.2) for _ in range(14))
+        ]
+        exact = float(np.quantile([each for day in days for each in day], 0.95))
+        assert quantile([(288, points(day)) for day in days], 0.95) == pytest.approx(exact, rel=0.03)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 288),
+            st.lists(st.floats(0, 1e6, allow_subnormal=False), min_size=7, max_size=7).map(sorted).map(tuple),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from([0.5, 0.9, 0.95, 1.0]),
+)
+def test_a_quantile_lies_among_the_days_own(days: list[tuple[int, tuple[float, ...]]], share: float) -> None:
+    found = quantile(days, share)
+    assert found is not None
+    place = POINTS.index(share)
+    own = [each[place] for _, each in days]
+    assert min(own) * (1 - 1e-9) <= found <= max(own) * (1 + 1e-9)
+
+
+def test_a_day_counts_as_much_as_it_has_windows() -> None:
+    low, high = (1.0,) * 7, (2.0,) * 7
+    assert quantile([(97, low), (3, high)], 0.95) == 1.0
+    assert quantile([(90, low), (10, high)], 0.95) == 2.0
+    assert quantile([(0, high), (1, low), (5, ())], 0.95) == 1.0
+    assert quantile([], 0.95) is None
+
+
+def test_the_median_of_a_mixture_lies_between() -> None:
+    one = points([float(each) for each in range(100)])
+    other = points([float(each) for each in range(100, 200)])
+    assert quantile([(100, one), (100, other)], 0.5) == pytest.approx(statistics.mean((99, 100)), abs=2)
+
+
+def test_an_empty_digest_says_that_nothing_was_there() -> None:
+    server, stored = Server(deployment("shop", "quiet", measured=False)), FakeDigests()
+    (quiet,) = scan(server, NOON, stored).workloads
+    assert quiet.containers[0].usage is None
+    assert set(stored.kept.values()) == {
+        Digest("shop/Deployment/quiet/app", TODAY - DAY * ago) for ago in range(1, 15)
+    }
