@@ -168,9 +168,7 @@ def state(asking: Asking, scope: Scope) -> list[Series]:
     return _told(asking, "state", partial(queries.state, scope), queries.STATE)
 
 
-def _told(
-    asking: Asking, name: str, question: Callable[..., str], metrics: tuple[str, ...]
-) -> list[Series]:
+def _told(asking: Asking, name: str, question: Callable[..., str], metrics: tuple[str, ...]) -> list[Series]:
     """What kube-state-metrics tells now; or, if it tells of no pod, what it told lately.
 
     After one failed scrape Prometheus takes all of its series for gone until the next.

@@ -61,8 +61,11 @@ def test_a_scan_right_after_a_failed_scrape_sees_what_the_one_before_told(export
     job = ScrapeJob("kube-state-metrics", [exporter.address], path="/metrics", interval=0.2)
     with prometheus_server(None, [job]) as server:
         prometheus = HttpPrometheus(server.address)
-        now = lambda: datetime.now(UTC)  # noqa: E731
-        until(lambda: discover(prometheus, "local", now()), within=15)
+
+        def now() -> datetime:
+            return datetime.now(UTC)
+
+        until(lambda: bool(discover(prometheus, "local", now())), within=15)
         exporter.status = 503
         until(lambda: not prometheus.query("kube_pod_owner", now()), within=15)
 
