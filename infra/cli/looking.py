@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from functions.recommender.prices import Prices
-from functions.recommender.reading import Reading, read
+from functions.recommender.reading import Reading, discover, read
 from functions.recommender.report import Entry, entry
 from functions.recommender.settings import SizingSettings
 from functions.recommender.sizing import size
 from infra.cli.histories import Histories, histories
+from infra.cli.parts import Missing, in_parts
 from infra.cli.tables import some
 from shared.contracts.errors import BadSetting, KubeFinOpsError, Temporary
 from shared.runtime.settings import PrometheusSettings
@@ -45,14 +48,16 @@ class NothingFound(KubeFinOpsError):
 
 @dataclass(frozen=True)
 class Seen:
-    """Every workload, with its proposal or the reason for none.
+    """Every workload that could be read, with its proposal or the reason for none.
 
-    `histories` are there if they were asked for and could be read; `no_histories` says why they could not.
+    `missing` is what could not be read. `histories` are there if they were asked for and could be read;
+    `no_histories` says why they could not.
     """
 
     entries: list[Entry]
     histories: Histories | None = None
     no_histories: str | None = None
+    missing: tuple[Missing, ...] = ()
 
 
 def sizing_settings(
@@ -106,39 +111,64 @@ def look(settings: SizingSettings, namespaces: Collection[str], at: datetime) ->
 
     Raises:
         NothingFound: there is no such namespace, or no workload.
-        Temporary: Prometheus cannot be reached, or does not answer.
+        Temporary: Prometheus cannot be reached, or does not answer everything.
     """
-    return see(settings, namespaces, at).entries
+    client = prometheus_of(settings, QUERY_SECONDS)
+    with told(client, _about(settings)) as prometheus:
+        found = _entries(_read(namespaces, prometheus, at, settings), settings)
+        there = {each.workload.namespace for each in found}
+        labels = settings.prometheus_labels
+        require(there, namespaces, prometheus, at, labels=labels, address=client.address)
+    return found
 
 
 def see(
     settings: SizingSettings, namespaces: Collection[str], at: datetime, *, with_histories: bool = False
 ) -> Seen:
-    """The same, and on demand how usage went over the history. Raises what `look` does."""
+    """The same, in parts if the whole is not answered, and on demand how usage went over the history.
+
+    Raises:
+        NothingFound: there is no such namespace, or no workload.
+        Temporary: Prometheus cannot be reached, or answers for no part.
+    """
     client = prometheus_of(settings, QUERY_SECONDS)
-    about = ABOUT_QUERIES + settings.price_list.by_node * ABOUT_PRICES + with_histories * ABOUT_HISTORIES
-    with told(client, about) as prometheus:
-        reading = _read(prometheus, at, namespaces, settings)
-        found = _entries(reading, settings)
-        require(
-            {each.workload.namespace for each in found},
+    labels = settings.prometheus_labels
+    with told(client, _about(settings) + with_histories * ABOUT_HISTORIES) as prometheus:
+        reading, missing = in_parts(
+            partial(_read, prometheus=prometheus, at=at, settings=settings),
+            lambda: _counts(prometheus, at, namespaces, settings),
             namespaces,
-            prometheus,
-            at,
-            labels=settings.prometheus_labels,
-            address=client.address,
         )
+        found = _entries(reading, settings)
+        there = {each.workload.namespace for each in found}
+        known = there.union(*(each.namespaces for each in missing))
+        require(known, namespaces, prometheus, at, labels=labels, address=client.address)
+        seen = Seen(found, missing=missing)
         if not with_histories:
-            return Seen(found)
+            return seen
         try:
-            return Seen(found, histories(prometheus, reading, at, namespaces))
+            drawn = histories(prometheus, reading, at, there if missing else namespaces)
+            return replace(seen, histories=drawn)
         except Temporary as error:
             # Nothing is sized by them: the figures stand, and the page says that its plots are missing.
-            return Seen(found, no_histories=str(error))
+            return replace(seen, no_histories=str(error))
+
+
+def _about(settings: SizingSettings) -> int:
+    """Queries of a reading."""
+    return ABOUT_QUERIES + settings.price_list.by_node * ABOUT_PRICES
+
+
+def _counts(
+    prometheus: Prometheus, at: datetime, namespaces: Collection[str], settings: SizingSettings
+) -> Counter[str]:
+    """How many workloads each namespace has."""
+    found = discover(prometheus, settings.cluster, at, namespaces, labels=settings.prometheus_labels)
+    return Counter(workload.namespace for workload in found)
 
 
 def _read(
-    prometheus: Prometheus, at: datetime, namespaces: Collection[str], settings: SizingSettings
+    namespaces: Collection[str], prometheus: Prometheus, at: datetime, settings: SizingSettings
 ) -> Reading:
     return read(
         prometheus,

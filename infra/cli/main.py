@@ -1,5 +1,5 @@
 """`kubefinops`: the verbs, their options, and their exit codes: 0 done, 1 could not, 2 wrongly asked; of
-scan, 3 too much waste, of doctor, 3 something is missing.
+scan, 3 too much waste, 4 read in part; of doctor, 3 something is missing.
 """
 
 from __future__ import annotations
@@ -106,11 +106,14 @@ def scan(
 
     * 0: done
 
-    * 1: could not: no Prometheus answers, nothing is there to look at, the file cannot be written
+    * 1: could not: no Prometheus answers, or for no namespace, nothing is there to look at, the file cannot
+    be written
 
     * 2: wrongly asked
 
     * 3: done, and the waste is above --fail-on-waste
+
+    * 4: done in part: what could not be read is named with the reason, and nothing is proposed there
     """
     from infra.cli.scan import scan as run
 

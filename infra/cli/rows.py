@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from functions.recommender.report import Entry
+from infra.cli.parts import Missing
 from infra.cli.summing import Total, by_namespace, total
 from shared.contracts.events import ContainerProposal, Resources
 from shared.contracts.money import Money
@@ -77,9 +78,12 @@ HEADER = (
 )  # fmt: skip
 
 
-def as_csv(entries: Sequence[Entry], currency: str) -> str:
+def as_csv(entries: Sequence[Entry], currency: str, missing: Iterable[Missing] = ()) -> str:
     """RFC 4180, with a header, a row for each container: CPU in millicores, memory in bytes, empty is what is
     not set or cannot be said.
+
+    A namespace that could not be read is a row with its reason, and the decision `unread`: of what stands for
+    the cluster it is no part.
     """
     whole = total(entries, currency)
     spaces = by_namespace(entries, currency)
@@ -90,6 +94,10 @@ def as_csv(entries: Sequence[Entry], currency: str) -> str:
         levels = (total([entry], currency), spaces[entry.workload.namespace], whole)
         for row in rows_of(entry):
             writer.writerow(_cell(value) for value in (*_values(row), *_of_levels(levels), *_rates(entry)))
+    for part in missing:
+        for namespace in part.namespaces:
+            told = {"namespace": namespace, "decision": "unread", "reason": part.reason}
+            writer.writerow(_cell(told.get(column)) for column in HEADER)
     return text.getvalue()
 
 

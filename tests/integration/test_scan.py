@@ -10,11 +10,9 @@ import pty
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,7 @@ import requests
 import yaml
 
 from tests.fakes.prometheus import History
+from tests.refusing import refusing
 from tests.servers import prometheus_server
 
 ROOT = Path(__file__).parents[2]
@@ -178,42 +177,13 @@ def test_html_is_one_file_with_plots_for_two_queries_more_than_a_table(address: 
 
 
 def test_the_page_is_made_without_plots_where_they_cannot_be_had(address: str, tmp_path: Path) -> None:
-    with without_ranges(address) as crippled:
+    with refusing(address, lambda path, _: path.endswith("/query_range")) as crippled:
         done = scan("--prometheus", crippled, "--format", "html", "--output", str(tmp_path / "scan.html"))
     assert done.returncode == 0
     assert done.stderr.startswith("kubefinops: the page is without plots: Prometheus http://127.0.0.1:")
     text = (tmp_path / "scan.html").read_text(encoding="utf-8")
     assert "The plots are missing" in text
     assert "23.17" in text
-
-
-@contextmanager
-def without_ranges(address: str) -> Iterator[str]:
-    """A proxy before the Prometheus that lets no range query through."""
-
-    class Proxy(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            kind = {"Content-Type": self.headers["Content-Type"]}
-            if self.path.endswith("/query_range"):
-                status, content = 503, b"not here"
-            else:
-                answer = requests.post(f"{address}{self.path}", data=body, headers=kind, timeout=30)
-                status, content = answer.status_code, answer.content
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def test_progress_is_told_on_a_terminal_and_never_within_the_document(address: str) -> None:
@@ -281,6 +251,7 @@ def test_the_help_tells_the_exit_codes() -> None:
         "1: could not",
         "2: wrongly asked",
         "3: done, and the waste is above --fail-on-waste",
+        "4: done in part",
     ):
         assert code in words
 
