@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from functions.recommender.prices import Prices
 from functions.recommender.reading import Reading, discover, read
 from functions.recommender.report import Entry, entry
+from functions.recommender.rules import PERCENTILE, Peer
 from functions.recommender.settings import SizingSettings
 from functions.recommender.sizing import size
 from infra.cli.histories import Histories, histories
@@ -31,6 +32,7 @@ from shared.runtime.world import prometheus_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from infra.cli.comparing import Rule
     from shared.contracts.prometheus import Curve, Prometheus, Series
 
 S = TypeVar("S", bound=PrometheusSettings)
@@ -51,13 +53,14 @@ class Seen:
     """Every workload that could be read, with its proposal or the reason for none.
 
     `missing` is what could not be read. `histories` are there if they were asked for and could be read;
-    `no_histories` says why they could not.
+    `no_histories` says why they could not. `rule` is another tool's, where the entries are its figures.
     """
 
     entries: list[Entry]
     histories: Histories | None = None
     no_histories: str | None = None
     missing: tuple[Missing, ...] = ()
+    rule: Rule | None = None
 
 
 def sizing_settings(
@@ -68,7 +71,16 @@ def sizing_settings(
     provider: str | None = None,
     prices: Path | None = None,
 ) -> SizingSettings:
-    """See `asked`; with this strategy, this provider's prices and this file of prices, if there are any."""
+    """See `asked`; with this strategy, this provider's prices and this file of prices, if there are any.
+
+    Raises:
+        BadSetting: also where the strategy is another tool's rule.
+    """
+    if strategy in get_args(Peer):
+        raise BadSetting(
+            f"--strategy: {strategy} is another tool's rule, by which nothing is proposed; what it says is"
+            f" shown by `kubefinops scan --strategy {strategy}`"
+        )
     more = {
         "KUBEFINOPS_STRATEGY": strategy or "",
         "KUBEFINOPS_PRICE_PROVIDER": provider or "",
@@ -123,9 +135,16 @@ def look(settings: SizingSettings, namespaces: Collection[str], at: datetime) ->
 
 
 def see(
-    settings: SizingSettings, namespaces: Collection[str], at: datetime, *, with_histories: bool = False
+    settings: SizingSettings,
+    namespaces: Collection[str],
+    at: datetime,
+    *,
+    with_histories: bool = False,
+    peer: Peer | None = None,
 ) -> Seen:
     """The same, in parts if the whole is not answered, and on demand how usage went over the history.
+
+    With a `peer` the figures are those of its rule.
 
     Raises:
         NothingFound: there is no such namespace, or no workload.
@@ -133,17 +152,18 @@ def see(
     """
     client = prometheus_of(settings, QUERY_SECONDS)
     labels = settings.prometheus_labels
+    rule = None if peer is None else _rule(peer)
     with told(client, _about(settings) + with_histories * ABOUT_HISTORIES) as prometheus:
         reading, missing = in_parts(
-            partial(_read, prometheus=prometheus, at=at, settings=settings),
+            partial(_read, prometheus=prometheus, at=at, settings=settings, rule=rule),
             lambda: _counts(prometheus, at, namespaces, settings),
             namespaces,
         )
-        found = _entries(reading, settings)
+        found = _entries(reading, settings, rule)
         there = {each.workload.namespace for each in found}
         known = there.union(*(each.namespaces for each in missing))
         require(known, namespaces, prometheus, at, labels=labels, address=client.address)
-        seen = Seen(found, missing=missing)
+        seen = Seen(found, missing=missing, rule=rule)
         if not with_histories:
             return seen
         try:
@@ -168,9 +188,13 @@ def _counts(
 
 
 def _read(
-    namespaces: Collection[str], prometheus: Prometheus, at: datetime, settings: SizingSettings
+    namespaces: Collection[str],
+    prometheus: Prometheus,
+    at: datetime,
+    settings: SizingSettings,
+    rule: Rule | None = None,
 ) -> Reading:
-    return read(
+    reading = read(
         prometheus,
         settings.cluster,
         at,
@@ -178,19 +202,27 @@ def _read(
         oom_days=settings.oom_days,
         namespaces=namespaces,
         labels=settings.prometheus_labels,
-        strategy=settings.strategy,
+        strategy=settings.strategy if rule is None else PERCENTILE,
         by_node=settings.price_list.by_node,
         spot_matters=settings.price_list.spot is not None,
     )
+    return reading if rule is None else rule.compared(reading, prometheus, at, namespaces)
 
 
-def _entries(reading: Reading, settings: SizingSettings) -> list[Entry]:
-    """Sized and priced as the recommender does; no document is looked at, so what is in flight or was
-    refused before is proposed here too.
+def _rule(peer: Peer) -> Rule:
+    from infra.cli.comparing import RULES  # noqa: PLC0415  # numpy is heavy, and nothing else needs it
+
+    return RULES[peer]
+
+
+def _entries(reading: Reading, settings: SizingSettings, rule: Rule | None = None) -> list[Entry]:
+    """Sized and priced as the recommender does, or by another tool's rule; no document is looked at, so what
+    is in flight or was refused before is proposed here too.
     """
+    sized = size if rule is None else rule.size
     prices = Prices(settings.price_list, reading.nodes, reading.spot)
     return [
-        entry(observed, size(observed, settings.rules), prices.of(observed.nodes))
+        entry(observed, sized(observed, settings.rules), prices.of(observed.nodes))
         for observed in reading.workloads
     ]
 

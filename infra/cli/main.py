@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from functions.recommender.rules import Strategy
+from functions.recommender.rules import Peer, Strategy
 from shared.contracts.errors import BadSetting, KubeFinOpsError
 from shared.contracts.providers import Provider
 
@@ -47,9 +47,11 @@ LabelOption = Annotated[
 FormatOption = Annotated[Literal["table", "json"], typer.Option(help="table for people, json for programs")]
 
 StrategyOption = Annotated[
-    Strategy | None,
+    Literal[Strategy, Peer] | None,
     typer.Option(
-        help="how requests are found: percentile (the default), or the estimator's trade-offs; see backtest"
+        help="how requests are found: percentile (the default), or the estimator's trade-offs; see backtest."
+        " krr, vpa, crane and kubecost are those tools' published rules: scan shows what they say, for"
+        " comparison only"
     ),
 ]
 

@@ -121,6 +121,7 @@ def page(seen: Seen, at: datetime, settings: SizingSettings) -> str:
             proposed=sum(line.row.proposed is not None for line in lines),
             no_plots=seen.no_histories,
             missing=seen.missing,
+            rule=seen.rule,
             times=_times(histories) if histories else (),
             step=_step(histories.step) if histories else "",
             width=WIDTH,

@@ -56,8 +56,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def scan(*arguments: str, columns: str = "80", **environment: str) -> subprocess.CompletedProcess[str]:
+    return kubefinops("scan", *arguments, columns=columns, **environment)
+
+
+def kubefinops(*arguments: str, columns: str = "80", **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", SCAN, "scan", *arguments],
+        [sys.executable, "-c", SCAN, *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -112,6 +116,62 @@ def test_another_strategy_sizes_by_daily_digests_and_says_so(address: str) -> No
     assert "balanced: the peak of 28 days is 100Mi, times 3.00 for its size" in memory
     assert [day["ago"] for day in entries["wasteful"]["digests"]["app"]] == [1, 0]
     assert entries["young"]["decision"] == "skipped"
+
+
+def test_anothers_rule_is_shown_by_its_name_and_source_and_nothing_is_proposed(address: str) -> None:
+    done = scan("--prometheus", address, "--strategy", "krr")
+    assert done.returncode == 0, done.stderr
+    heading, reading, *_ = done.stdout.splitlines()
+    assert heading.startswith(
+        "krr's rule as published, for comparison only: p95 of CPU, maximum of memory plus 15%"
+    )
+    assert "https://github.com/robusta-dev/krr" in heading
+    assert reading.endswith("krr itself takes the p95 pod by pod, over windows of 75 s.")
+    (wasteful,) = [line for line in done.stdout.splitlines() if "shop/StatefulSet/wasteful" in line]
+    # 100m at all times, and 100Mi plus 15 %, without any headroom of ours for CPU.
+    assert re.split(r" {2,}", wasteful.strip())[4:6] == ["1 -> 100m", "1Gi -> 115Mi"]
+    assert "krr says nothing of it: no usage, or too little: shop/StatefulSet/young" in done.stdout
+    assert "1 would change by krr's rule: it would save 23.52 USD of 52.34 USD a month" in done.stdout
+    assert "worth a change" not in done.stdout
+
+    rows = csv.DictReader(
+        io.StringIO(scan("--prometheus", address, "--strategy", "vpa", "--format", "csv").stdout)
+    )
+    for row in rows:
+        assert (row["decision"], row["reason"]) == (
+            "compared",
+            "vpa's rule, for comparison only: nothing is proposed",
+        )
+        # p90 of 100m lies in a bucket that ends at 110m, plus 15 %; 250Mi at least.
+        assert row["cpu_request_m_proposed"] == "127"
+        assert row["memory_request_bytes_proposed"] == str(250 * MIB)
+    document = json.loads(scan("--prometheus", address, "--strategy", "kubecost", "--format", "json").stdout)
+    assert document["comparison"]["name"] == "kubecost"
+    assert "docs.kubecost.com" in document["comparison"]["source"]
+    assert {each["decision"] for each in document["workloads"]} == {"compared"}
+    page = scan("--prometheus", address, "--strategy", "crane", "--format", "html")
+    assert page.returncode == 0, page.stderr
+    assert "crane&#39;s rule as published, for comparison only" in page.stdout
+    assert "A CPU request follows the p95" not in page.stdout
+    assert json.loads(scan("--prometheus", address, "--format", "json").stdout)["comparison"] is None
+
+
+@pytest.mark.parametrize("peer", ["krr", "vpa", "crane", "kubecost"])
+def test_nothing_is_proposed_by_anothers_rule(address: str, peer: str, tmp_path: Path) -> None:
+    done = kubefinops("propose", "--repo", str(tmp_path), "--prometheus", address, "--strategy", peer)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"kubefinops: --strategy: {peer} is another tool's rule, by which nothing is proposed; what it says"
+        f" is shown by `kubefinops scan --strategy {peer}`\n"
+    )
+    by_variable = scan("--prometheus", address, KUBEFINOPS_STRATEGY=peer)
+    assert by_variable.returncode == 2
+    assert re.fullmatch(r"kubefinops: setting KUBEFINOPS_STRATEGY: .*'balanced'.*\n", by_variable.stderr)
+    held = scan("--prometheus", address, "--strategy", peer, "--fail-on-waste", "1")
+    assert held.returncode == 2
+    assert held.stderr == (
+        f"kubefinops: --fail-on-waste goes by what is proposed, and by {peer}'s rule nothing is\n"
+    )
 
 
 def test_an_unknown_strategy_is_wrongly_asked(address: str) -> None:

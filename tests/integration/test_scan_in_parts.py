@@ -142,6 +142,13 @@ def test_waste_above_what_is_allowed_is_told_and_that_it_is_not_all(address: str
     ]
 
 
+def test_figures_of_anothers_rule_are_read_in_parts_too(address: str) -> None:
+    document = json.loads(told(address, "--strategy", "krr", "--format", "json"))
+    decisions = {each["workload"]["namespace"]: each["decision"] for each in document["workloads"]}
+    assert decisions == {"ads": "compared", "shop": "compared", "web": "compared"}
+    assert document["missing"][0]["namespaces"] == ["payments"]
+
+
 def test_what_was_asked_for_and_cannot_be_read_is_one_line(address: str) -> None:
     done = scan("scan", "--prometheus", address, "--namespace", "payments")
     assert (done.returncode, done.stdout) == (1, "")
