@@ -125,8 +125,9 @@ def _cpu_limit(
 
 
 def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[int | None, str]:
-    if stance.jvm is not None:
-        return _memory_request_of_jvm(stance.jvm, current, usage, stance, rules)
+    if (jvm := stance.jvm) is not None:
+        target_of_jvm, why = _memory_request_of_jvm(jvm, current, usage, stance, rules)
+        return target_of_jvm, f"{why}; {jvm.wrong}" if jvm.wrong else why
     now, peak = current.memory_request_bytes, usage.memory_max_bytes
     headroom = rules.memory_limit_headroom if stance.guaranteed else rules.memory_headroom
     wanted = peak * headroom
@@ -177,9 +178,9 @@ def _memory_request_of_jvm(
     if now is None:
         return None, f"no memory request is set, and none is introduced: it is {_jvm(jvm)}"
     stays = f"memory request stays {format_memory(now)}"
-    if jvm.heap_max_bytes is None or jvm.non_heap_bytes is None or stance.guaranteed or usage.oom_kills:
+    if not _is_told(jvm) or stance.guaranteed or usage.oom_kills:
         return now, f"{stays}: {_why_kept(jvm, usage, stance, rules)}"
-    wanted, why = _most_of_jvm(jvm, jvm.heap_max_bytes, jvm.non_heap_bytes, usage, rules)
+    wanted, why = _most_of_jvm(jvm, usage, rules)
     if wanted < rules.memory_floor_bytes:
         wanted = _lifted(wanted, rules.memory_floor_bytes, now)
         why = f"{why}, not below {_mebibytes(wanted)}"
@@ -194,7 +195,7 @@ def _why_kept(jvm: Jvm, usage: Usage, stance: Stance, rules: Rules) -> str:
     if usage.oom_kills:
         kills = counted(usage.oom_kills, "OOM kill")
         return f"it is {_jvm(jvm)}, with {kills} within {rules.oom_days} days"
-    if jvm.heap_max_bytes is None or jvm.non_heap_bytes is None:
+    if not _is_told(jvm):
         return f"it is {_jvm(jvm)}, and no metrics of its own tell how much"
     assert stance.guaranteed
     return (
@@ -203,13 +204,26 @@ def _why_kept(jvm: Jvm, usage: Usage, stance: Stance, rules: Rules) -> str:
     )
 
 
-def _most_of_jvm(jvm: Jvm, heap: int, non_heap: int, usage: Usage, rules: Rules) -> tuple[float, str]:
-    """Bytes that a JVM can take, or what it was seen to take with the headroom if that is more."""
+def _is_told(jvm: Jvm) -> bool:
+    """Whether it is known how large it can become. Who says a heap says that no metrics do."""
+    return jvm.heap_max_bytes is not None and (jvm.heap_annotated or jvm.non_heap_bytes is not None)
+
+
+def _most_of_jvm(jvm: Jvm, usage: Usage, rules: Rules) -> tuple[float, str]:
+    """Bytes that a JVM can take, or what it was seen to take with the headroom if that is more.
+
+    Classes and code that no metrics tell are taken to be as much as the overhead is.
+    """
+    heap = jvm.heap_max_bytes
+    assert heap is not None
     overhead = max(heap * rules.jvm_overhead, rules.jvm_overhead_bytes)
+    non_heap = jvm.non_heap_bytes if jvm.non_heap_bytes is not None else overhead
     wanted = heap + non_heap + overhead
+    by = " (by its annotation)" if jvm.heap_annotated else ""
+    assumed = " (no metrics tell: as much as the following)" if jvm.non_heap_bytes is None else ""
     why = (
-        f"a JVM ({jvm.known_by}) with a heap of at most {_mebibytes(heap)}, {_mebibytes(non_heap)} of classes"
-        f" and code, and {_mebibytes(overhead)} for threads, buffers and the collector"
+        f"a JVM ({jvm.known_by}) with a heap of at most {_mebibytes(heap)}{by}, {_mebibytes(non_heap)} of"
+        f" classes and code{assumed}, and {_mebibytes(overhead)} for threads, buffers and the collector"
     )
     seen = usage.memory_max_bytes * rules.memory_headroom
     if seen > wanted:

@@ -1,8 +1,8 @@
 """Which containers run a Java virtual machine, and what Prometheus tells of its memory.
 
 What a JVM takes follows its flags (-Xmx, MaxRAMPercentage) rather than its need, so that little can be
-concluded from it. Neither flags nor annotations are in Prometheus; names of images are, and the JVM's own
-metrics where they are scraped.
+concluded from it. Neither flags nor the environment (JAVA_TOOL_OPTIONS) are in Prometheus; names of images
+are, the JVM's own metrics where they are scraped, and annotations where kube-state-metrics may export them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from functions.recommender.queries import JVM_MAX, JVM_USED
+from functions.recommender import jvm_annotations
+from functions.recommender.jvm_annotations import Said, said
+from functions.recommender.queries import ANNOTATIONS, JVM_MAX, JVM_USED
 
 if TYPE_CHECKING:
     from shared.contracts.prometheus import Series
@@ -46,12 +48,16 @@ class Jvm:
     """A container that runs a JVM: how that is known, its largest heap and its other memory, in bytes.
 
     `heap_max_bytes` and `non_heap_bytes` (classes and compiled code, as in use now) are those of the worst
-    pod, and None where no metrics tell them.
+    pod, and None where nothing tells them: of the heap metrics or an annotation do, whichever says more, of
+    the rest metrics alone. `heap_annotated`: it was the annotation. `wrong` is in words what an annotation
+    has that was not understood.
     """
 
     known_by: str
     heap_max_bytes: int | None = None
     non_heap_bytes: int | None = None
+    heap_annotated: bool = False
+    wrong: str | None = None
 
 
 def is_jvm(image: str) -> bool:
@@ -72,10 +78,13 @@ class Jvms:
     _images: dict[Pod, dict[str, set[str]]] = field(default_factory=dict)
     # By pod, then by the container that the scrape names: often none.
     _memory: dict[Pod, dict[str, Told]] = field(default_factory=dict)
+    _annotations: dict[Pod, dict[str, str]] = field(default_factory=dict)
 
     @classmethod
     def of_rows(cls, rows: Iterable[Series]) -> Jvms:
-        """From rows of kube_pod_container_info and of the JVM's own metrics; others are passed over."""
+        """From rows of kube_pod_container_info, kube_pod_annotations and of the JVM's own metrics; others are
+        passed over.
+        """
         jvms = cls()
         for row in rows:
             metric, labels = row.labels["__name__"], row.labels
@@ -84,6 +93,10 @@ class Jvms:
                 # The one that runs, and the one that was asked for: by a digest, either may lack the name.
                 named = {labels.get("image", ""), labels.get("image_spec", "")}
                 jvms._images.setdefault(pod, {}).setdefault(container, set()).update(named)
+            elif metric == ANNOTATIONS:
+                jvms._annotations[pod] = {
+                    name: labels.get(label, "") for name, label in jvm_annotations.LABELS.items()
+                }
             elif metric in JVM_MAX + JVM_USED and pod[1]:
                 told = jvms._memory.setdefault(pod, {}).setdefault(container, {})
                 pools = told.setdefault((metric, labels.get("area", "")), {})
@@ -98,9 +111,15 @@ class Jvms:
         found = [jvm for pod in pods if (jvm := self._in_pod(pod, container)) is not None]
         if not found:
             return None
-        heaps = [jvm.heap_max_bytes for jvm in found if jvm.heap_max_bytes is not None]
+        largest = max(found, key=lambda jvm: jvm.heap_max_bytes or 0)
         others = [jvm.non_heap_bytes for jvm in found if jvm.non_heap_bytes is not None]
-        return Jvm(found[0].known_by, max(heaps, default=None), max(others, default=None))
+        return Jvm(
+            found[0].known_by,
+            largest.heap_max_bytes,
+            max(others, default=None),
+            largest.heap_annotated,
+            next((jvm.wrong for jvm in found if jvm.wrong), None),
+        )
 
     def _in_pod(self, pod: Pod, container: str) -> Jvm | None:
         images, told = self._images.get(pod, {}), self._memory.get(pod, {})
@@ -109,13 +128,24 @@ class Jvms:
         if told and not ours:
             # The metrics name no container, or the proxy beside it: any of the others may be theirs.
             ours = images.keys() - _PROXIES
-        if container not in ours:
+        annotated = said(self._annotations.get(pod, {}), images.keys() - _PROXIES, ours)
+        if container not in ours | annotated.keys():
             return None
-        known_by = f"image {_short(by_image[container])}" if container in by_image else "its metrics"
+        known_by = "its metrics" if container in ours else "its annotation"
+        if container in by_image:
+            known_by = f"image {_short(by_image[container])}"
         mine = list(told.values()) if len(ours) == 1 else []
         if container in told:
             mine = [told[container]]
-        return Jvm(known_by, _most(mine, JVM_MAX, "heap"), _most(mine, JVM_USED, "nonheap"))
+        measured, told_by_hand = _most(mine, JVM_MAX, "heap"), annotated.get(container, Said())
+        heap = max(measured or 0, told_by_hand.heap_max_bytes or 0) or None
+        return Jvm(
+            known_by,
+            heap,
+            _most(mine, JVM_USED, "nonheap"),
+            heap_annotated=heap is not None and heap == told_by_hand.heap_max_bytes,
+            wrong=told_by_hand.wrong,
+        )
 
 
 def _most(told: Iterable[Told], metrics: Iterable[str], area: str) -> int | None:

@@ -21,7 +21,7 @@ from datetime import timedelta
 from math import ceil
 from typing import TYPE_CHECKING
 
-from functions.recommender import nodes
+from functions.recommender import jvm_annotations, nodes
 
 if TYPE_CHECKING:
     from shared.contracts.prometheus import Series
@@ -38,6 +38,7 @@ ROLLOUT_REPLICAS = "rollout_info_replicas_desired"
 # As the JVM's client libraries name them: Micrometer and client_java, then the older simpleclient.
 JVM_MAX = ("jvm_memory_max_bytes", "jvm_memory_bytes_max")
 JVM_USED = ("jvm_memory_used_bytes", "jvm_memory_bytes_used")
+ANNOTATIONS = "kube_pod_annotations"
 
 OWNERS = ("kube_pod_owner", "kube_replicaset_owner", "kube_job_owner")
 STATE = (
@@ -52,6 +53,7 @@ STATE = (
     ROLLOUT_REPLICAS,
     *JVM_MAX,
     *JVM_USED,
+    ANNOTATIONS,
     nodes.LABELS,
 )
 WORKLOADS = (*OWNERS, "kube_deployment_spec_replicas")
@@ -144,15 +146,22 @@ def window(history: timedelta, samples_in_hour: float | None, samples_in_ten_min
 def state(scope: Scope, metrics: tuple[str, ...] = STATE, *, lately: bool = False) -> str:
     """What kube-state-metrics tells now, and controllers and JVMs of themselves; one row a fact.
 
-    Of nodes, only which are spot. `lately` is what the last scrapes told, if the very last failed.
+    Of annotations, those about JVMs; of nodes, only which are spot. `lately` is what the last scrapes told,
+    if the very last failed.
     """
     parts = []
-    if of_namespaces := tuple(name for name in metrics if name != nodes.LABELS):
+    if of_namespaces := tuple(name for name in metrics if name not in (ANNOTATIONS, nodes.LABELS)):
         told = (
             f"{{__name__=~{_any_of(of_namespaces)}, {scope.namespace_matcher},"
             ' resource=~"|cpu|memory", reason=~"|OOMKilled"}'
         )
         parts.append(f"max by ({_STATE_LABELS}) ({_lately(told) if lately else told})")
+    if ANNOTATIONS in metrics:
+        # Of the pods that have one, because an installation may export annotations of every pod.
+        names = jvm_annotations.LABELS.values()
+        with_one = (f'{ANNOTATIONS}{{{scope.namespace_matcher}, {name}!=""}}' for name in names)
+        told = " or ".join(_lately(each) if lately else each for each in with_one)
+        parts.append(f"max by (__name__, namespace, pod, {', '.join(names)}) ({told})")
     if nodes.LABELS in metrics:
         # Nodes are in no namespace: a label of that name is the exporter's, if there is one.
         kinds = (_joined(matcher, scope.labels) for matcher in nodes.spot_matchers())

@@ -68,9 +68,11 @@ class DailyDigest(Payload):
 class JvmSeen(Payload):
     """A container that runs a Java virtual machine; bytes, of the worst pod."""
 
-    known_by: str = Field(description="its image, or its metrics")
+    known_by: str = Field(description="its image, its metrics or its annotation")
     heap_max_bytes: int | None = None
     non_heap_bytes: int | None = None
+    heap_annotated: bool = Field(default=False, description="the heap is what an annotation says")
+    wrong: str | None = Field(default=None, description="what was not understood of its annotations")
 
 
 class SeenContainer(Payload):

@@ -9,6 +9,8 @@ from shared.contracts.quantities import MIB
 
 PERCENTILE = "percentile"
 Strategy = Literal["percentile", "balanced", "cautious", "lean"]
+# Other tools' published rules (peers.py), by which nothing is ever proposed.
+Peer = Literal["krr", "vpa", "crane", "kubecost"]
 
 
 @dataclass(frozen=True)

@@ -175,8 +175,9 @@ def _unwanted(
     """Why a proposal that could be made is not."""
     changed = [each for each in proposals if each.proposed != each.current]
     if not changed:
-        jvms = [container.name for container in observed.containers if container.jvm is not None]
+        jvms = {each.name: each.jvm for each in observed.containers if each.jvm is not None}
         besides = f"; memory of {', '.join(jvms)} aside, a JVM's, whose heap flags decide" if jvms else ""
+        besides += "".join(f"; {text}" for text in sorted({jvm.wrong for jvm in jvms.values() if jvm.wrong}))
         return (
             f"not worth a change: every value is within {rules.relative_change:.0%} of what is set,"
             f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)}"

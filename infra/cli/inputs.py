@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from functions.recommender import jvm_annotations
 from functions.recommender.queries import (
+    ANNOTATIONS,
     CPU,
     JVM_MAX,
     JVM_USED,
@@ -165,6 +167,18 @@ INPUTS = (
         )
         for names in (JVM_MAX, JVM_USED)
         for name, other in (names, names[::-1])
+    ),
+    Input(
+        ANNOTATIONS,
+        Need.FIGURES,
+        "what people say of JVMs: those that neither images nor metrics tell are sized by use, and requests"
+        " for memory of those without metrics of their own are not lowered",
+        _of(
+            "pods",
+            ", and --metric-annotations-allowlist=pods=["
+            f"{','.join(jvm_annotations.LABELS)}]: there is none without",
+        ),
+        "no JVM is there, or images and metrics tell all of them",
     ),
     Input(
         "kube_node_labels",

@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from functions.recommender.prices import Prices
-from functions.recommender.reading import Reading, read
+from functions.recommender.reading import Reading, discover, read
 from functions.recommender.report import Entry, entry
+from functions.recommender.rules import PERCENTILE, Peer
 from functions.recommender.settings import SizingSettings
 from functions.recommender.sizing import size
 from infra.cli.histories import Histories, histories
+from infra.cli.parts import Missing, in_parts
 from infra.cli.tables import some
 from shared.contracts.errors import BadSetting, KubeFinOpsError, Temporary
 from shared.runtime.settings import PrometheusSettings
@@ -28,6 +32,7 @@ from shared.runtime.world import prometheus_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from infra.cli.comparing import Rule
     from shared.contracts.prometheus import Curve, Prometheus, Series
 
 S = TypeVar("S", bound=PrometheusSettings)
@@ -45,14 +50,17 @@ class NothingFound(KubeFinOpsError):
 
 @dataclass(frozen=True)
 class Seen:
-    """Every workload, with its proposal or the reason for none.
+    """Every workload that could be read, with its proposal or the reason for none.
 
-    `histories` are there if they were asked for and could be read; `no_histories` says why they could not.
+    `missing` is what could not be read. `histories` are there if they were asked for and could be read;
+    `no_histories` says why they could not. `rule` is another tool's, where the entries are its figures.
     """
 
     entries: list[Entry]
     histories: Histories | None = None
     no_histories: str | None = None
+    missing: tuple[Missing, ...] = ()
+    rule: Rule | None = None
 
 
 def sizing_settings(
@@ -63,7 +71,16 @@ def sizing_settings(
     provider: str | None = None,
     prices: Path | None = None,
 ) -> SizingSettings:
-    """See `asked`; with this strategy, this provider's prices and this file of prices, if there are any."""
+    """See `asked`; with this strategy, this provider's prices and this file of prices, if there are any.
+
+    Raises:
+        BadSetting: also where the strategy is another tool's rule.
+    """
+    if strategy in get_args(Peer):
+        raise BadSetting(
+            f"--strategy: {strategy} is another tool's rule, by which nothing is proposed; what it says is"
+            f" shown by `kubefinops scan --strategy {strategy}`"
+        )
     more = {
         "KUBEFINOPS_STRATEGY": strategy or "",
         "KUBEFINOPS_PRICE_PROVIDER": provider or "",
@@ -106,41 +123,78 @@ def look(settings: SizingSettings, namespaces: Collection[str], at: datetime) ->
 
     Raises:
         NothingFound: there is no such namespace, or no workload.
-        Temporary: Prometheus cannot be reached, or does not answer.
+        Temporary: Prometheus cannot be reached, or does not answer everything.
     """
-    return see(settings, namespaces, at).entries
+    client = prometheus_of(settings, QUERY_SECONDS)
+    with told(client, _about(settings)) as prometheus:
+        found = _entries(_read(namespaces, prometheus, at, settings), settings)
+        there = {each.workload.namespace for each in found}
+        labels = settings.prometheus_labels
+        require(there, namespaces, prometheus, at, labels=labels, address=client.address)
+    return found
 
 
 def see(
-    settings: SizingSettings, namespaces: Collection[str], at: datetime, *, with_histories: bool = False
+    settings: SizingSettings,
+    namespaces: Collection[str],
+    at: datetime,
+    *,
+    with_histories: bool = False,
+    peer: Peer | None = None,
 ) -> Seen:
-    """The same, and on demand how usage went over the history. Raises what `look` does."""
+    """The same, in parts if the whole is not answered, and on demand how usage went over the history.
+
+    With a `peer` the figures are those of its rule.
+
+    Raises:
+        NothingFound: there is no such namespace, or no workload.
+        Temporary: Prometheus cannot be reached, or answers for no part.
+    """
     client = prometheus_of(settings, QUERY_SECONDS)
-    about = ABOUT_QUERIES + settings.price_list.by_node * ABOUT_PRICES + with_histories * ABOUT_HISTORIES
-    with told(client, about) as prometheus:
-        reading = _read(prometheus, at, namespaces, settings)
-        found = _entries(reading, settings)
-        require(
-            {each.workload.namespace for each in found},
+    labels = settings.prometheus_labels
+    rule = None if peer is None else _rule(peer)
+    with told(client, _about(settings) + with_histories * ABOUT_HISTORIES) as prometheus:
+        reading, missing = in_parts(
+            partial(_read, prometheus=prometheus, at=at, settings=settings, rule=rule),
+            lambda: _counts(prometheus, at, namespaces, settings),
             namespaces,
-            prometheus,
-            at,
-            labels=settings.prometheus_labels,
-            address=client.address,
         )
+        found = _entries(reading, settings, rule)
+        there = {each.workload.namespace for each in found}
+        known = there.union(*(each.namespaces for each in missing))
+        require(known, namespaces, prometheus, at, labels=labels, address=client.address)
+        seen = Seen(found, missing=missing, rule=rule)
         if not with_histories:
-            return Seen(found)
+            return seen
         try:
-            return Seen(found, histories(prometheus, reading, at, namespaces))
+            drawn = histories(prometheus, reading, at, there if missing else namespaces)
+            return replace(seen, histories=drawn)
         except Temporary as error:
             # Nothing is sized by them: the figures stand, and the page says that its plots are missing.
-            return Seen(found, no_histories=str(error))
+            return replace(seen, no_histories=str(error))
+
+
+def _about(settings: SizingSettings) -> int:
+    """Queries of a reading."""
+    return ABOUT_QUERIES + settings.price_list.by_node * ABOUT_PRICES
+
+
+def _counts(
+    prometheus: Prometheus, at: datetime, namespaces: Collection[str], settings: SizingSettings
+) -> Counter[str]:
+    """How many workloads each namespace has."""
+    found = discover(prometheus, settings.cluster, at, namespaces, labels=settings.prometheus_labels)
+    return Counter(workload.namespace for workload in found)
 
 
 def _read(
-    prometheus: Prometheus, at: datetime, namespaces: Collection[str], settings: SizingSettings
+    namespaces: Collection[str],
+    prometheus: Prometheus,
+    at: datetime,
+    settings: SizingSettings,
+    rule: Rule | None = None,
 ) -> Reading:
-    return read(
+    reading = read(
         prometheus,
         settings.cluster,
         at,
@@ -148,19 +202,27 @@ def _read(
         oom_days=settings.oom_days,
         namespaces=namespaces,
         labels=settings.prometheus_labels,
-        strategy=settings.strategy,
+        strategy=settings.strategy if rule is None else PERCENTILE,
         by_node=settings.price_list.by_node,
         spot_matters=settings.price_list.spot is not None,
     )
+    return reading if rule is None else rule.compared(reading, prometheus, at, namespaces)
 
 
-def _entries(reading: Reading, settings: SizingSettings) -> list[Entry]:
-    """Sized and priced as the recommender does; no document is looked at, so what is in flight or was
-    refused before is proposed here too.
+def _rule(peer: Peer) -> Rule:
+    from infra.cli.comparing import RULES  # noqa: PLC0415  # numpy is heavy, and nothing else needs it
+
+    return RULES[peer]
+
+
+def _entries(reading: Reading, settings: SizingSettings, rule: Rule | None = None) -> list[Entry]:
+    """Sized and priced as the recommender does, or by another tool's rule; no document is looked at, so what
+    is in flight or was refused before is proposed here too.
     """
+    sized = size if rule is None else rule.size
     prices = Prices(settings.price_list, reading.nodes, reading.spot)
     return [
-        entry(observed, size(observed, settings.rules), prices.of(observed.nodes))
+        entry(observed, sized(observed, settings.rules), prices.of(observed.nodes))
         for observed in reading.workloads
     ]
 

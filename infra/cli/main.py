@@ -1,5 +1,5 @@
 """`kubefinops`: the verbs, their options, and their exit codes: 0 done, 1 could not, 2 wrongly asked; of
-scan, 3 too much waste, of doctor, 3 something is missing.
+scan, 3 too much waste, 4 read in part; of doctor, 3 something is missing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from functions.recommender.rules import Strategy
+from functions.recommender.rules import Peer, Strategy
 from shared.contracts.errors import BadSetting, KubeFinOpsError
 from shared.contracts.providers import Provider
 
@@ -47,9 +47,11 @@ LabelOption = Annotated[
 FormatOption = Annotated[Literal["table", "json"], typer.Option(help="table for people, json for programs")]
 
 StrategyOption = Annotated[
-    Strategy | None,
+    Literal[Strategy, Peer] | None,
     typer.Option(
-        help="how requests are found: percentile (the default), or the estimator's trade-offs; see backtest"
+        help="how requests are found: percentile (the default), or the estimator's trade-offs; see backtest."
+        " krr, vpa, crane and kubecost are those tools' published rules: scan shows what they say, for"
+        " comparison only"
     ),
 ]
 
@@ -106,11 +108,14 @@ def scan(
 
     * 0: done
 
-    * 1: could not: no Prometheus answers, nothing is there to look at, the file cannot be written
+    * 1: could not: no Prometheus answers, or for no namespace, nothing is there to look at, the file cannot
+    be written
 
     * 2: wrongly asked
 
     * 3: done, and the waste is above --fail-on-waste
+
+    * 4: done in part: what could not be read is named with the reason, and nothing is proposed there
     """
     from infra.cli.scan import scan as run
 

@@ -120,6 +120,8 @@ def page(seen: Seen, at: datetime, settings: SizingSettings) -> str:
             lines=lines,
             proposed=sum(line.row.proposed is not None for line in lines),
             no_plots=seen.no_histories,
+            missing=seen.missing,
+            rule=seen.rule,
             times=_times(histories) if histories else (),
             step=_step(histories.step) if histories else "",
             width=WIDTH,

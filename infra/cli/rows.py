@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from functions.recommender.report import Entry
+from infra.cli.parts import Missing
 from infra.cli.summing import Total, by_namespace, total
 from shared.contracts.events import ContainerProposal, Resources
 from shared.contracts.money import Money
@@ -16,6 +17,8 @@ from shared.contracts.wording import LABELS
 
 # What a container is in.
 LEVELS = ("workload", "namespace", "cluster")
+# The decision of a workload that another tool's rule would change: nothing is proposed by it.
+COMPARED = "compared"
 # A spreadsheet takes a cell for a formula that begins with one of these.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -77,9 +80,14 @@ HEADER = (
 )  # fmt: skip
 
 
-def as_csv(entries: Sequence[Entry], currency: str) -> str:
+def as_csv(
+    entries: Sequence[Entry], currency: str, missing: Iterable[Missing] = (), peer: str | None = None
+) -> str:
     """RFC 4180, with a header, a row for each container: CPU in millicores, memory in bytes, empty is what is
     not set or cannot be said.
+
+    A namespace that could not be read is a row with its reason, and the decision `unread`: of what stands for
+    the cluster it is no part. Where the figures are those of a `peer`'s rule, the decision is COMPARED.
     """
     whole = total(entries, currency)
     spaces = by_namespace(entries, currency)
@@ -89,14 +97,23 @@ def as_csv(entries: Sequence[Entry], currency: str) -> str:
     for entry in entries:
         levels = (total([entry], currency), spaces[entry.workload.namespace], whole)
         for row in rows_of(entry):
-            writer.writerow(_cell(value) for value in (*_values(row), *_of_levels(levels), *_rates(entry)))
+            writer.writerow(
+                _cell(value) for value in (*_values(row, peer), *_of_levels(levels), *_rates(entry))
+            )
+    for part in missing:
+        for namespace in part.namespaces:
+            told = {"namespace": namespace, "decision": "unread", "reason": part.reason}
+            writer.writerow(_cell(told.get(column)) for column in HEADER)
     return text.getvalue()
 
 
-def _values(row: Row) -> Iterator[object]:
+def _values(row: Row, peer: str | None) -> Iterator[object]:
     entry, seen = row.entry, row.seen
     yield from (entry.workload.namespace, entry.workload.kind, entry.workload.name, row.name)
-    yield from (entry.decision, entry.reason, entry.pods)
+    if peer and entry.decision == "proposed":
+        yield from (COMPARED, f"{peer}'s rule, for comparison only: nothing is proposed", entry.pods)
+    else:
+        yield from (entry.decision, entry.reason, entry.pods)
     for field in LABELS:
         yield getattr(seen.current, field) if seen else None
         yield getattr(row.proposed, field) if row.proposed else None

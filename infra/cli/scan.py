@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from functions.recommender.report import Entry
+from functions.recommender.rules import Peer
 from infra.cli.looking import see, sizing_settings
-from infra.cli.rows import as_csv, rows_of
+from infra.cli.rows import COMPARED, as_csv, rows_of
 from infra.cli.summing import by_namespace, total
-from infra.cli.tables import table, text_of
+from infra.cli.tables import some, table, text_of
 from infra.cli.writing import require_folder, write
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import ContainerProposal, rfc3339
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
 Format = Literal["table", "json", "csv", "yaml", "html"]
 MOST_RATES = 5  # that a table tells
-WASTE = 3  # the exit code where more is wasted than --fail-on-waste allows
+# Exit codes: more is wasted than --fail-on-waste allows; a part could not be read.
+WASTE, PARTIAL = 3, 4
+PEERS: tuple[Peer, ...] = get_args(Peer)
 AMOUNT = re.compile(r"^(\d+(?:\.\d+)?) ?([A-Z]{3})?$")
 
 
@@ -48,27 +51,41 @@ def scan(
 ) -> int:
     """Writes the scan to the file `output`, or to standard output.
 
-    Returns 0, or WASTE if the proposals save more a month than `fail_on_waste`, such as `200` or `200 EUR`.
+    With another tool's name as `strategy` the figures are those of its rule, for comparison.
+
+    What cannot be read is named in it, and nothing is proposed there. Returns 0; PARTIAL if there is such a
+    part; WASTE if the proposals save more a month than `fail_on_waste`, such as `200` or `200 EUR`.
 
     Raises:
-        BadSetting: an address, an amount, a folder or a variable is wrong.
+        BadSetting: an address, an amount, a folder or a variable is wrong, or an amount is to be held
+            against another tool's rule.
         NothingFound: there is nothing to look at.
         CannotWrite: the file cannot be written.
-        Temporary: Prometheus cannot be reached, or does not answer.
+        Temporary: Prometheus cannot be reached, or answers for no part.
     """
-    settings = sizing_settings(prometheus_url, labels, strategy, provider=provider, prices=prices)
+    peer = next((each for each in PEERS if each == strategy), None)
+    if peer and fail_on_waste is not None:
+        raise BadSetting(f"--fail-on-waste goes by what is proposed, and by {peer}'s rule nothing is")
+    ours = None if peer else strategy
+    settings = sizing_settings(prometheus_url, labels, ours, provider=provider, prices=prices)
     most = None if fail_on_waste is None else _amount(fail_on_waste, settings.currency)
     require_folder(output)
     at = datetime.now(UTC).replace(microsecond=0)
-    seen = see(settings, namespaces, at, with_histories=form == "html")
+    seen = see(settings, namespaces, at, with_histories=form == "html", peer=peer)
     write(_text(form, seen, at, settings), output)
     if seen.no_histories:
         print(f"kubefinops: the page is without plots: {seen.no_histories}", file=sys.stderr)
     saving = total(seen.entries, settings.currency).saving
-    if most is None or saving.amount <= most.amount:
-        return 0
-    print(f"kubefinops: {saving} a month of waste is above --fail-on-waste {most}", file=sys.stderr)
-    return WASTE
+    too_much = most is not None and saving.amount > most.amount
+    if too_much:
+        print(f"kubefinops: {saving} a month of waste is above --fail-on-waste {most}", file=sys.stderr)
+    if seen.missing:
+        # What is missing may save, or cost: whether it is too much of all is not known.
+        names = [name for each in seen.missing for name in each.namespaces]
+        what = counted(len(names), "namespace")
+        print(f"kubefinops: {what} could not be read: {some(names)}", file=sys.stderr)
+        return PARTIAL
+    return WASTE if too_much else 0
 
 
 def _amount(text: str, currency: str) -> Money:
@@ -85,16 +102,16 @@ def _amount(text: str, currency: str) -> Money:
 
 
 def _text(form: Format, seen: Seen, at: datetime, settings: SizingSettings) -> str:
-    found = seen.entries
     match form:
         case "table":
-            return "".join(f"{line}\n" for line in _lines(found, settings))
+            return "".join(f"{line}\n" for line in _lines(seen, settings))
         case "json":
-            return json.dumps(_document(found, at, settings), indent=2) + "\n"
+            return json.dumps(_document(seen, at, settings), indent=2) + "\n"
         case "yaml":
-            return _yaml(_document(found, at, settings))
+            return _yaml(_document(seen, at, settings))
         case "csv":
-            return as_csv(found, settings.currency)
+            peer = seen.rule.name if seen.rule else None
+            return as_csv(seen.entries, settings.currency, seen.missing, peer)
         case "html":
             from infra.cli.page import page  # noqa: PLC0415  # nothing else needs Jinja
 
@@ -108,22 +125,32 @@ def _yaml(document: dict[str, Any]) -> str:
     return str(yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True, width=1000))
 
 
-def _document(found: list[Entry], at: datetime, settings: SizingSettings) -> dict[str, Any]:
+def _document(seen: Seen, at: datetime, settings: SizingSettings) -> dict[str, Any]:
+    found = seen.entries
     spaces = by_namespace(found, settings.currency)
+    workloads = [each.model_dump(mode="json") for each in found]
+    for each in workloads:
+        if seen.rule and each["decision"] == "proposed":
+            each["decision"] = COMPARED
     return {
         "cluster": settings.cluster,
         "at": rfc3339(at),
         "history_days": settings.history,
         "rates": settings.price_list.base.model_dump(mode="json"),
-        "workloads": [each.model_dump(mode="json") for each in found],
+        "comparison": seen.rule.document() if seen.rule else None,
+        "workloads": workloads,
         "namespaces": {name: each.document() for name, each in spaces.items()},
-        "totals": total(found, settings.currency).document(),
+        "totals": {**total(found, settings.currency).document(), "complete": not seen.missing},
+        "missing": [each.document() for each in seen.missing],
     }
 
 
-def _lines(found: list[Entry], settings: SizingSettings) -> Iterator[str]:
+def _lines(seen: Seen, settings: SizingSettings) -> Iterator[str]:
+    found = seen.entries
     proposed = [each for each in found if each.decision == "proposed"]
     skipped = [each for each in found if each.decision == "skipped"]
+    if seen.rule:
+        yield from (seen.rule.heading, seen.rule.reading)
     yield _table(sorted(proposed, key=lambda each: -each.monthly_saving.amount) + skipped, settings.currency)
     by_reason: dict[str, list[str]] = defaultdict(list)
     for each in skipped:
@@ -132,27 +159,37 @@ def _lines(found: list[Entry], settings: SizingSettings) -> Iterator[str]:
         yield "left as they are:"
     for reason, subjects in by_reason.items():
         yield f"  {reason}: {', '.join(subjects)}"
-    yield from _by_namespace(found, settings.currency)
+    yield from _by_namespace(seen, settings.currency)
+    if seen.missing:
+        yield "not read, and nothing is proposed there:"
+    yield from (f"  {part.named}: {part.reason}" for part in seen.missing)
     whole = total(found, settings.currency)
-    worth = "is" if len(proposed) == 1 else "are"
-    yield (
-        f"{counted(len(found), 'workload')}, of which {len(proposed)} {worth} worth a change:"
-        f" saves {whole.saving} of {whole.cost} a month, before policy."
+    are = "is" if len(proposed) == 1 else "are"
+    only = "of what could be read: " if seen.missing else ""
+    yield f"{only}{counted(len(found), 'workload')}, of which {len(proposed)} " + (
+        f"would change by {seen.rule.name}'s rule: it would save {whole.saving} of {whole.cost} a month, and"
+        " nothing is proposed."
+        if seen.rule
+        else f"{are} worth a change: saves {whole.saving} of {whole.cost} a month, before policy."
     )
     if skipped:
         said = "cannot be said" if whole.left is None else f"is {whole.left} a month"
         unsaid = f"; of {whole.unsaid} of them it cannot be said" if whole.unsaid and whole.left else ""
         yield f"what sizing would save of those that are left as they are {said}{unsaid}."
     yield from _rates(found, settings)
+    ours = (
+        " A CPU request follows the p95, memory the maximum; in a Guaranteed pod, and for Jobs, CPU follows"
+        " the maximum too."
+    )
     yield (
-        f"p95 / max: over {counted(settings.history, 'day')}, in the worst pod. A CPU request follows the"
-        " p95, memory the maximum; in a Guaranteed pod, and for Jobs, CPU follows the maximum too."
+        f"p95 / max: over {counted(settings.history, 'day')}, in the worst pod.{'' if seen.rule else ours}"
     )
 
 
-def _by_namespace(found: list[Entry], currency: str) -> Iterator[str]:
-    made = table(["namespace"], ["workloads", "worth a change", f"{currency}/month", "saves", "left"])
-    for name, each in by_namespace(found, currency).items():
+def _by_namespace(seen: Seen, currency: str) -> Iterator[str]:
+    changed = "would change" if seen.rule else "worth a change"
+    made = table(["namespace"], ["workloads", changed, f"{currency}/month", "saves", "left"])
+    for name, each in by_namespace(seen.entries, currency).items():
         left = "-" if each.left is None else f"{each.left.amount:.2f}"
         made.add_row(
             name,
@@ -162,6 +199,8 @@ def _by_namespace(found: list[Entry], currency: str) -> Iterator[str]:
             f"{each.saving.amount:.2f}",
             left,
         )
+    for missing in seen.missing:
+        made.add_row(", ".join(missing.namespaces), str(missing.workloads), "not read", "-", "-", "-")
     yield text_of(made)
 
 

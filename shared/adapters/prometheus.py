@@ -22,12 +22,14 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from requests.exceptions import ChunkedEncodingError
 from urllib3.exceptions import ProtocolError
 
-from shared.contracts.errors import Temporary, Throttled
+from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import (
     AT_ONCE,
     Build,
     Curve,
+    QueryFailed,
     QueryRefused,
+    QueryThrottled,
     QueryTooLarge,
     QueryTooSlow,
     Series,
@@ -164,10 +166,11 @@ class HttpPrometheus:
                 verify=self._verify,
             )
         except requests.ReadTimeout as error:
-            raise QueryTooSlow(self._text(promql, f"no answer within {seconds:.3g} s")) from error
+            raise self._failed(QueryTooSlow, promql, f"no answer within {seconds:.3g} s") from error
         except requests.RequestException as error:
             if _is_cut_off(error):
-                raise Temporary(self._text(promql, "the connection ended before its answer did")) from error
+                said = "the connection ended before its answer did"
+                raise self._failed(QueryFailed, promql, said) from error
             why = _reason(error, min(CONNECT_SECONDS, seconds))
             raise Temporary(f"no Prometheus answers at {self._shown_url}: {why}") from error
         body, values = _apart(response.content)
@@ -176,20 +179,24 @@ class HttpPrometheus:
             raise self._failure(promql, response, document)
         if document is None or document.get("status") != "success":
             kind = response.headers.get("Content-Type", "no content type")
-            raise Temporary(self._text(promql, f"status {response.status_code} with {kind}, not its JSON"))
+            said = f"status {response.status_code} with {kind}, not its JSON"
+            raise self._failed(QueryFailed, promql, said)
         # Warnings are about the query, or tell that a store has not answered; VictoriaMetrics says isPartial.
         warnings = [str(text) for text in document.get("warnings") or ()]
         lacking = [text for text in warnings if not text.startswith("PromQL ")]
         if lacking or document.get("isPartial"):
             said = "; ".join(lacking) or "isPartial"
-            raise Temporary(self._text(promql, f"the answer is incomplete: {said}"))
+            raise self._failed(QueryFailed, promql, f"the answer is incomplete: {said}")
         for text in [*warnings, *(document.get("infos") or ())]:
             log.warning("Prometheus: %s", text, extra={"promql": promql})
         try:
             return read(document["data"], values)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             said = f"unexpected JSON: {type(error).__name__}: {error}"
-            raise Temporary(self._text(promql, said)) from error
+            raise self._failed(QueryFailed, promql, said) from error
+
+    def _failed(self, kind: type[QueryFailed], promql: str, what: str) -> QueryFailed:
+        return kind(self._text(promql, what), promql)
 
     def _failure(
         self, promql: str, response: requests.Response, document: dict[str, Any] | None
@@ -210,7 +217,7 @@ class HttpPrometheus:
             case 404:
                 return self._elsewhere(f"{said}: no Prometheus is at this address")
             case _:
-                return _kind(status, said)(self._text(promql, said))
+                return self._failed(_kind(status, said), promql, said)
 
     def _elsewhere(self, what: str) -> Temporary:
         """What has nothing to do with the query, which is not told then."""
@@ -220,7 +227,7 @@ class HttpPrometheus:
         return f"Prometheus {self._shown_url}: {_short(what)} (query: {_short(promql)})"
 
 
-def _kind(status: int, said: str) -> type[Temporary]:
+def _kind(status: int, said: str) -> type[QueryFailed]:
     """What a server that was asked for this query means by it."""
     match status:
         case 413 | 414:
@@ -228,11 +235,11 @@ def _kind(status: int, said: str) -> type[Temporary]:
         case 400 | 422:
             return QueryTooLarge if _TOO_LARGE.search(said) else QueryRefused
         case 429:
-            return Throttled
+            return QueryThrottled
         case 503 | 504 if status == 504 or _TOO_SLOW.search(said):
             return QueryTooSlow
         case _:
-            return Temporary
+            return QueryFailed
 
 
 class _Bearer(AuthBase):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from shared.contracts.errors import Temporary
+from shared.contracts.errors import Temporary, Throttled
 
 # Queries at once, of one process. A server's other users ask too: Prometheus runs 20 of all.
 AT_ONCE = 4
@@ -53,7 +53,18 @@ class Build:
     clock: datetime | None = None
 
 
-class QueryRefused(Temporary):
+class QueryFailed(Temporary):
+    """The server is there, and has not answered this query as it should; one about less it may answer.
+
+    `promql` is the query, of which the text may have the beginning alone.
+    """
+
+    def __init__(self, text: str, promql: str = "") -> None:
+        super().__init__(text)
+        self.promql = promql
+
+
+class QueryRefused(QueryFailed):
     """Prometheus understood the request and will not run this query: malformed, or too many samples.
 
     Temporary on purpose: a server's limits can be raised while KafkaSource retries, and after its last
@@ -65,8 +76,12 @@ class QueryTooLarge(QueryRefused):
     """It reads more than the server allows; for fewer containers it will run."""
 
 
-class QueryTooSlow(Temporary):
+class QueryTooSlow(QueryFailed):
     """It took longer than the server allows; for fewer containers it may not."""
+
+
+class QueryThrottled(QueryFailed, Throttled):
+    """The server asks for less."""
 
 
 class Prometheus(Protocol):
@@ -79,8 +94,9 @@ class Prometheus(Protocol):
             QueryRefused: the server will not run it, however often it is asked.
             QueryTooLarge: the same, because it reads too much.
             QueryTooSlow: the server began it, and gave up.
-            Throttled: the server asks for less.
-            Temporary: it cannot be reached, is late, or does not answer as Prometheus does.
+            QueryThrottled: the server asks for less.
+            QueryFailed: it does not answer as Prometheus does, or in part only.
+            Temporary: it cannot be reached, is late, or lets us ask nothing.
         """
         ...
 

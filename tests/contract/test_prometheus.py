@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import pytest
 
-from functions.recommender import reading
+from functions.recommender import queries, reading
 from functions.recommender.sizing import Jvm, Observed, ObservedContainer
 from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.errors import Temporary, Throttled
@@ -259,6 +259,10 @@ def canary(written: Written) -> None:
                 ("jvm_memory_bytes_max", "heap", "", 200 * MIB),
             ):
                 written.told(metric, value, pod=pod, container="app", area=area, id=pool, instance=instance)
+            annotated = {"pod": pod, "instance": instance, "annotation_kubefinops_io_jvm_max_heap": "160Mi"}
+            if revision == "7d8e1":
+                annotated["annotation_kubefinops_io_jvm"] = "app"
+            written.told("kube_pod_annotations", 1, BEGIN, END, annotation_example_com_other="1", **annotated)
     written.told("rollout_info_replicas_desired", 4, name="canary")
 
 
@@ -443,6 +447,17 @@ def test_a_canarys_pods_are_its_rollouts_and_what_is_told_twice_counts_once(
     check_usage(rollout, written, "canary-6c9f7-aaaaa", "canary-7d8e1-aaaaa")
     assert container_of(rollout).jvm == Jvm("image api:1-jre21", 200 * MIB, 80 * MIB)
     assert container_of(seen["Deployment/web"]).jvm is None
+
+
+def test_annotations_are_read_with_the_state_of_the_pods_that_have_one(prometheus: HttpPrometheus) -> None:
+    rows = [row.labels for row in prometheus.query(queries.state(queries.Scope()), NOW)]
+    found = [labels for labels in rows if labels["__name__"] == "kube_pod_annotations"]
+    here = {"__name__": "kube_pod_annotations", "namespace": "shop"}
+    heap = {"annotation_kubefinops_io_jvm_max_heap": "160Mi"}
+    assert sorted(found, key=lambda labels: labels["pod"]) == [
+        {**here, "pod": "canary-6c9f7-aaaaa", **heap},
+        {**here, "pod": "canary-7d8e1-aaaaa", **heap, "annotation_kubefinops_io_jvm": "app"},
+    ]
 
 
 def test_a_workload_without_usage_is_seen_without(seen: dict[str, Observed]) -> None:

@@ -42,8 +42,8 @@ class FakePod:
 
     CPU in cores, memory in bytes. `owner` is the controller as the pod names it; a ReplicaSet's name is
     that of what owns it, of the kind `above`, with one part more. `jvm` is what a JVM tells of itself, in
-    bytes by metric and area. `oom_killed`: it runs, and was last ended for its memory; without `measured` it
-    has no series of usage.
+    bytes by metric and area; `annotations` are labels as kube-state-metrics has them. `oom_killed`: it runs,
+    and was last ended for its memory; without `measured` it has no series of usage.
     """
 
     namespace: str
@@ -61,6 +61,7 @@ class FakePod:
     above: str = "Deployment"
     image: str = ""
     jvm: dict[tuple[str, str], float] = field(default_factory=dict)
+    annotations: Labels = field(default_factory=dict)
     suffix: str = "x2b4c"
     oom_killed: bool = False
     throttled: float | None = None
@@ -206,6 +207,8 @@ class FakePrometheus:
                 for (metric, area), value in pod.jvm.items()
             ),
         ]
+        if pod.annotations:
+            rows.append(Series({"__name__": "kube_pod_annotations", **here, **pod.annotations}, 1.0))
         if kind == "ReplicaSet":
             deployment = name.rpartition("-")[0]
             owner = {"owner_kind": pod.above, "owner_name": deployment}

@@ -10,11 +10,9 @@ import pty
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,7 @@ import requests
 import yaml
 
 from tests.fakes.prometheus import History
+from tests.refusing import refusing
 from tests.servers import prometheus_server
 
 ROOT = Path(__file__).parents[2]
@@ -57,8 +56,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def scan(*arguments: str, columns: str = "80", **environment: str) -> subprocess.CompletedProcess[str]:
+    return kubefinops("scan", *arguments, columns=columns, **environment)
+
+
+def kubefinops(*arguments: str, columns: str = "80", **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", SCAN, "scan", *arguments],
+        [sys.executable, "-c", SCAN, *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -113,6 +116,62 @@ def test_another_strategy_sizes_by_daily_digests_and_says_so(address: str) -> No
     assert "balanced: the peak of 28 days is 100Mi, times 3.00 for its size" in memory
     assert [day["ago"] for day in entries["wasteful"]["digests"]["app"]] == [1, 0]
     assert entries["young"]["decision"] == "skipped"
+
+
+def test_anothers_rule_is_shown_by_its_name_and_source_and_nothing_is_proposed(address: str) -> None:
+    done = scan("--prometheus", address, "--strategy", "krr")
+    assert done.returncode == 0, done.stderr
+    heading, reading, *_ = done.stdout.splitlines()
+    assert heading.startswith(
+        "krr's rule as published, for comparison only: p95 of CPU, maximum of memory plus 15%"
+    )
+    assert "https://github.com/robusta-dev/krr" in heading
+    assert reading.endswith("krr itself takes the p95 pod by pod, over windows of 75 s.")
+    (wasteful,) = [line for line in done.stdout.splitlines() if "shop/StatefulSet/wasteful" in line]
+    # 100m at all times, and 100Mi plus 15 %, without any headroom of ours for CPU.
+    assert re.split(r" {2,}", wasteful.strip())[4:6] == ["1 -> 100m", "1Gi -> 115Mi"]
+    assert "krr says nothing of it: no usage, or too little: shop/StatefulSet/young" in done.stdout
+    assert "1 would change by krr's rule: it would save 23.52 USD of 52.34 USD a month" in done.stdout
+    assert "worth a change" not in done.stdout
+
+    rows = csv.DictReader(
+        io.StringIO(scan("--prometheus", address, "--strategy", "vpa", "--format", "csv").stdout)
+    )
+    for row in rows:
+        assert (row["decision"], row["reason"]) == (
+            "compared",
+            "vpa's rule, for comparison only: nothing is proposed",
+        )
+        # p90 of 100m lies in a bucket that ends at 110m, plus 15 %; 250Mi at least.
+        assert row["cpu_request_m_proposed"] == "127"
+        assert row["memory_request_bytes_proposed"] == str(250 * MIB)
+    document = json.loads(scan("--prometheus", address, "--strategy", "kubecost", "--format", "json").stdout)
+    assert document["comparison"]["name"] == "kubecost"
+    assert "docs.kubecost.com" in document["comparison"]["source"]
+    assert {each["decision"] for each in document["workloads"]} == {"compared"}
+    page = scan("--prometheus", address, "--strategy", "crane", "--format", "html")
+    assert page.returncode == 0, page.stderr
+    assert "crane&#39;s rule as published, for comparison only" in page.stdout
+    assert "A CPU request follows the p95" not in page.stdout
+    assert json.loads(scan("--prometheus", address, "--format", "json").stdout)["comparison"] is None
+
+
+@pytest.mark.parametrize("peer", ["krr", "vpa", "crane", "kubecost"])
+def test_nothing_is_proposed_by_anothers_rule(address: str, peer: str, tmp_path: Path) -> None:
+    done = kubefinops("propose", "--repo", str(tmp_path), "--prometheus", address, "--strategy", peer)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"kubefinops: --strategy: {peer} is another tool's rule, by which nothing is proposed; what it says"
+        f" is shown by `kubefinops scan --strategy {peer}`\n"
+    )
+    by_variable = scan("--prometheus", address, KUBEFINOPS_STRATEGY=peer)
+    assert by_variable.returncode == 2
+    assert re.fullmatch(r"kubefinops: setting KUBEFINOPS_STRATEGY: must be one of .*balanced.*\n", by_variable.stderr)
+    held = scan("--prometheus", address, "--strategy", peer, "--fail-on-waste", "1")
+    assert held.returncode == 2
+    assert held.stderr == (
+        f"kubefinops: --fail-on-waste goes by what is proposed, and by {peer}'s rule nothing is\n"
+    )
 
 
 def test_an_unknown_strategy_is_wrongly_asked(address: str) -> None:
@@ -179,42 +238,13 @@ def test_html_is_one_file_with_plots_for_two_queries_more_than_a_table(address: 
 
 
 def test_the_page_is_made_without_plots_where_they_cannot_be_had(address: str, tmp_path: Path) -> None:
-    with without_plots(address) as crippled:
+    with refusing(address, lambda _, promql: "figure" in promql) as crippled:
         done = scan("--prometheus", crippled, "--format", "html", "--output", str(tmp_path / "scan.html"))
     assert done.returncode == 0
     assert done.stderr.startswith("kubefinops: the page is without plots: Prometheus http://127.0.0.1:")
     text = (tmp_path / "scan.html").read_text(encoding="utf-8")
     assert "The plots are missing" in text
     assert "23.17" in text
-
-
-@contextmanager
-def without_plots(address: str) -> Iterator[str]:
-    """A proxy before the Prometheus that lets no query for plots through."""
-
-    class Proxy(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            kind = {"Content-Type": self.headers["Content-Type"]}
-            if b"figure" in body:
-                status, content = 503, b"not here"
-            else:
-                answer = requests.post(f"{address}{self.path}", data=body, headers=kind, timeout=30)
-                status, content = answer.status_code, answer.content
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def test_progress_is_told_on_a_terminal_and_never_within_the_document(address: str) -> None:
@@ -282,6 +312,7 @@ def test_the_help_tells_the_exit_codes() -> None:
         "1: could not",
         "2: wrongly asked",
         "3: done, and the waste is above --fail-on-waste",
+        "4: done in part",
     ):
         assert code in words
 

@@ -16,6 +16,7 @@ from functions.recommender.settings import SizingSettings
 from infra.cli.histories import Histories, Usage
 from infra.cli.looking import Seen
 from infra.cli.page import page
+from infra.cli.parts import Missing
 from shared.contracts.pricing import monthly
 from tests.examples import MIB, container, resources
 from tests.unit.test_cli_rows import seen as workload
@@ -220,3 +221,11 @@ def test_a_thousand_containers_make_a_page_that_can_be_mailed() -> None:
     step = timedelta(hours=4)
     made = html(Seen(entries, Histories(NOW - 84 * step, NOW, step, of, of)))
     assert len(made) < 7_000_000
+
+
+def test_what_could_not_be_read_is_said_before_the_totals_and_nothing_in_it_is_markup() -> None:
+    part = Missing(("pay",), 7, 'status 422: <b>{namespace=~"pay"}</b>', "max(x)")
+    text = Read(html(Seen([wasteful()], missing=(part,)))).text
+    assert 'there: pay (7 workloads) . status 422: <b>{namespace=~"pay"}</b>' in text
+    assert text.index("Every sum is of what could be read.") < text.index("Saving a month")
+    assert "could be read" not in Read(html(Seen([wasteful()]))).text

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from functions.recommender.report import Entry, entry
 from functions.recommender.sizing import Observed, ObservedContainer, QosClass, Sized
+from infra.cli.parts import Missing
 from infra.cli.rows import HEADER, as_csv, rows
 from shared.contracts.events import ContainerProposal
 from shared.contracts.identity import Workload
@@ -124,3 +125,16 @@ def test_containers_without_usage_and_workloads_without_containers_have_a_row() 
 def test_no_cell_is_a_spreadsheets_formula() -> None:
     (cells,) = read(seen(container("=HYPERLINK(1)")))
     assert cells["container"] == "'=HYPERLINK(1)"
+
+
+def test_what_could_not_be_read_is_a_row_without_figures() -> None:
+    part = Missing(("pay", "=risk"), 7, "status 422: too large", "max(x)")
+    text = as_csv([seen(container("app", SAME, SAME))], "USD", [part])
+    web, pay, risk = csv.DictReader(io.StringIO(text, newline=""))
+    assert web["decision"] == "proposed"
+    assert {name: value for name, value in pay.items() if value} == {
+        "namespace": "pay",
+        "decision": "unread",
+        "reason": "status 422: too large",
+    }
+    assert risk["namespace"] == "'=risk"

@@ -88,6 +88,9 @@ def cluster() -> ChangingPrometheus:
                 ("jvm_memory_used_bytes", "nonheap"): 90 * 2.0**20,
             },
         ),
+        deployment(
+            "data", "annotated", annotations={"annotation_kubefinops_io_jvm_max_heap": "app=256Mi,ap=1Gi"}
+        ),
     )
     prometheus.scaled = {("shop", "scaled"): "cpu"}
     return prometheus
@@ -156,7 +159,7 @@ def differing(explanation: Explanation) -> set[str]:
 
 
 def test_every_figure_of_every_workload_comes_out_again(scan: Scan) -> None:
-    assert len(scan.entries) == 16
+    assert len(scan.entries) == 17
     for report, entry in scan.entries:
         explanation = explain(report, entry)
         assert not explanation.differing, entry.workload.name
@@ -183,8 +186,11 @@ def test_the_scan_has_what_it_is_to_have(scan: Scan) -> None:
         "db",
         "canary",
         "brewing",
+        "annotated",
     }
     assert any("JVM" in reason for reason in scan.of("brewing")[1].containers[0].reasons)
+    assert "(by its annotation)" in scan.of("annotated")[1].containers[0].reasons[2]
+    assert scan.of("annotated")[1].containers[0].reasons[2].endswith("'ap=1Gi' names no container of the pod")
     assert scan.of("guaranteed")[1].qos == "Guaranteed"
     assert scan.of("spoilt")[1].qos == "Burstable"
     assert "under this limit" in scan.of("killed")[1].containers[0].reasons[3]
@@ -269,7 +275,7 @@ def test_a_document_is_what_its_report_makes(scan: Scan) -> None:
 
 
 @pytest.mark.parametrize(
-    "pointer", ["", "/workloads", "/workloads/16", "/workloads/-1", "/workloads/01", "/a/0"]
+    "pointer", ["", "/workloads", "/workloads/17", "/workloads/-1", "/workloads/01", "/a/0"]
 )
 def test_a_pointer_that_leads_to_no_entry_is_none(scan: Scan, pointer: str) -> None:
     report = scan.reports[0].model_copy(update={"workloads": tuple(entry for _, entry in scan.entries)})

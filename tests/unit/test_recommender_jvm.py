@@ -131,5 +131,93 @@ def test_where_several_could_have_them_each_is_a_jvm_of_unknown_heap() -> None:
     assert of("app", one, other, told(512)) == of("side", one, other, told(512)) == Jvm("its metrics")
 
 
+def annotated(heap: str = "", jvm: str = "", pod: str = POD[1]) -> Series:
+    labels = {"annotation_kubefinops_io_jvm_max_heap": heap, "annotation_kubefinops_io_jvm": jvm}
+    named = {"namespace": "shop", "pod": pod, **{name: value for name, value in labels.items() if value}}
+    return Series({"__name__": "kube_pod_annotations", **named}, 1.0)
+
+
+APP, SIDE, PROXY = (
+    info("app", "shop/app:1"),
+    info("side", "shop/side:1"),
+    info("istio-proxy", "istio/proxyv2:1"),
+)
+JAVA = info("app", "shop/app:jre21")
+
+
+def test_an_annotation_tells_the_heap_of_what_is_a_jvm_and_else_that_it_is_one() -> None:
+    heap = Jvm("image app:jre21", 512 * MIB, heap_annotated=True)
+    assert of("app", JAVA, annotated("512Mi")) == of("app", JAVA, SIDE, annotated("512Mi")) == heap
+    assert of("side", JAVA, SIDE, annotated("512Mi")) is None
+    assert of("app", APP, PROXY, annotated("0.5Gi")) == Jvm("its annotation", 512 * MIB, heap_annotated=True)
+    assert of("istio-proxy", APP, PROXY, annotated("512Mi")) is None
+    # The other pods', and those of other pods.
+    assert of("app", APP, annotated("512Mi", pod="web-2")) is None
+    pods = (POD, ("shop", "web-2"))
+    larger = of(
+        "app", JAVA, annotated("512Mi"), annotated("1Gi", pod="web-2"), info("app", pod="web-2"), pods=pods
+    )
+    assert larger == Jvm("image app:jre21", 1024 * MIB, heap_annotated=True)
+
+
+def test_each_container_of_a_pod_can_have_its_own_heap() -> None:
+    rows = (JAVA, SIDE, info("third"), annotated("app=512Mi, side=1G"))
+    assert of("app", *rows) == Jvm("image app:jre21", 512 * MIB, heap_annotated=True)
+    assert of("side", *rows) == Jvm("its annotation", 10**9, heap_annotated=True)
+    assert of("third", *rows) is None
+    others = (APP, SIDE, annotated("256Mi,side=1Gi"))
+    assert of("app", *others) == Jvm("its annotation", 256 * MIB, heap_annotated=True)
+    assert of("side", *others) == Jvm("its annotation", 1024 * MIB, heap_annotated=True)
+
+
+def test_a_container_is_marked_where_neither_image_nor_metrics_tell() -> None:
+    assert of("app", APP, PROXY, annotated(jvm="true")) == Jvm("its annotation")
+    assert of("istio-proxy", APP, PROXY, annotated(jvm="true")) is None
+    assert of("app", APP, SIDE, annotated(jvm="app")) == Jvm("its annotation")
+    assert of("side", APP, SIDE, annotated(jvm="app")) is None
+    assert of("side", APP, SIDE, annotated(jvm="app", heap="512Mi")) is None
+    assert of("app", APP, annotated(jvm="false")) is None
+    assert of("app", JAVA, annotated(jvm="true")) == Jvm("image app:jre21")
+
+
+def test_of_an_annotation_and_metrics_the_larger_heap_counts() -> None:
+    rows = (JAVA, told(512), told(90, "jvm_memory_used_bytes", "nonheap"))
+    assert of("app", *rows, annotated("256Mi")) == Jvm("image app:jre21", 512 * MIB, 90 * MIB)
+    more = Jvm("image app:jre21", 768 * MIB, 90 * MIB, heap_annotated=True)
+    assert of("app", *rows, annotated("768Mi")) == more
+
+
+@pytest.mark.parametrize(
+    ("heap", "says"),
+    [
+        ("512mb", "'512mb' is no size of a heap, such as 512Mi"),
+        ("512m", "'512m' is no size of a heap"),
+        ("512", "'512' is no size of a heap"),
+        ("-1Gi", "'-1Gi' is no size of a heap"),
+        ("1e999999999", "'1e999999999' is no size of a heap"),
+        ("9" * 5000, f"'{'9' * 40}...' is no size of a heap"),
+        ("<b>|\n1Gi", "'?b???1Gi' is no size of a heap"),
+        ("ap=512Mi", "'ap=512Mi' names no container of the pod"),
+        ("app=", "'app=' is no size of a heap"),
+    ],
+)
+def test_what_is_no_heap_is_said_and_the_container_is_a_jvm_all_the_same(heap: str, says: str) -> None:
+    for rows, known_by in (((JAVA,), "image app:jre21"), ((APP,), "its annotation")):
+        found = of("app", *rows, annotated(heap))
+        assert found is not None
+        assert (found.known_by, found.heap_max_bytes) == (known_by, None)
+        assert found.wrong is not None
+        assert found.wrong.startswith("annotation kubefinops.io/jvm-max-heap: ")
+        assert says in found.wrong
+
+
+def test_a_mark_that_is_none_is_said() -> None:
+    found = of("app", APP, annotated(jvm="yes"))
+    wrong = "annotation kubefinops.io/jvm: 'yes' is neither true nor names of its containers"
+    assert found == Jvm("its annotation", wrong=wrong)
+    both = of("app", APP, annotated(jvm="yes", heap="512Mi"))
+    assert both == Jvm("its annotation", 512 * MIB, heap_annotated=True, wrong=wrong)
+
+
 def test_metrics_that_name_no_pod_say_nothing() -> None:
     assert of("app", info("app"), told(512, pod="")) is None

@@ -342,13 +342,20 @@ def test_a_jvm_is_read_with_the_state_and_its_memory_follows_its_heap() -> None:
     told = {("jvm_memory_max_bytes", "heap"): 400.0 * MIB, ("jvm_memory_used_bytes", "nonheap"): 100.0 * MIB}
     java = deployment("shop", "java", image="registry.example/shop/java:1", jvm=told)
     unscraped = deployment("shop", "silent", image="registry.example/shop/api:4-jre21")
-    prometheus = FakePrometheus(java, unscraped, deployment("shop", "web", image="shop/javascript:2"))
+    label = {"annotation_kubefinops_io_jvm_max_heap": "app=300Mi"}
+    prometheus = FakePrometheus(
+        java,
+        unscraped,
+        deployment("shop", "web", image="shop/javascript:2"),
+        deployment("shop", "annotated", image="shop/api:4", annotations=label),
+    )
     reading = read(prometheus, "local", AT, history=FORTNIGHT, oom_days=7)
     seen = {each.workload.name: each.containers[0].jvm for each in reading.workloads}
     assert seen == {
         "java": Jvm("image java:1", 400 * MIB, 100 * MIB),
         "silent": Jvm("image api:4-jre21"),
         "web": None,
+        "annotated": Jvm("its annotation", 300 * MIB, heap_annotated=True),
     }
     settings = RecommenderSettings.read({})
     entries = {
@@ -360,6 +367,7 @@ def test_a_jvm_is_read_with_the_state_and_its_memory_follows_its_heap() -> None:
         "java": (400 + 100 + 128) * MIB,
         "silent": 1024 * MIB,
         "web": 253 * MIB,
+        "annotated": (300 + 128 + 128) * MIB,
     }
     # The report has what it takes to compute that again.
     found = entries["java"].model_dump(mode="json")["jvms"]

@@ -458,6 +458,35 @@ def test_the_request_of_a_jvm_is_not_raised_to_its_heap_nor_lowered_by_little() 
     assert little.reasons[2].endswith("is not worth a change")
 
 
+def test_a_heap_by_annotation_is_advice_as_metrics_are_with_as_much_for_classes_as_the_overhead() -> None:
+    annotated = Jvm("its annotation", 400 * MIB, heap_annotated=True)
+    container = only(of_jvm(resources(1000, 1024, None, 2048), annotated))
+    assert container.proposed == resources(150, 656, None, 2048)
+    assert container.reasons[2] == (
+        "memory request 1Gi -> 656Mi: a JVM (its annotation) with a heap of at most 400Mi (by its annotation)"
+        ", 128Mi of classes and code (no metrics tell: as much as the following), and 128Mi for threads,"
+        " buffers and the collector"
+    )
+    with_metrics = replace(annotated, non_heap_bytes=100 * MIB)
+    assert only(of_jvm(resources(1000, 1024), with_metrics)).proposed == resources(150, 628)
+    # And no more than that: the peak, kills and a Guaranteed pod's limit are in the way as ever.
+    assert only(of_jvm(resources(1000, 1024), annotated, usage(peak=800))).proposed == resources(150, 920)
+    assert (
+        only(of_jvm(resources(1000, 1024, 1000, 1024), annotated)).proposed.memory_request_bytes == 1024 * MIB
+    )
+
+
+def test_what_was_not_understood_of_an_annotation_is_said_with_the_value_that_it_left() -> None:
+    wrong = "annotation kubefinops.io/jvm-max-heap: '512mb' is no size of a heap, such as 512Mi"
+    misread = replace(UNTOLD, wrong=wrong)
+    container = only(of_jvm(resources(1000, 1024), misread))
+    assert container.proposed == resources(150, 1024)
+    assert container.reasons[2].endswith(f"no metrics of its own tell how much; {wrong}")
+    skipped = of_jvm(resources(150, 1024), misread).skipped
+    assert skipped is not None
+    assert skipped.endswith(f"whose heap flags decide; {wrong}")
+
+
 def test_the_floor_holds_for_a_jvm_too() -> None:
     one = observed(resources(1000, 2048))
     (container,) = one.containers
