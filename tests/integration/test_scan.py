@@ -166,7 +166,9 @@ def test_nothing_is_proposed_by_anothers_rule(address: str, peer: str, tmp_path:
     )
     by_variable = scan("--prometheus", address, KUBEFINOPS_STRATEGY=peer)
     assert by_variable.returncode == 2
-    assert re.fullmatch(r"kubefinops: setting KUBEFINOPS_STRATEGY: must be one of .*balanced.*\n", by_variable.stderr)
+    assert re.fullmatch(
+        r"kubefinops: setting KUBEFINOPS_STRATEGY: must be one of .*balanced.*\n", by_variable.stderr
+    )
     held = scan("--prometheus", address, "--strategy", peer, "--fail-on-waste", "1")
     assert held.returncode == 2
     assert held.stderr == (
