@@ -33,6 +33,8 @@ class Owners:
     pods: dict[Pod, Owner] = field(default_factory=dict)
     replica_sets: dict[Pod, Owner] = field(default_factory=dict)
     jobs: dict[Pod, Owner] = field(default_factory=dict)
+    # Of what it was told whether anybody owns it, by kind, namespace and name.
+    told: set[Controller] = field(default_factory=set)
 
     @classmethod
     def of(cls, rows: Iterable[Series]) -> Owners:
@@ -45,15 +47,18 @@ class Owners:
         for row in rows:
             labels = row.labels
             owner = (labels.get("owner_kind", ""), labels.get("owner_name", ""))
-            if owner[0] in _NOBODY or labels.get("owner_is_controller") == "false":
-                continue
             namespace = labels.get("namespace", "")
             if "replicaset" in labels:
-                owners.replica_sets[namespace, labels["replicaset"]] = owner
+                kind, name, its = "ReplicaSet", labels["replicaset"], owners.replica_sets
             elif "job_name" in labels:
-                owners.jobs[namespace, labels["job_name"]] = owner
+                kind, name, its = "Job", labels["job_name"], owners.jobs
             elif "pod" in labels:
-                owners.pods[namespace, labels["pod"]] = owner
+                kind, name, its = "Pod", labels["pod"], owners.pods
+            else:
+                continue
+            owners.told.add((namespace, kind, name))
+            if owner[0] not in _NOBODY and labels.get("owner_is_controller") != "false":
+                its[namespace, name] = owner
         return owners
 
     def update(self, later: Owners) -> None:
@@ -61,6 +66,14 @@ class Owners:
         self.pods |= later.pods
         self.replica_sets |= later.replica_sets
         self.jobs |= later.jobs
+        self.told |= later.told
+
+    def is_known(self, pod: Pod) -> bool:
+        """Whether it was told who made the pod, if anybody did, and who made that."""
+        namespace, name = pod
+        kind, owner = self.pods.get(pod, ("", ""))
+        through = kind not in {"ReplicaSet", "Job"} or (namespace, kind, owner) in self.told
+        return (namespace, "Pod", name) in self.told and through
 
     def controller(self, pod: Pod) -> Controller | None:
         """Who made the pod, in the end: a Deployment rather than its ReplicaSet; None if nobody did."""

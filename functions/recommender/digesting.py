@@ -104,7 +104,9 @@ def spans(
 def read(
     asking: Asking, whole: Part, window: Window, *, span: Span, owners: Owners, days: Days
 ) -> list[Digest]:
-    """Adds the span's days to `days`, today so far the last; returns those that are over for good.
+    """Adds the span's days to `days`, today so far the last; returns those that can be kept.
+
+    That are those that are over, of which the server has usage at all, and knows whose it is.
 
     Raises:
         Temporary: Prometheus cannot be reached, or will not run a query.
@@ -121,13 +123,18 @@ def read(
             for container, digests in found.items():
                 usage.found.setdefault(container, {}).update(digests)
     troubles = _troubles(asking, part, usage)
+    sure = usage.sure(days)
     fresh: list[Digest] = []
     for controller, its in span.containers.items():
         days.pods.setdefault(controller, set()).update(usage.pods.get(controller, ()))
         for each in its:
             made = usage.days((controller, each), troubles)
             days.digests.setdefault((controller, each), []).extend(made)
-            fresh += (digest for digest in made if grid.is_over(digest.day))
+            fresh += (
+                digest
+                for digest in made
+                if digest.day in sure and (controller[0], digest.day) not in usage.doubtful
+            )
     return fresh
 
 
@@ -188,6 +195,9 @@ class _Usage:
         self.found: dict[Of, dict[date, Digest]] = {}
         self.pods: dict[Controller, set[Pod]] = {}
         self.expected: dict[Controller, list[Pod]] = {}
+        # Namespaces in which a pod was used on a day, of which nobody told whose it is.
+        self.doubtful: set[tuple[str, date]] = set()
+        self._owners = owners
         self._owner: dict[Pod, Controller] = {}
         for pod in owners.pods:
             controller = owners.controller(pod)
@@ -203,6 +213,20 @@ class _Usage:
         if controller is None or name not in self.span.containers[controller]:
             return None
         return (controller, name), pod
+
+    def doubt(self, curve: Curve) -> None:
+        """Looks at a row that is nobody's: kube-state-metrics may have been away while its pod lived."""
+        pod = curve.labels.get("namespace", ""), curve.labels.get("pod", "")
+        if not self._owners.is_known(pod):
+            self.doubtful.update((pod[0], day) for day, _ in self.grid.parts(curve.times))
+
+    def sure(self, days: Days) -> set[date]:
+        """The days that are over, and of which there is usage, be it stored: else an empty digest might be of
+        a server that has not got its past, or lost it.
+        """
+        seen = {day for digests in self.found.values() for day in digests}
+        seen.update(each.day for digests in days.digests.values() for each in digests if each.windows)
+        return {day for day in seen if self.grid.is_over(day)}
 
     def days(
         self, container: Of, troubles: Mapping[tuple[Of, date], tuple[int, float | None]]
@@ -264,6 +288,7 @@ def _by_pod(
     for curve in curves:
         whose = usage.container(curve.labels)
         if whose is None:
+            usage.doubt(curve)
             continue
         container, pod = whose
         usage.pods.setdefault(container[0], set()).add(pod)

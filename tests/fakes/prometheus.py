@@ -157,6 +157,8 @@ class FakePrometheus:
             return [Series({"in": "1h"}, 60.0), Series({"in": "10m"}, 10.0)]
         if "kube_pod_owner" in promql:
             state = [row for pod in self.pods for row in self._state(pod)]
+            if "kube_pod_container_info" not in promql:
+                return [row for row in state if row.labels["__name__"].endswith(("_owner", "_replicas"))]
             state += [row for scaled in self.scaled.items() for row in _autoscaler(*scaled)]
             spot = [node.name for node in self.nodes if node.is_spot and "kube_node_labels" in promql]
             return state + [Series({"__name__": "kube_node_labels", "node": name}, 1.0) for name in spot]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from functions.recommender.digesting import LATE, quantile
 from functions.recommender.reading import Reading, read
 from shared.contracts.digests import POINTS, Digest
-from shared.contracts.prometheus import Curve
+from shared.contracts.prometheus import Curve, Series
 from tests.fakes.mongo import FakeDigests
 from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
 
@@ -199,6 +199,31 @@ def test_an_empty_digest_says_that_nothing_was_there() -> None:
     server, stored = Server(deployment("shop", "quiet", measured=False)), FakeDigests()
     (quiet,) = scan(server, NOON, stored).workloads
     assert quiet.containers[0].usage is None
-    assert set(stored.kept.values()) == {
+    assert not stored.kept, "a server without any usage may have lost it"
+    server.pods.append(deployment("shop", "web"))
+    scan(server, NOON, stored)
+    assert {each for each in stored.kept.values() if "quiet" in each.container} == {
         Digest("shop/Deployment/quiet/app", TODAY - DAY * ago) for ago in range(1, 15)
     }
+
+
+def test_a_day_with_a_pod_of_which_nobody_tells_whose_it_is_is_not_kept() -> None:
+    class Forgetful(Server):
+        """kube-state-metrics was away while one pod lived."""
+
+        def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+            rows = super().query(promql, at, timeout)
+            names = {"owner_name": "web-5d8e6"}
+            return [row for row in rows if not names.items() <= row.labels.items() or "rate(" in promql]
+
+    lost = FakePod("shop", ("ReplicaSet", "web-5d8e6"), history_days=2.5)
+    server, stored = Forgetful(deployment("shop", "web"), deployment("mail", "smtp"), lost), FakeDigests()
+    scan(server, NOON, stored)
+    kept = {
+        name: {TODAY - day for _, of, day in stored.kept if of.startswith(name)} for name in ("shop", "mail")
+    }
+    assert kept["mail"] == {DAY * ago for ago in range(1, 15)}
+    assert kept["shop"] == {DAY * ago for ago in range(3, 15)}
+    server.pods.remove(lost)
+    scan(server, NOON, stored)
+    assert len(stored.kept) == 28
