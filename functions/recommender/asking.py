@@ -208,8 +208,8 @@ def _of_scope(question: Question) -> Callable[[Part], str]:
     return lambda part: question(part.scope)
 
 
-def at_once(calls: Sequence[Callable[[], T]], most: int = AT_ONCE) -> list[T]:
-    """What they return, in their order; `most` of them run side by side.
+def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """What they return, in their order; AT_ONCE of them run side by side.
 
     If some fail, no more are begun, and the error of the first of them, in that order, is raised.
     """
@@ -234,7 +234,7 @@ def at_once(calls: Sequence[Callable[[], T]], most: int = AT_ONCE) -> list[T]:
                 future.set_exception(error)
 
     # Daemons, unlike an executor's: Ctrl-C does not wait for a slow server.
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(most, len(calls)))]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(AT_ONCE, len(calls)))]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -17,8 +17,8 @@ from shared.contracts.wording import counted
 class Day:
     """One day's digest, `ago` days before the scan's.
 
-    `windows` are of 5 minutes. CPU is told at least, p25, p50, p90, p95, p99 and most (none without windows),
-    memory by its peak and at the same points. `samples` are the windows of all `pods`.
+    `windows` are of 5 minutes. CPU is told at digests.POINTS (not without windows), memory by its
+    peak and at the same points. `samples` are the windows of all `pods`.
     """
 
     ago: int

@@ -22,6 +22,7 @@ from functions.recommender.estimating import (
     mixture,
     peak,
 )
+from shared.contracts.digests import POINTS as STORED
 
 K = TypeVar("K")
 
@@ -57,6 +58,11 @@ def estimates(days: Mapping[K, Sequence[Day]], strategy: str, fitted: Constants)
     return found
 
 
+def _at_points(values: Sequence[float]) -> Sequence[float]:
+    """Of those that are stored the ones that the estimator was fitted to: older reports have no others."""
+    return values if len(values) == len(POINTS) else [values[STORED.index(share)] for share in POINTS]
+
+
 def _digests(days: Sequence[Sequence[Day]]) -> Digests:
     """A row a container, today the last of its days; a day without memory is NaN there."""
     shape = (len(days), MEMORY_DAYS)
@@ -69,7 +75,7 @@ def _digests(days: Sequence[Sequence[Day]]) -> Digests:
                 continue
             counts[row, at] = day.windows
             if day.windows:
-                cpu[row, at] = np.array(day.cpu_m[-len(POINTS) :]) / 1000
+                cpu[row, at] = np.array(_at_points(day.cpu_m)) / 1000
             if day.memory_bytes:
                 memory[row, at] = day.memory_bytes
     return Digests(counts, cpu, memory)

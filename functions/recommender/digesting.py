@@ -7,20 +7,24 @@ pass over them tells every quantile, while each quantile that a server finds is 
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import threading
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
-from itertools import chain
+from functools import cache, partial
+from itertools import chain, pairwise
+from math import ceil
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from functions.recommender import queries
-from functions.recommender.asking import Part, at_once, pieces
+from functions.recommender.asking import at_once
 from shared.contracts.digests import POINTS, Digest
 
 if TYPE_CHECKING:
-    from functions.recommender.asking import Asked, Asking
+    from functions.recommender.asking import Asked, Asking, Part
     from functions.recommender.cluster import Controller, Owners, Pod
     from functions.recommender.container import Day
     from functions.recommender.queries import Window
@@ -33,17 +37,24 @@ Of = tuple["Controller", str]  # whose container, and its name
 DAY = timedelta(days=1)
 # A day is over for good after this much: samples may come late, by remote write, or out of order.
 LATE = timedelta(hours=1)
-# In one answer, so that neither side holds much: some 20 MB of text.
-# While one is read, the server finds the next: more would only wait, with all their text in memory.
-_AT_ONCE = 2
+# In one answer, so that neither side holds much: some 20 MB of text. And so many answers at once, of all that
+# the process reads: while one is taken in, the server finds the next.
 MOST_POINTS = 700_000
+_PLACES = threading.BoundedSemaphore(2)
+# Read at a time, the oldest first: where it is kept, what was read stays so though there be no time for more.
+_MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
+# Of workloads that lack different days; beyond, days are read again that are known.
+_MOST_KINDS = 4
+# A pod's name begins with its controller's, of which so much is there.
+_BEGINNING = 46
 
 
 @dataclass(frozen=True)
 class Span:
-    """The containers of workloads whose days from `begin` on are to be read."""
+    """The containers of workloads of which so many days from `begin` on are to be read."""
 
     begin: date
+    days: int
     containers: Mapping[Controller, Sequence[str]]
 
 
@@ -65,14 +76,14 @@ def first_day(at: datetime, history: timedelta) -> date:
     return at.astimezone(UTC).date() - timedelta(days=history.days)
 
 
-def spans(
+def known(
     cluster: str,
     containers: Mapping[Controller, Sequence[str]],
     since: date,
     today: date,
     stored: Digests | None,
-) -> tuple[Days, list[Span]]:
-    """What is stored of these containers, and what is to be read, from the earliest day on that is not.
+) -> Days:
+    """What is stored of these containers.
 
     Raises:
         Temporary: the digests cannot be had.
@@ -80,71 +91,91 @@ def spans(
     names = {
         _name(controller, each): (controller, each) for controller, its in containers.items() for each in its
     }
-    days = Days()
+    days = Days({container: [] for container in names.values()})
     for digest in stored.since(cluster, list(names), since) if stored is not None and names else ():
         if digest.day < today:
-            days.digests.setdefault(names[digest.container], []).append(digest)
-    begins: dict[date, dict[Controller, Sequence[str]]] = {}
+            days.digests[names[digest.container]].append(digest)
+    return days
+
+
+def spans(
+    days: Days, containers: Mapping[Controller, Sequence[str]], since: date, today: date, *, kept: bool
+) -> list[Span]:
+    """What is to be read, the oldest first: each day that one of a workload's containers lacks, and today."""
+    most = _MOST_KEPT_DAYS if kept else _MOST_DAYS
+    every = [since + DAY * number for number in range((today - since).days)]
+    lacking: dict[frozenset[date], dict[Controller, Sequence[str]]] = {}
     for controller, its in containers.items():
-        begin = min(
-            (_missing(days.digests.get((controller, each), ()), since, today) for each in its), default=today
-        )
-        begins.setdefault(begin, {})[controller] = its
-    # What is read again from a day on is not taken from what is stored.
-    for begin, some in begins.items():
-        for controller, its in some.items():
-            for each in its:
-                known = days.digests.get((controller, each), [])
-                days.digests[controller, each] = sorted(
-                    (digest for digest in known if digest.day < begin), key=lambda digest: digest.day
-                )
-    return days, [Span(begin, some) for begin, some in sorted(begins.items())]
+        there = [{digest.day for digest in days.digests[controller, each]} for each in its]
+        lacks = frozenset(day for day in every if any(day not in some for some in there))
+        lacking.setdefault(lacks, {})[controller] = its
+    if len(lacking) > _MOST_KINDS:
+        nothing = lacking.pop(frozenset(), {})
+        together: dict[Controller, Sequence[str]] = {}
+        for some in lacking.values():
+            together |= some
+        lacking = {frozenset[date]().union(*lacking): together, frozenset(): nothing}
+    found = [
+        Span(begin, count, some)
+        for lacks, some in lacking.items()
+        if some
+        for begin, count in _runs(sorted({*lacks, today}), most)
+    ]
+    return sorted(found, key=lambda span: span.begin)
+
+
+def _runs(days: Sequence[date], most: int) -> Iterator[tuple[date, int]]:
+    """Days that follow one another: the first of each run and how many, at most so many."""
+    begin, count = days[0], 0
+    for day in days:
+        if count == most or day != begin + DAY * count:
+            yield begin, count
+            begin, count = day, 0
+        count += 1
+    yield begin, count
 
 
 def read(
     asking: Asking, whole: Part, window: Window, *, span: Span, owners: Owners, days: Days
 ) -> list[Digest]:
-    """Adds the span's days to `days`, today so far the last; returns those that can be kept.
+    """Adds the span's days to `days` where they are not known; returns those that can be kept.
 
-    That are those that are over, of which the server has usage at all, and knows whose it is.
+    That are those that are over, and of which it is sure that all is there: the server has usage of the day
+    and knows whose it is, has usage now, and has CPU where it has memory.
 
     Raises:
         Temporary: Prometheus cannot be reached, or will not run a query.
     """
     part = whole.narrowed((namespace, name) for namespace, _, name in span.containers)
-    grid = _Grid(span.begin, asking.at, window.step)
+    grid = _Grid(span.begin, span.days, asking.at, window.step)
     usage = _Usage(span, owners, grid)
     if grid.windows:
-        pods = max(1.0, sum(len(its) for its in usage.expected.values()) / max(1, len(span.containers)))
-        most = max(1, int(MOST_POINTS // (grid.windows * pods)))
-        calls = [partial(_piece, asking, piece, window, usage) for piece in pieces(part, most)]
-        for found, asked in at_once(calls, _AT_ONCE):
+        calls = [partial(_piece, asking, piece, window, usage) for piece in usage.pieces(part)]
+        for found, asked in at_once(calls):
             asking.asked += asked
             for container, digests in found.items():
                 usage.found.setdefault(container, {}).update(digests)
     troubles = _troubles(asking, part, usage)
-    sure = usage.sure(days)
+    sure = usage.sure(days) if window.is_scraped else set()
     fresh: list[Digest] = []
     for controller, its in span.containers.items():
         days.pods.setdefault(controller, set()).update(usage.pods.get(controller, ()))
         for each in its:
-            made = usage.days((controller, each), troubles)
-            days.digests.setdefault((controller, each), []).extend(made)
+            there = days.digests[controller, each]
+            known_days = {digest.day for digest in there}
+            made = [
+                digest for digest in usage.days((controller, each), troubles) if digest.day not in known_days
+            ]
+            there.extend(made)
+            there.sort(key=lambda digest: digest.day)
             fresh += (
                 digest
                 for digest in made
-                if digest.day in sure and (controller[0], digest.day) not in usage.doubtful
+                if digest.day in sure
+                and (digest.windows or not digest.memory_bytes)
+                and not usage.is_doubtful(controller, digest.day)
             )
     return fresh
-
-
-def _missing(known: Iterable[Digest], since: date, today: date) -> date:
-    """The first day before `today` that is not there; `today` if all are."""
-    there = {digest.day for digest in known}
-    day = since
-    while day < today and day in there:
-        day += DAY
-    return day
 
 
 def _name(controller: Controller, container: str) -> str:
@@ -153,9 +184,10 @@ def _name(controller: Controller, container: str) -> str:
 
 @dataclass(frozen=True)
 class _Grid:
-    """The ends of windows from a day's begin to `at`, `step` seconds apart."""
+    """The ends of the windows of some days, `step` seconds apart, up to `at`."""
 
     begin: date
+    count: int
     at: datetime
     step: int
 
@@ -165,13 +197,21 @@ class _Grid:
 
     @property
     def windows(self) -> int:
-        return int((self.at - self.start).total_seconds() // self.step)
+        end = min(self.at, self.start + DAY * self.count)
+        return int((end - self.start).total_seconds() // self.step)
 
     @property
     def days(self) -> list[date]:
-        """Every day of it, today included."""
-        count = (self.at.astimezone(UTC).date() - self.begin).days + 1
-        return [self.begin + DAY * number for number in range(count)]
+        """Each of them; the last may be today."""
+        return [self.begin + DAY * number for number in range(self.count)]
+
+    def cut(self, parts: int) -> Iterator[tuple[datetime, datetime, timedelta]]:
+        """The windows in about so many parts of whole days: the first and last of each, and the step."""
+        step, whole = timedelta(seconds=self.step), 86400 // self.step
+        size = max(1, self.count // parts) * whole
+        for first in range(1, self.windows + 1, size):
+            last = min(first + size - 1, self.windows)
+            yield self.start + step * first, self.start + step * last, step
 
     def is_over(self, day: date) -> bool:
         return self.start + DAY * ((day - self.begin).days + 1) + LATE <= self.at
@@ -194,16 +234,17 @@ class _Usage:
         self.grid = grid
         self.found: dict[Of, dict[date, Digest]] = {}
         self.pods: dict[Controller, set[Pod]] = {}
-        self.expected: dict[Controller, list[Pod]] = {}
-        # Namespaces in which a pod was used on a day, of which nobody told whose it is.
-        self.doubtful: set[tuple[str, date]] = set()
+        # Pods that were used on a day, of which nobody told whose they are.
+        self.doubtful: set[tuple[Pod, date]] = set()
         self._owners = owners
         self._owner: dict[Pod, Controller] = {}
+        self._rows: Counter[tuple[str, str]] = Counter()
         for pod in owners.pods:
             controller = owners.controller(pod)
             if controller is not None and controller in span.containers:
                 self._owner[pod] = controller
-                self.expected.setdefault(controller, []).append(pod)
+                namespace, _, name = controller
+                self._rows[namespace, name] += len(span.containers[controller])
 
     def container(self, labels: Mapping[str, str]) -> tuple[Of, Pod] | None:
         """Whose row it is, with its pod; None if nobody's that is looked for."""
@@ -218,7 +259,26 @@ class _Usage:
         """Looks at a row that is nobody's: kube-state-metrics may have been away while its pod lived."""
         pod = curve.labels.get("namespace", ""), curve.labels.get("pod", "")
         if not self._owners.is_known(pod):
-            self.doubtful.update((pod[0], day) for day, _ in self.grid.parts(curve.times))
+            self.doubtful.update((pod, day) for day, _ in self.grid.parts(curve.times))
+
+    def is_doubtful(self, controller: Controller, day: date) -> bool:
+        """Whether one of those may have been its own, by the name."""
+        namespace, _, name = controller
+        return any(
+            on == day and pod[0] == namespace and pod[1].startswith(name[:_BEGINNING])
+            for pod, on in self.doubtful
+        )
+
+    def pieces(self, part: Part) -> list[Part]:
+        """Parts whose windows one answer can have; a single workload that has more is read day by day."""
+        if self.points(part) <= MOST_POINTS or not (halves := part.halves()):
+            return [part]
+        return [piece for half in halves for piece in self.pieces(half)]
+
+    def points(self, part: Part) -> int:
+        """Windows of all containers of the pods that are known of."""
+        rows = sum(self._rows.get(each, 1) for each in part.workloads)
+        return rows * self.grid.windows
 
     def sure(self, days: Days) -> set[date]:
         """The days that are over, and of which there is usage, be it stored: else an empty digest might be of
@@ -245,21 +305,22 @@ def _piece(
     asking: Asking, piece: Part, window: Window, usage: _Usage
 ) -> tuple[dict[Of, dict[date, Digest]], list[Asked]]:
     """The digests of one piece's windows. One metric after the other: as text they take much memory."""
-    grid, step = usage.grid, timedelta(seconds=window.step)
-    between = grid.start + step, grid.start + step * grid.windows, step
+    grid = usage.grid
     found: dict[Of, dict[date, Digest]] = {}
     asked: list[Asked] = []
 
-    def days(name: str) -> Iterator[tuple[dict[date, Digest], Digest, Sequence[float], list[float]]]:
+    def days(name: str) -> Iterator[tuple[dict[date, Digest], Digest, Sequence[float], Sequence[float]]]:
         """Of each pod and day with windows: where its digest lies, the digest, their ends, and the points."""
-        curves, puts = asking.piece(name, queries.windows(window)[name], piece, between)
-        asked.extend(puts)
-        for container, pods in _by_pod(curves, usage).items():
-            digests = found.setdefault(container, {})
-            for times, values in pods.values():
-                for day, part in grid.parts(times):
-                    digest = digests.get(day) or Digest(_name(*container), day)
-                    yield digests, digest, times[part], _points(values[part])
+        for between in grid.cut(ceil(usage.points(piece) / MOST_POINTS)):
+            with _PLACES:
+                curves, puts = asking.piece(name, queries.windows(window)[name], piece, between)
+                asked.extend(puts)
+                for container, pods in _by_pod(curves, usage).items():
+                    digests = found.setdefault(container, {})
+                    for times, values in pods.values():
+                        for day, part in grid.parts(times):
+                            digest = digests.get(day) or Digest(_name(*container), day)
+                            yield digests, digest, times[part], _points(values[part])
 
     for digests, digest, ends, cores in days("cpu_windows"):
         first = int(ends[0]) - window.step
@@ -308,7 +369,7 @@ def _by_pod(
 def _troubles(asking: Asking, part: Part, usage: _Usage) -> dict[tuple[Of, date], tuple[int, float | None]]:
     """OOM kills and the throttled share of each container and day that had any."""
     grid = usage.grid
-    *over, today = grid.days
+    over = [day for day in grid.days if midnight(day) + DAY <= grid.at]
     found: dict[tuple[Of, date], tuple[int, float | None]] = {}
 
     def take(name: str, rows: Iterable[tuple[Mapping[str, str], date, float]]) -> None:
@@ -317,8 +378,7 @@ def _troubles(asking: Asking, part: Part, usage: _Usage) -> dict[tuple[Of, date]
                 continue
             kills, share = found.get((whose[0], day), (0, None))
             if name == "oom_kills":
-                # `increase` extrapolates to the ends of its range: kills are whole, and one seen is one.
-                kills += max(1, round(value)) if value > 0 else 0
+                kills += round(value)
             else:
                 share = round(max(share or 0.0, value), 4)
             found[whose[0], day] = kills, share
@@ -329,7 +389,8 @@ def _troubles(asking: Asking, part: Part, usage: _Usage) -> dict[tuple[Of, date]
         for name, answered in curves.items():
             take(name, ((curve.labels, _day(at), value) for curve in answered for at, value in curve.points))
     seconds = int((grid.at - grid.start).total_seconds()) - 86400 * len(over)
-    if seconds > 0:
+    if len(over) < grid.count and seconds > 0:
+        today = grid.days[-1]
         rows = asking.all(queries.troubles(seconds), part)
         for name, answers in rows.items():
             take(name.removesuffix("_today"), ((row.labels, today, row.value) for row in answers))
@@ -341,17 +402,16 @@ def _day(end: float) -> date:
     return datetime.fromtimestamp(round(end / 86400) * 86400 - 1, UTC).date()
 
 
-def _points(values: Sequence[float]) -> list[float]:
-    """At POINTS, between two values by a straight line, as PromQL's quantile_over_time has it."""
+def _points(values: Sequence[float]) -> Sequence[float]:
+    """At POINTS: each is the least value at or below which so large a share of all lies."""
     ordered = sorted(values)
-    last = len(ordered) - 1
-    found = []
-    for share in POINTS:
-        place = share * last
-        low = int(place)
-        high = min(low + 1, last)
-        found.append(ordered[low] + (ordered[high] - ordered[low]) * (place - low))
+    found: Sequence[float] = _ranks(len(ordered))(ordered)
     return found
+
+
+@cache
+def _ranks(count: int) -> Callable[[Sequence[float]], Sequence[float]]:
+    return itemgetter(*(max(0, ceil(round(share * count, 9)) - 1) for share in POINTS))
 
 
 def _worst(one: tuple[N, ...], other: tuple[N, ...]) -> tuple[N, ...]:
@@ -387,32 +447,22 @@ def used(days: Collection[Day]) -> Used | None:
     )
 
 
-def quantile(days: Collection[tuple[int, Sequence[float]]], share: float) -> float | None:
+def quantile(days: Iterable[tuple[int, Sequence[float]]], share: float) -> float | None:
     """Over several days' windows: how many a day has, and its values at POINTS; None without any.
 
-    Each day's distribution is straight between its points.
+    The windows between two points count as the upper one: it is never less than the quantile of all windows.
     """
-    days = [(windows, points) for windows, points in days if windows and points]
-    if not days:
-        return None
-    wanted = share * sum(windows for windows, _ in days) * (1 - 1e-12)
-
-    def up_to(value: float, *, and_at: bool = True) -> float:
-        return sum(windows * _share(points, value, and_at=and_at) for windows, points in days)
-
-    values = sorted({value for _, points in days for value in points})
-    place = bisect_left(values, wanted, key=up_to)
-    high, low = values[place], values[max(0, place - 1)]
-    reached, before = up_to(high, and_at=False), up_to(low)
-    if reached <= max(before, wanted):
-        return high  # so many have this very value
-    return low + (high - low) * (wanted - before) / (reached - before)
-
-
-def _share(points: Sequence[float], value: float, *, and_at: bool) -> float:
-    """The share of a day's windows up to a value, those at it included or not."""
-    place = (bisect_right if and_at else bisect_left)(points, value)
-    if place in {0, len(points)}:
-        return float(place > 0)
-    low, high = points[place - 1], points[place]
-    return POINTS[place - 1] + (POINTS[place] - POINTS[place - 1]) * (value - low) / (high - low)
+    masses = [after - before for before, after in pairwise((0.0, *POINTS))]
+    weighed = sorted(
+        (value, windows * mass)
+        for windows, points in days
+        if windows and len(points) == len(POINTS)
+        for value, mass in zip(points, masses, strict=True)
+    )
+    wanted = share * sum(weight for _, weight in weighed) * (1 - 1e-9)
+    reached = 0.0
+    for value, weight in weighed:
+        reached += weight
+        if reached >= wanted:
+            return value
+    return None

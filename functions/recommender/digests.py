@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# Shares of a day's windows that lie at or below the points; the last is the maximum. They are the last of
-# those that are stored.
+# Shares of a day's windows that lie at or below the points; the last is the maximum. They are among those
+# that are stored.
 POINTS = (0.5, 0.9, 0.95, 0.99, 1.0)
 
 

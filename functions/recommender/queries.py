@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
@@ -41,6 +41,16 @@ JVM_USED = ("jvm_memory_used_bytes", "jvm_memory_bytes_used")
 ANNOTATIONS = "kube_pod_annotations"
 
 OWNERS = ("kube_pod_owner", "kube_replicaset_owner", "kube_job_owner")
+# What is told of pods, which come and go; other objects stay, so of them what was told lately will do.
+_OF_PODS = (
+    "kube_pod_owner",
+    "kube_pod_container_info",
+    "kube_pod_container_resource_requests",
+    "kube_pod_container_resource_limits",
+    LAST_REASON,
+    *JVM_MAX,
+    *JVM_USED,
+)
 STATE = (
     *OWNERS,
     "kube_deployment_spec_replicas",
@@ -109,7 +119,8 @@ class Window:
 
     `history` is the whole span, `interval` the time between two scrapes. `cpu` is the range of `rate` over
     it and of one memory window, `step` their distance: 5 minutes both, unless scrapes are so rare that 4 of
-    them take longer. `recent_cpu` and `recent_step` are the same for the last 5 minutes.
+    them take longer. `recent_cpu` and `recent_step` are the same for the last 5 minutes. `is_scraped`: in
+    the last ten there was anything.
     """
 
     history: int
@@ -118,6 +129,7 @@ class Window:
     recent_cpu: int
     recent_step: int
     interval: float = 60.0
+    is_scraped: bool = True
 
     @property
     def samples_per_day(self) -> float:
@@ -140,33 +152,28 @@ def window(history: timedelta, samples_in_hour: float | None, samples_in_ten_min
         recent_cpu=max(60, ceil(4 * recent_interval / 30) * 30),
         recent_step=max(30, ceil(recent_interval / 30) * 30),
         interval=interval,
+        is_scraped=samples_in_ten_minutes is not None,
     )
 
 
 def state(scope: Scope, metrics: tuple[str, ...] = STATE, *, lately: bool = False) -> str:
     """What kube-state-metrics tells now, and controllers and JVMs of themselves; one row a fact.
 
-    Of annotations, those about JVMs; of nodes, only which are spot. `lately` is what the last scrapes told,
-    if the very last failed.
+    Of annotations, those about JVMs; of nodes, only which are spot. `lately` is what the last scrapes told of
+    pods too, if the very last failed.
     """
-    parts = []
-    if of_namespaces := tuple(name for name in metrics if name not in (ANNOTATIONS, nodes.LABELS)):
-        told = (
-            f"{{__name__=~{_any_of(of_namespaces)}, {scope.namespace_matcher},"
-            ' resource=~"|cpu|memory", reason=~"|OOMKilled"}'
-        )
-        parts.append(f"max by ({_STATE_LABELS}) ({_lately(told) if lately else told})")
+    more = ', resource=~"|cpu|memory", reason=~"|OOMKilled"'
+    parts = _facts(scope, [name for name in metrics if name not in (ANNOTATIONS, nodes.LABELS)], more, lately)
     if ANNOTATIONS in metrics:
         # Of the pods that have one, because an installation may export annotations of every pod.
         names = jvm_annotations.LABELS.values()
         with_one = (f'{ANNOTATIONS}{{{scope.namespace_matcher}, {name}!=""}}' for name in names)
-        told = " or ".join(_lately(each) if lately else each for each in with_one)
+        told = " or ".join(_lately(each) for each in with_one)
         parts.append(f"max by (__name__, namespace, pod, {', '.join(names)}) ({told})")
     if nodes.LABELS in metrics:
         # Nodes are in no namespace: a label of that name is the exporter's, if there is one.
         kinds = (_joined(matcher, scope.labels) for matcher in nodes.spot_matchers())
-        labels = (f"{nodes.LABELS}{{{each}}}" for each in kinds)
-        spot = " or ".join(_lately(each) if lately else each for each in labels)
+        spot = " or ".join(_lately(f"{nodes.LABELS}{{{each}}}") for each in kinds)
         parts.append(f"max by (__name__, node) ({spot})")
     return " or ".join(parts)
 
@@ -174,19 +181,28 @@ def state(scope: Scope, metrics: tuple[str, ...] = STATE, *, lately: bool = Fals
 def node_facts(labels: str = "") -> str:
     """What bears on the prices of all nodes, as it is told: labels are of any name."""
     matchers = _joined(f"__name__=~{_any_of(nodes.METRICS)}", labels, 'resource=~"|cpu|memory"')
-    return f"{{{matchers}}}"
+    return _lately(f"{{{matchers}}}")
 
 
 def pod_nodes(scope: Scope) -> str:
     """On which node each pod is."""
     pods = f'{scope.namespace_matcher}, {scope.pod_matcher}node!=""'
-    return f"max by (namespace, pod, node) (kube_pod_info{{{pods}}})"
+    return f"max by (namespace, pod, node) ({_lately(f'kube_pod_info{{{pods}}}')})"
 
 
 def workloads(scope: Scope, metrics: tuple[str, ...] = WORKLOADS, *, lately: bool = False) -> str:
     """Whose pods there are now, and Deployments without any; `lately` as `state` has it."""
-    told = f"{{__name__=~{_any_of(metrics)}, {scope.namespace_matcher}}}"
-    return f"max by ({_STATE_LABELS}) ({_lately(told) if lately else told})"
+    return " or ".join(_facts(scope, metrics, "", lately))
+
+
+def _facts(scope: Scope, metrics: Sequence[str], more: str, lately: bool) -> list[str]:
+    """What is in a namespace, one row a fact; `more` are matchers that it takes in addition."""
+    facts = []
+    for of_pods in (True, False):
+        if names := [name for name in metrics if (name in _OF_PODS) is of_pods]:
+            told = f"{{__name__=~{_any_of(names)}, {scope.namespace_matcher}{more}}}"
+            facts.append(f"max by ({_STATE_LABELS}) ({told if of_pods and not lately else _lately(told)})")
+    return facts
 
 
 def owners(scope: Scope, history: timedelta) -> str:
@@ -252,8 +268,14 @@ def troubles(seconds: int) -> dict[str, Callable[[Scope], str]]:
 
     def oom_kills(scope: Scope) -> str:
         killed = f'{LAST_REASON}{{{scope.containers}, reason="OOMKilled"}}'
+        restarts = f"{RESTARTS}{{{scope.containers}}}[{span}]"
+        # From what was told last before them: `increase` would miss a kill between two ranges.
+        before = (
+            f"max {CONTAINER} (last_over_time({restarts} offset {span}))"
+            f" or min {CONTAINER} (min_over_time({restarts}))"
+        )
         return (
-            f"max {CONTAINER} (increase({RESTARTS}{{{scope.containers}}}[{span}]))"
+            f"(max {CONTAINER} (max_over_time({restarts})) - ({before})) > 0"
             f" and max {CONTAINER} (max_over_time({killed}[{span}])) > 0"
         )
 

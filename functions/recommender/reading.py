@@ -105,7 +105,8 @@ def read(
     }
     today, begin = at.astimezone(UTC).date(), first_day(at, history)
     since = first_day(at, max(history, timedelta(days=MEMORY_DAYS))) if strategy != PERCENTILE else begin
-    days, spans = digesting.spans(cluster, lasting, since, today, stored)
+    days = digesting.known(cluster, lasting, since, today, stored)
+    spans = digesting.spans(days, lasting, since, today, kept=stored is not None)
     runs = [controller for controller in controllers if controller not in lasting]
     # How often scrapes come is seen in the best-scraped container of all, not in a half.
     placing: dict[str, Question] = {}
@@ -113,8 +114,8 @@ def read(
         placing["pod_nodes"] = queries.pod_nodes
     if by_node:
         placing["nodes"] = partial(_as_it_is, queries.node_facts(labels))
-    frequencies = queries.frequencies(whole.scope, min(history, digesting.DAY))
     lived = at - digesting.midnight(begin if runs else min((each.begin for each in spans), default=today))
+    frequencies = queries.frequencies(whole.scope, max(lived, digesting.DAY))
     first = asking.all(
         {
             "frequencies": partial(_as_it_is, frequencies),
@@ -127,13 +128,10 @@ def read(
     owners = Owners.of(first["owners"])
     owners.update(now.owners)
     places = _places(first.get("pod_nodes", ()))
-    fresh = [
-        digest
-        for each in spans
-        for digest in digesting.read(asking, whole, window, span=each, owners=owners, days=days)
-    ]
-    if stored is not None and fresh:
-        stored.add(cluster, fresh)
+    for span in spans:
+        fresh = digesting.read(asking, whole, window, span=span, owners=owners, days=days)
+        if stored is not None and fresh:
+            stored.add(cluster, fresh)
     recent = partial(queries.now, window=window)
     figures = _Figures(
         asking.all({name: _question(recent, name) for name in recent(whole.scope)}, whole), owners
@@ -392,12 +390,15 @@ class _Past:
         return _Container(usage, seconds, seen)
 
     def _seen(self, container: Of) -> tuple[Day, ...]:
-        """The days that tell something; the last window, which is not over, adds its peak to today's."""
+        """The days that tell something; the last window, which is not over, adds its peak to the last."""
         peak = self._recent("memory_max_recent", container)
         seen = []
-        for digest in self._days.digests[container]:
+        digests = self._days.digests[container]
+        # Just after midnight today has no window yet.
+        last = max((each.day for each in digests if each.memory_bytes), default=None)
+        for digest in digests:
             points = digest.memory_bytes
-            if digest.day == self._today and points and peak is not None:
+            if digest.day == last and peak is not None:
                 points = (*points[:-1], max(points[-1], round(peak)))
             if digest.windows or points:
                 seen.append(
@@ -414,7 +415,8 @@ class _Past:
         return tuple(seen)
 
     def _recent(self, name: str, container: Of) -> float | None:
-        return self._figures.worst(name, self._days.pods.get(container[0], ()), container[1])
+        pods = self._days.pods.get(container[0], set()) | self._figures.pods(container[0])
+        return self._figures.worst(name, pods, container[1])
 
 
 def _recent(cpu: float | None, memory: float | None) -> dict[str, Any]:

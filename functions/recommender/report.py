@@ -53,7 +53,7 @@ class Query(Payload):
 
 class DailyDigest(Payload):
     """Usage of one day (UTC), `ago` days before the scan's, in the worst pod; CPU in millicores and memory at
-    least, p25, p50, p90, p95, p99 and most (older reports: from p50 on).
+    p25, p50, p75, p80, p85, every percent from p90 on, and most (older reports: p50, p90, p95, p99, most).
     """
 
     ago: int

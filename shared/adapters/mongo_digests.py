@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pymongo.errors import BulkWriteError
 
 from shared.adapters.mongo import _translated
-from shared.contracts.digests import Digest
+from shared.contracts.digests import POINTS, Digest
 from shared.contracts.errors import Temporary
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ class MongoDigests:
         query = {"cluster": cluster, "container": between, "day": {"$gte": _midnight(day)}}
         with _translated():
             found = self._mongo.database["digests"].find(query, {"_id": 0, "cluster": 0})
-            yield from (_digest(each) for each in found.batch_size(5_000) if each["container"] in wanted)
+            ours = (each for each in found.batch_size(5_000) if each["container"] in wanted)
+            # Of other points than this version's nothing can be told: they count as not there.
+            yield from (_digest(each) for each in ours if len(each.get("cpu_m", ())) in {0, len(POINTS)})
 
     def add(self, cluster: str, digests: Collection[Digest]) -> None:
         documents = [_document(cluster, each) for each in digests]
@@ -58,5 +60,7 @@ def _document(cluster: str, digest: Digest) -> dict[str, Any]:
 
 
 def _digest(document: dict[str, Any]) -> Digest:
-    lists = {name: tuple(document[name]) for name in ("cpu_m", "memory_bytes")}
-    return Digest(**{**document, **lists, "day": document["day"].date()})
+    """Without what a later version has written beside it."""
+    known = {name: document[name] for name in Digest.__slots__ if name in document}
+    lists = {name: tuple(document.get(name, ())) for name in ("cpu_m", "memory_bytes")}
+    return Digest(**{**known, **lists, "day": document["day"].date()})

@@ -11,7 +11,7 @@ from pymongo.errors import BulkWriteError
 
 from shared.adapters.mongo import Mongo
 from shared.adapters.mongo_digests import MongoDigests
-from shared.contracts.digests import Digest, Digests
+from shared.contracts.digests import POINTS, Digest, Digests
 from shared.contracts.errors import Temporary
 from tests.fakes.mongo import FakeDigests
 
@@ -23,8 +23,8 @@ WEB = Digest(
     windows=288,
     samples=570,
     first=1_795_000_000,
-    cpu_m=(1.0, 20.5, 30.0, 90.25, 95.0, 99.0, 120.125),
-    memory_bytes=(1, 2, 3, 4, 5, 6, 2**33),
+    cpu_m=tuple(number + 0.125 for number in range(len(POINTS))),
+    memory_bytes=(*range(len(POINTS) - 1), 2**33),
     oom_kills=1,
     throttled_share=0.0125,
 )
@@ -64,6 +64,13 @@ def test_the_first_of_a_day_stays_and_keeps_none_of_the_others_out(digests: Dige
     digests.add("local", later)
     assert found(digests) == [WEB, later[1]]
     digests.add("local", [])
+
+
+def test_one_with_other_points_than_ours_or_more_fields_does_no_harm(mongo: Mongo) -> None:
+    digests = MongoDigests(mongo)
+    digests.add("local", [WEB, replace(WEB, day=DAY + timedelta(days=1), cpu_m=(1.0, 2.0))])
+    mongo.database["digests"].update_many({}, {"$set": {"later": 1}, "$unset": {"throttled_share": 1}})
+    assert found(digests) == [replace(WEB, throttled_share=None)]
 
 
 def test_of_many_containers_all_are_told(digests: Digests) -> None:

@@ -115,12 +115,14 @@ class FakePrometheus:
         self.down = False
         self.asked: list[str] = []
         self.timeouts: list[float | None] = []
+        self.now: datetime | None = None
         self.before: Callable[[str], None] = lambda promql: None
 
     def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
         self.before(promql)
         if self.down:
             raise Temporary("Prometheus http://fake: ConnectionError")
+        self.now = at
         self.asked.append(promql)
         self.timeouts.append(timeout)
         matchers = {
@@ -139,16 +141,20 @@ class FakePrometheus:
         """Of windows the p95 at every step and the peak at each day's first; of OOM kills those of the last
         day; of other things the same value at every step.
         """
+        asked_at = self.now
         rows = self.query(promql, end, timeout)
+        self.now = asked_at
         count = int((end - begin) / step) + 1
         times = [(begin + number * step).timestamp() for number in range(count)]
         if "restarts" in promql:
+            if asked_at is not None and asked_at - end >= timedelta(days=1):
+                return []
             return [Curve(row.labels, times[-1:], (row.value,)) for row in rows]
         if step >= timedelta(hours=1):
             return [Curve(row.labels, times, (row.value,) * count) for row in rows]
         pods = {(pod.namespace, pod.name, pod.container): pod for pod in self.pods}
         return [
-            _windows(row.labels, pods[tuple(row.labels.values())], "cpu" in promql, times)  # type: ignore[index]
+            _windows(row.labels, pods[tuple(row.labels.values())], "cpu" in promql, times, self.now or end)  # type: ignore[index]
             for row in rows
         ]
 
@@ -244,10 +250,12 @@ class FakePrometheus:
         return rows
 
 
-def _windows(labels: Mapping[str, str], pod: FakePod, cpu: bool, times: list[float]) -> Curve:
-    first = times[-1] - pod.history_days * 86400
+def _windows(labels: Mapping[str, str], pod: FakePod, cpu: bool, times: list[float], now: datetime) -> Curve:
+    first = now.timestamp() - pod.history_days * 86400
     lived = [at for at in times if at > first]
-    count = min(len(lived), int(pod.samples))
+    # As many as it has in all its days, evenly.
+    share = min(1.0, pod.samples / max(1.0, (now.timestamp() - first) / 300))
+    count = round(share * len(lived))
     lived = [lived[number * len(lived) // count] for number in range(count)]
     usual, peak = (pod.cpu_p95, pod.cpu_max) if cpu else (pod.memory_p95, pod.memory_max)
     days: set[int] = set()

@@ -44,7 +44,7 @@ class ChangingPrometheus(FakePrometheus):
     ) -> list[Curve]:
         def changed(curve: Curve) -> Iterator[tuple[float, float]]:
             for at, value in curve.points:
-                ago = int((end.timestamp() - 1) // 86400) - int((at - 1) // 86400)
+                ago = int(((self.now or end).timestamp() - 1) // 86400) - int((at - 1) // 86400)
                 if ago != 7 and (ago != 5 or "memory" not in promql):
                     yield at, value * (1 + math.sin(ago + len(curve.labels["pod"])) / 7)
 
@@ -216,6 +216,7 @@ def test_the_engines_input_is_in_the_report_to_the_last_bit(scan: Scan) -> None:
         oom_days=scan.settings.oom_days,
         wanted=wanted,
         strategy=scan.settings.strategy,
+        stored=FakeDigests(),
     )
     again = {entry.workload: observed(report, entry, []) for report, entry in scan.entries}
     assert again == {each.workload: each for each in reading.workloads}
@@ -313,7 +314,7 @@ FIRST = ("containers", 0)
         (("pods",), 3.001, "monthly_cost_before"),
         (("seen", 0, "history_seconds"), 3 * 86400, "confidence"),
         (("digests", "app", 3, "memory_bytes"), 2**31, "memory_request_bytes"),
-        (("digests", "app", -1, "cpu_m"), [5000.0] * 7, "cpu_request_m"),
+        (("digests", "app", -1, "cpu_m"), [5000.0] * 16, "cpu_request_m"),
         (("scales_on",), ["cpu"], "decision"),
     ],
 )

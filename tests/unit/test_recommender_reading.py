@@ -141,8 +141,8 @@ def test_prices_cost_no_query_where_nothing_asks_for_them_and_at_most_two_else()
     assert len(plain) == 10
     assert not any("kube_pod_info" in promql or "status_capacity" in promql for promql in plain)
     by_node = asked(prometheus, by_node=True)
-    more = sorted(set(by_node) - set(plain))
-    assert more == [queries.pod_nodes(EVERYTHING), queries.node_facts(LABELS)]
+    more = set(by_node) - set(plain)
+    assert more == {queries.pod_nodes(EVERYTHING), queries.node_facts(LABELS)}
     prometheus.nodes = [FakeNode("n1", labels={"label_karpenter_sh_capacity_type": "spot"})]
     assert sorted(set(asked(prometheus)) - set(plain)) == [queries.pod_nodes(EVERYTHING)]
     assert asked(prometheus, spot_matters=False) == plain
@@ -165,7 +165,7 @@ def test_a_workload_has_the_nodes_of_its_pods() -> None:
 
 def test_a_server_that_refuses_the_state_is_asked_for_nodes_by_themselves() -> None:
     only = state(NARROW, ("kube_node_labels",))
-    assert only.startswith("max by (__name__, node) (kube_node_labels{")
+    assert only.startswith("max by (__name__, node) (last_over_time(kube_node_labels{")
     assert "namespace" not in only
     assert "kube_node_labels" not in state(NARROW, ("kube_pod_owner",))
 
