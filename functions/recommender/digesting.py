@@ -106,6 +106,8 @@ def spans(
     every = [since + DAY * number for number in range((today - since).days)]
     lacking: dict[frozenset[date], dict[Controller, Sequence[str]]] = {}
     for controller, its in containers.items():
+        if not its:  # it has no pods: nothing would come of what they used
+            continue
         there = [{digest.day for digest in days.digests[controller, each]} for each in its]
         lacks = frozenset(day for day in every if any(day not in some for some in there))
         lacking.setdefault(lacks, {})[controller] = its
@@ -311,7 +313,7 @@ def _piece(
 
     def days(name: str) -> Iterator[tuple[dict[date, Digest], Digest, Sequence[float], Sequence[float]]]:
         """Of each pod and day with windows: where its digest lies, the digest, their ends, and the points."""
-        for between in grid.cut(ceil(usage.points(piece) / MOST_POINTS)):
+        for between in grid.cut(max(1, ceil(usage.points(piece) / MOST_POINTS))):
             with _PLACES:
                 curves, puts = asking.piece(name, queries.windows(window)[name], piece, between)
                 asked.extend(puts)

@@ -201,7 +201,13 @@ def _facts(scope: Scope, metrics: Sequence[str], more: str, lately: bool) -> lis
     for of_pods in (True, False):
         if names := [name for name in metrics if (name in _OF_PODS) is of_pods]:
             told = f"{{__name__=~{_any_of(names)}, {scope.namespace_matcher}{more}}}"
-            facts.append(f"max by ({_STATE_LABELS}) ({told if of_pods and not lately else _lately(told)})")
+            if lately or not of_pods:
+                told = _lately(told)
+            else:
+                # A scrape that failed takes all for gone that the one before told: then that counts.
+                failed = f"up{{{scope.labels}}} == 0" if scope.labels else "up == 0"
+                told = f"{told} or ({_lately(told)} and on (job) {failed})"
+            facts.append(f"max by ({_STATE_LABELS}) ({told})")
     return facts
 
 

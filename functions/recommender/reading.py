@@ -181,7 +181,8 @@ def state(asking: Asking, scope: Scope) -> list[Series]:
 def _told(asking: Asking, name: str, question: Callable[..., str], metrics: tuple[str, ...]) -> list[Series]:
     """What kube-state-metrics tells now; or, if it tells of no pod, what it told lately.
 
-    After one failed scrape Prometheus takes all of its series for gone until the next.
+    After one failed scrape Prometheus takes all of its series for gone until the next. Where `up` tells of
+    it, the query has them already.
     """
     rows = asking.metrics(name, question, metrics)
     if any(row.labels["__name__"] == queries.OWNERS[0] for row in rows):

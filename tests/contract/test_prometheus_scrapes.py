@@ -35,15 +35,21 @@ class Exporter:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self.send_response(exporter.status)
+                fails = exporter.status != 200 and self.path != "/other"
+                self.send_response(exporter.status if fails else 200)
                 self.end_headers()
-                self.wfile.write(TOLD.encode())
+                self.wfile.write((other(TOLD) if self.path == "/other" else TOLD).encode())
 
             def log_message(self, *_: object) -> None:
                 pass
 
         self.server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
         self.address = f"{LOOPBACK}:{self.server.server_port}"
+
+
+def other(text: str) -> str:
+    """The same of another Deployment."""
+    return text.replace("web", "api")
 
 
 @pytest.fixture
@@ -76,3 +82,22 @@ def test_a_scan_right_after_a_failed_scrape_sees_what_the_one_before_told(export
     [observed] = reading.workloads
     assert (observed.workload, observed.replicas) == (found, 3)
     assert [(one.name, one.current.cpu_request_m) for one in observed.containers] == [("web", 500)]
+
+
+def test_of_two_shards_of_kube_state_metrics_the_one_that_failed_is_told_by_its_scrape_before(
+    exporter: Exporter,
+) -> None:
+    jobs = [
+        ScrapeJob("one", [exporter.address], path="/metrics", interval=0.2),
+        ScrapeJob("other", [exporter.address], path="/other", interval=0.2),
+    ]
+    with prometheus_server(None, jobs) as server:
+        prometheus = HttpPrometheus(str(server.address))
+        until(lambda: len(discover(prometheus, "local", datetime.now(UTC))) == 2, within=15)
+        exporter.status = 503
+        until(lambda: len(prometheus.query("kube_pod_owner", datetime.now(UTC))) == 1, within=15)
+        reading = read(prometheus, "local", datetime.now(UTC), history=timedelta(days=1), oom_days=1)
+    assert {
+        each.workload.name: [one.current.cpu_request_m for one in each.containers]
+        for each in reading.workloads
+    } == {"api": [500], "web": [500]}
