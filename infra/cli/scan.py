@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from functions.recommender.report import Entry
-from functions.recommender.rules import Peer
+from functions.recommender.rules import PERCENTILE, Peer
 from infra.cli.looking import see, sizing_settings
 from infra.cli.rows import COMPARED, as_csv, rows_of
 from infra.cli.summing import by_namespace, total
@@ -128,7 +128,9 @@ def _yaml(document: dict[str, Any]) -> str:
 def _document(seen: Seen, at: datetime, settings: SizingSettings) -> dict[str, Any]:
     found = seen.entries
     spaces = by_namespace(found, settings.currency)
-    workloads = [each.model_dump(mode="json") for each in found]
+    # Each day of each container is most of the document, and percentiles do not need it.
+    left_out = {"digests"} if settings.strategy == PERCENTILE else set()
+    workloads = [each.model_dump(mode="json", exclude=left_out) for each in found]
     for each in workloads:
         if seen.rule and each["decision"] == "proposed":
             each["decision"] = COMPARED
