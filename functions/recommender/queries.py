@@ -1,8 +1,10 @@
 """The PromQL that a shard is read with: few queries, each for all of its containers at once.
 
-Plain range selectors stream through the server; subqueries materialise, so only what needs 5-minute
-windows of a counter is one. Answers are aggregated to (namespace, pod, container) by `max`, which makes
-duplicate series (two scrapers) one; owners are joined in our code.
+What goes on running is told by its windows, day by day (`windows`, `troubles`); what follows is of pods that
+run to completion, whose whole history is asked about. Plain range selectors stream through the server;
+subqueries materialise, so only what needs 5-minute windows of a counter is one. Answers are aggregated
+to (namespace, pod, container) by `max`, which makes duplicate series (two scrapers) one; owners are joined in
+our code.
 A container that was restarted in its pod has several series, one for each run, and a quantile of a short one
 among them is not the pod's. Windows that first are the container's (`max` inside the subquery) cost four
 times as much as windows of series: so quantiles are asked for by run, and once more, the dear way, where a
