@@ -4,8 +4,8 @@ What a query over windows holds in a server's memory grows with the containers t
 cluster at once would take gigabytes from a Prometheus that others use. Servers also bound what one query may
 read: samples (Prometheus), series, memory and text (VictoriaMetrics), series and chunks (Mimir), time (all);
 how large a question may be cannot be known beforehand. A half that is refused is halved again; where a single
-workload is too large, the whole reading fails: none is ever incomplete. Halves of time would help nobody: the
-quantiles need the whole of it, and read no less than the maxima do.
+workload is too large, the whole reading fails: none is ever incomplete. Halves of time would help none of the
+questions about a whole history: quantiles need all of it. Windows by the day are parted by time (digesting).
 """
 
 from __future__ import annotations
@@ -197,11 +197,16 @@ def together(answers: Sequence[list[R]]) -> list[R]:
     return list({tuple(sorted(row.labels.items())): row for rows in answers for row in rows}.values())
 
 
-def pieces(part: Part, most: int) -> list[Part]:
-    """The part in as many as it takes to have at most so many workloads in each."""
-    if len(part.workloads) <= most or not (halves := part.halves()):
+def count(part: Part) -> int:
+    """Of workloads."""
+    return len(part.workloads)
+
+
+def pieces(part: Part, most: int, size: Callable[[Part], int] = count) -> list[Part]:
+    """The part in as many as it takes for none to be larger; one workload is not parted."""
+    if size(part) <= most or not (halves := part.halves()):
         return [part]
-    return [piece for half in halves for piece in pieces(half, most)]
+    return [piece for half in halves for piece in pieces(half, most, size)]
 
 
 def _of_scope(question: Question) -> Callable[[Part], str]:

@@ -20,8 +20,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from functions.recommender import queries
-from functions.recommender.asking import at_once
-from shared.contracts.digests import POINTS, Digest
+from functions.recommender.asking import at_once, pieces
+from shared.contracts.digests import POINTS, Digest, midnight
 
 if TYPE_CHECKING:
     from functions.recommender.asking import Asked, Asking, Part
@@ -45,8 +45,6 @@ _PLACES = threading.BoundedSemaphore(2)
 _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
 # Of workloads that lack different days; beyond, days are read again that are known.
 _MOST_KINDS = 4
-# A pod's name begins with its controller's, of which so much is there.
-_BEGINNING = 46
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,6 @@ class Days:
 
     digests: dict[Of, list[Digest]] = field(default_factory=dict)
     pods: dict[Controller, set[Pod]] = field(default_factory=dict)
-
-
-def midnight(day: date) -> datetime:
-    """When it begins."""
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def first_day(at: datetime, history: timedelta) -> date:
@@ -152,7 +145,9 @@ def read(
     grid = _Grid(span.begin, span.days, asking.at, window.step)
     usage = _Usage(span, owners, grid)
     if grid.windows:
-        calls = [partial(_piece, asking, piece, window, usage) for piece in usage.pieces(part)]
+        # A single workload that has more is read some days at a time.
+        cut = pieces(part, MOST_POINTS, usage.points)
+        calls = [partial(_piece, asking, piece, window, usage) for piece in cut]
         for found, asked in at_once(calls):
             asking.asked += asked
             for container, digests in found.items():
@@ -216,7 +211,7 @@ class _Grid:
             yield self.start + step * first, self.start + step * last, step
 
     def is_over(self, day: date) -> bool:
-        return self.start + DAY * ((day - self.begin).days + 1) + LATE <= self.at
+        return midnight(day) + DAY + LATE <= self.at
 
     def parts(self, times: Sequence[float]) -> Iterator[tuple[date, slice]]:
         """Which of these times belong to each day: a window belongs to the day that it ends in, or with."""
@@ -236,8 +231,8 @@ class _Usage:
         self.grid = grid
         self.found: dict[Of, dict[date, Digest]] = {}
         self.pods: dict[Controller, set[Pod]] = {}
-        # Pods that were used on a day, of which nobody told whose they are.
-        self.doubtful: set[tuple[Pod, date]] = set()
+        # By namespace and day, pods that were used of which nobody told whose they are.
+        self._doubtful: dict[tuple[str, date], set[str]] = {}
         self._owners = owners
         self._owner: dict[Pod, Controller] = {}
         self._rows: Counter[tuple[str, str]] = Counter()
@@ -259,23 +254,16 @@ class _Usage:
 
     def doubt(self, curve: Curve) -> None:
         """Looks at a row that is nobody's: kube-state-metrics may have been away while its pod lived."""
-        pod = curve.labels.get("namespace", ""), curve.labels.get("pod", "")
-        if not self._owners.is_known(pod):
-            self.doubtful.update((pod, day) for day, _ in self.grid.parts(curve.times))
+        namespace, pod = curve.labels.get("namespace", ""), curve.labels.get("pod", "")
+        if not self._owners.is_known((namespace, pod)):
+            for day, _ in self.grid.parts(curve.times):
+                self._doubtful.setdefault((namespace, day), set()).add(pod)
 
     def is_doubtful(self, controller: Controller, day: date) -> bool:
         """Whether one of those may have been its own, by the name."""
         namespace, _, name = controller
-        return any(
-            on == day and pod[0] == namespace and pod[1].startswith(name[:_BEGINNING])
-            for pod, on in self.doubtful
-        )
-
-    def pieces(self, part: Part) -> list[Part]:
-        """Parts whose windows one answer can have; a single workload that has more is read day by day."""
-        if self.points(part) <= MOST_POINTS or not (halves := part.halves()):
-            return [part]
-        return [piece for half in halves for piece in self.pieces(half)]
+        beginning = name[: queries.POD_NAME_BEGINNING]
+        return any(pod.startswith(beginning) for pod in self._doubtful.get((namespace, day), ()))
 
     def points(self, part: Part) -> int:
         """Windows of all containers of the pods that are known of."""
@@ -395,7 +383,7 @@ def _troubles(asking: Asking, part: Part, usage: _Usage) -> dict[tuple[Of, date]
         today = grid.days[-1]
         rows = asking.all(queries.troubles(seconds), part)
         for name, answers in rows.items():
-            take(name.removesuffix("_today"), ((row.labels, today, row.value) for row in answers))
+            take(name, ((row.labels, today, row.value) for row in answers))
     return found
 
 

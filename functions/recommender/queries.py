@@ -83,7 +83,7 @@ RUN = "by (namespace, pod, container, id, name, image, instance, node)"
 _OFTEN_SECONDS = 120
 _WINDOW = 300
 # A pod's name begins with its controller's, cut to leave room for the generated end within 63 characters.
-_POD_NAME_BEGINNING = 46
+POD_NAME_BEGINNING = 46
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Scope:
     def pod_matcher(self) -> str:
         if not self.names:
             return ""
-        beginnings = sorted({name[:_POD_NAME_BEGINNING] for name in self.names})
+        beginnings = sorted({name[:POD_NAME_BEGINNING] for name in self.names})
         return f"pod=~{_any_of(beginnings, '.*')}, "
 
 
@@ -296,10 +296,6 @@ def troubles(seconds: int) -> dict[str, Callable[[Scope], str]]:
     return {"oom_kills": oom_kills, "throttled_share": throttled_share}
 
 
-# Of those of `usage`, and of all runs: over every window of the history.
-OVER_WINDOWS = ("cpu_p95", "cpu_max", "memory_p95")
-
-
 def usage(scope: Scope, window: Window) -> dict[str, str]:
     """Each figure of the whole history by one query. CPU in cores, memory in bytes; the p95s are by run."""
     cpu, memory = f"{CPU}{{{scope.containers}}}", f"{MEMORY}{{{scope.containers}}}"
@@ -307,7 +303,6 @@ def usage(scope: Scope, window: Window) -> dict[str, str]:
     rate = f"rate({cpu}[{duration(window.cpu)}])"
     return {
         "cpu_p95": f"max {RUN} (quantile_over_time(0.95, {rate}[{history}:{step}]))",
-        "cpu_max": f"max {CONTAINER} (max_over_time({rate}[{history}:{step}]))",
         "memory_p95": (f"max {RUN} (quantile_over_time(0.95, {_memory(scope, window)}[{history}:{step}]))"),
         "memory_max": f"max {CONTAINER} (max_over_time({memory}[{history}]))",
     }

@@ -20,6 +20,7 @@ from functions.recommender.nodes import Node, nodes_of
 from functions.recommender.queries import Scope, Window
 from functions.recommender.rules import PERCENTILE
 from functions.recommender.sizing import RUN_TO_COMPLETION, Day, Estimate, Observed, ObservedContainer
+from shared.contracts.digests import midnight
 from shared.contracts.events import Usage
 from shared.contracts.identity import Workload
 
@@ -114,7 +115,7 @@ def read(
         placing["pod_nodes"] = queries.pod_nodes
     if by_node:
         placing["nodes"] = partial(_as_it_is, queries.node_facts(labels))
-    lived = at - digesting.midnight(begin if runs else min((each.begin for each in spans), default=today))
+    lived = at - midnight(begin if runs else min((each.begin for each in spans), default=today))
     frequencies = queries.frequencies(whole.scope, max(lived, digesting.DAY))
     first = asking.all(
         {
@@ -124,7 +125,7 @@ def read(
         },
         whole,
     )
-    window = queries.window(at - digesting.midnight(begin), *queries.samples(first["frequencies"]))
+    window = queries.window(at - midnight(begin), *queries.samples(first["frequencies"]))
     owners = Owners.of(first["owners"])
     owners.update(now.owners)
     places = _places(first.get("pod_nodes", ()))
@@ -451,10 +452,7 @@ def _of_runs(
         memory_max_bytes=round(memory_max),
         samples=_windows(figures, pods, container, window, at),
         pods=len(figures.each("cpu_p95", pods, container)),
-        # `increase` extrapolates to the ends of its range: kills are whole, and one that was seen is one.
-        oom_kills=sum(
-            max(1, round(kills)) for kills in figures.each("oom_kills", pods, container) if kills > 0
-        ),
+        oom_kills=round(sum(figures.each("oom_kills", pods, container))),
         throttled_share=None if throttled is None else round(throttled, 4),
     )
     return _Container(usage, seconds)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from pymongo.errors import BulkWriteError
 
 from shared.adapters.mongo import _translated
-from shared.contracts.digests import POINTS, Digest
+from shared.contracts.digests import POINTS, Digest, midnight
 from shared.contracts.errors import Temporary
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class MongoDigests:
         # by one walk along the index, which a thousand names in a query are not.
         wanted = set(containers)
         between = {"$gte": min(wanted), "$lte": max(wanted)}
-        query = {"cluster": cluster, "container": between, "day": {"$gte": _midnight(day)}}
+        query = {"cluster": cluster, "container": between, "day": {"$gte": midnight(day)}}
         with _translated():
             found = self._mongo.database["digests"].find(query, {"_id": 0, "cluster": 0})
             ours = (each for each in found.batch_size(5_000) if each["container"] in wanted)
@@ -50,13 +50,9 @@ class MongoDigests:
                 raise Temporary(f"MongoDB: digests were not stored: {str(others)[:300]}") from error
 
 
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-
 def _document(cluster: str, digest: Digest) -> dict[str, Any]:
     fields = {name: getattr(digest, name) for name in Digest.__slots__}
-    return {"cluster": cluster, **fields, "day": _midnight(digest.day)}
+    return {"cluster": cluster, **fields, "day": midnight(digest.day)}
 
 
 def _digest(document: dict[str, Any]) -> Digest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Protocol
 
 # Shares of a day's windows that lie at or below the stored points; dense at the top, where requests lie.
@@ -31,6 +31,11 @@ class Digest:
     memory_bytes: tuple[int, ...] = ()
     oom_kills: int = 0
     throttled_share: float | None = None
+
+
+def midnight(day: date) -> datetime:
+    """When it begins."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 class Digests(Protocol):

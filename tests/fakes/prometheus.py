@@ -153,9 +153,10 @@ class FakePrometheus:
         if step >= timedelta(hours=1):
             return [Curve(row.labels, times, (row.value,) * count) for row in rows]
         pods = {(pod.namespace, pod.name, pod.container): pod for pod in self.pods}
+        of = [pods[row.labels["namespace"], row.labels["pod"], row.labels["container"]] for row in rows]
         return [
-            _windows(row.labels, pods[tuple(row.labels.values())], "cpu" in promql, times, self.now or end)  # type: ignore[index]
-            for row in rows
+            _windows(row.labels, pod, "cpu" in promql, times, self.now or end)
+            for row, pod in zip(rows, of, strict=True)
         ]
 
     def _rows(self, promql: str, at: datetime) -> list[Series]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import random
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli import kubefinops
 from tests.fakes.prometheus import History
 from tests.servers import prometheus_server
 
@@ -25,7 +24,6 @@ ROOT = Path(__file__).parents[2]
 MIB = 2**20
 DAY, WINDOW, SCRAPE = 86400, 300, 60
 DAYS = 3
-CLI = "import sys; from infra.cli.main import main; sys.argv[0] = 'kubefinops'; main()"
 PACE = ("--learn-days", "1", "--hold-days", "1")
 PER_DAY = DAY // WINDOW
 # Pods by workload with the windows in which they lived; two of `web` at once, `web-b` follows `web-a`.
@@ -127,15 +125,7 @@ def told_of_kill(history: History, begin: int, end: int) -> None:
 
 
 def backtest(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", CLI, "backtest", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-    )
+    return kubefinops("backtest", *arguments, timeout=120, environment=environment)
 
 
 def document(*arguments: str) -> dict[str, Any]:

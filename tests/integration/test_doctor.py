@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cli import kubefinops
 from tests.fakes.prometheus import History
 from tests.servers import prometheus_server
 
 DAY = 86400
-CLI = "import sys; from infra.cli.main import main; sys.argv[0] = 'kubefinops'; main()"
 REQUIRED = (
     "kube_pod_owner",
     "kube_replicaset_owner",
@@ -55,15 +53,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def doctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", CLI, "doctor", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, **environment},
-    )
+    return kubefinops("doctor", *arguments, environment=environment)
 
 
 def test_what_is_there_is_told_with_its_interval_and_how_far_it_goes_back(address: str) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cli import kubefinops
 from tests.fakes.prometheus import History
 from tests.servers import prometheus_server
 
 MIB = 2**20
 DAY = 86400
-PROPOSE = "import sys; from infra.cli.main import main; sys.argv[0] = 'kubefinops'; main()"
 MANIFEST = """\
 apiVersion: apps/v1
 kind: StatefulSet
@@ -78,15 +76,7 @@ def propose(
     tree: Path, path: str, *more: str, prometheus: str = "http://127.0.0.1:1"
 ) -> subprocess.CompletedProcess[str]:
     asked = ["propose", "--repo", str(tree), "--path", path, "--prometheus", prometheus, *more]
-    return subprocess.run(
-        [sys.executable, "-c", PROPOSE, *asked],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "COLUMNS": "80"},
-    )
+    return kubefinops(*asked)
 
 
 def test_each_value_is_told_with_the_rule_that_clamped_it_and_keeps_its_unit(

@@ -19,6 +19,7 @@ import pytest
 import requests
 import yaml
 
+from tests.cli import COMMAND, kubefinops
 from tests.fakes.prometheus import History
 from tests.refusing import refusing
 from tests.servers import prometheus_server
@@ -26,7 +27,6 @@ from tests.servers import prometheus_server
 ROOT = Path(__file__).parents[2]
 MIB = 2**20
 DAY = 86400
-SCAN = "import sys; from infra.cli.main import main; sys.argv[0] = 'kubefinops'; main()"
 
 
 def history() -> History:
@@ -56,19 +56,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def scan(*arguments: str, columns: str = "80", **environment: str) -> subprocess.CompletedProcess[str]:
-    return kubefinops("scan", *arguments, columns=columns, **environment)
-
-
-def kubefinops(*arguments: str, columns: str = "80", **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", SCAN, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": columns, **environment},
-    )
+    return kubefinops("scan", *arguments, columns=columns, environment=environment)
 
 
 def test_the_table_tells_what_is_wasted_and_why_the_rest_is_not(address: str) -> None:
@@ -252,7 +240,7 @@ def test_the_page_is_made_without_plots_where_they_cannot_be_had(address: str, t
 def test_progress_is_told_on_a_terminal_and_never_within_the_document(address: str) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", SCAN, "scan", "--prometheus", address, "--format", "json"],
+        [sys.executable, "-c", COMMAND, "scan", "--prometheus", address, "--format", "json"],
         stdout=subprocess.PIPE,
         stderr=theirs,
         cwd=ROOT,

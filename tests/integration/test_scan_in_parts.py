@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.cli import kubefinops
 from tests.fakes.prometheus import History
 from tests.refusing import refusing
 from tests.servers import prometheus_server
@@ -23,7 +22,6 @@ from tests.servers import prometheus_server
 ROOT = Path(__file__).parents[2]
 MIB = 2**20
 DAY = 86400
-SCAN = "import sys; from infra.cli.main import main; sys.argv[0] = 'kubefinops'; main()"
 PODS = {"ads": 1, "payments": 40, "shop": 1, "web": 1}
 LIMIT = (
     b'{"status":"error","errorType":"execution","error":"query processing would load too many samples into'
@@ -70,15 +68,7 @@ def address(history: Path) -> Iterator[str]:
 
 
 def scan(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", SCAN, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=ROOT,
-        env=dict(os.environ),
-    )
+    return kubefinops(*arguments)
 
 
 def told(address: str, *arguments: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from functions.recommender.digesting import LATE, quantile
 from functions.recommender.reading import Reading, read
-from shared.contracts.digests import POINTS, Digest
+from shared.contracts.digests import POINTS, Digest, midnight
 from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import Curve, Series
 from tests.fakes.mongo import FakeDigests
@@ -42,10 +42,6 @@ class Server(FakePrometheus):
 def scan(server: Server, at: datetime, stored: FakeDigests | None, history: timedelta = FORTNIGHT) -> Reading:
     server.ranges.clear()
     return read(server, "local", at, history=history, oom_days=7, stored=stored)
-
-
-def midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def test_a_first_scan_reads_the_history_and_the_next_one_what_is_new() -> None:
