@@ -16,20 +16,20 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from functions.recommender.queries import Scope
+from functions.recommender import queries
+from functions.recommender.queries import Question, Scope
+from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import AT_ONCE, QueryTooLarge, QueryTooSlow
 
 if TYPE_CHECKING:
     from shared.contracts.prometheus import Curve, Prometheus, Series
 
 T = TypeVar("T")
+U = TypeVar("U")
 P = TypeVar("P", bound="Halved")
 R = TypeVar("R", "Series", "Curve")
-Question = Callable[[Scope], str]
-"""The PromQL for a part of the containers. Each row of its answer is about what is in one part only."""
-
 Between = tuple[datetime, datetime, timedelta]
 """From the one to the other, both included, in steps."""
 
@@ -130,6 +130,27 @@ class Asking:
         """
         return self._all(self._now, questions, part, over_windows)
 
+    def owners(self, part: Part, history: timedelta) -> list[Mapping[str, str]]:
+        """Labels that tell who owned the pods, ReplicaSets and Jobs of the history.
+
+        Raises what Prometheus.query does.
+        """
+        calls = [partial(self._owners, history, piece) for piece in pieces(part, MOST_WORKLOADS)]
+        answers = at_once(calls)
+        self.asked += [asked for _, puts in answers for asked in puts]
+        return [labels for found, _ in answers for labels in found]
+
+    def _owners(self, history: timedelta, piece: Part) -> tuple[list[Mapping[str, str]], list[Asked]]:
+        matchers = queries.owner_series(piece.scope)
+        try:
+            found = self.prometheus.series(matchers, self.at - history, self.at)
+        except Temporary:
+            # Not each server, nor each proxy before one, tells of series, or of so many at once.
+            question = _of_scope(partial(queries.owners, history=history))
+            rows, asked = _whole(self._now, "owners", question, piece)
+            return [row.labels for row in rows], asked
+        return found, [Asked("owners", matchers, len(found))]
+
     def ranges(
         self, questions: Mapping[str, Question], part: Part, begin: datetime, end: datetime, step: timedelta
     ) -> dict[str, list[Curve]]:
@@ -211,6 +232,13 @@ def pieces(part: Part, most: int, size: Callable[[Part], int] = count) -> list[P
 
 def _of_scope(question: Question) -> Callable[[Part], str]:
     return lambda part: question(part.scope)
+
+
+def both(one: Callable[[], T], other: Callable[[], U]) -> tuple[T, U]:
+    """What the two return, that run side by side."""
+    calls: list[Callable[[], Any]] = [one, other]
+    first, second = at_once(calls)
+    return first, second
 
 
 def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:

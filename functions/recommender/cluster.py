@@ -37,15 +37,14 @@ class Owners:
     told: set[Controller] = field(default_factory=set)
 
     @classmethod
-    def of(cls, rows: Iterable[Series]) -> Owners:
-        """From rows of kube_{pod,replicaset,job}_owner, told apart by the label that names the owned.
+    def of(cls, series: Iterable[Mapping[str, str]]) -> Owners:
+        """From the labels of kube_{pod,replicaset,job}_owner, told apart by the label that names the owned.
 
         A ReplicaSet's row may carry the label `pod` as well (that of its exporter), so that is looked
         at last. An object may have owners that are not its controller; those say nothing about it.
         """
         owners = cls()
-        for row in rows:
-            labels = row.labels
+        for labels in series:
             owner = (labels.get("owner_kind", ""), labels.get("owner_name", ""))
             namespace = labels.get("namespace", "")
             if "replicaset" in labels:
@@ -107,7 +106,7 @@ class Cluster:
     @classmethod
     def of(cls, rows: list[Series]) -> Cluster:
         """From the rows of `queries.state` or `queries.workloads`."""
-        owners = Owners.of(row for row in rows if row.labels["__name__"].endswith("_owner"))
+        owners = Owners.of(row.labels for row in rows if row.labels["__name__"].endswith("_owner"))
         spot = {row.labels.get("node", "") for row in rows if row.labels["__name__"] == nodes.LABELS}
         cluster = cls(owners, jvms=Jvms.of_rows(rows), spot=spot)
         for row in rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -35,6 +35,12 @@ class UntilDeadline:
         return self._within(
             lambda left: self._prometheus.query_range(promql, begin, end, step, left), timeout
         )
+
+    def series(
+        self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+    ) -> list[Mapping[str, str]]:
+        """See Prometheus. Raises Temporary too when the time is up."""
+        return self._within(lambda left: self._prometheus.series(matchers, begin, end, left), timeout)
 
     def _within(self, ask: Callable[[float], list[R]], timeout: float | None) -> list[R]:
         left = self._end - self._monotonic()

@@ -20,14 +20,14 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from functions.recommender import queries
-from functions.recommender.asking import at_once, pieces
+from functions.recommender.asking import at_once, both, pieces
 from shared.contracts.digests import POINTS, Digest, midnight
 
 if TYPE_CHECKING:
     from functions.recommender.asking import Asked, Asking, Part
     from functions.recommender.cluster import Controller, Owners, Pod
     from functions.recommender.container import Day
-    from functions.recommender.queries import Window
+    from functions.recommender.queries import Question, Window
     from shared.contracts.digests import Digests
     from shared.contracts.prometheus import Curve
 
@@ -37,12 +37,14 @@ Of = tuple["Controller", str]  # whose container, and its name
 DAY = timedelta(days=1)
 # A day is over for good after this much: samples may come late, by remote write, or out of order.
 LATE = timedelta(hours=1)
-# In one answer, so that neither side holds much: some 20 MB of text. And so many answers at once, of all that
+# In one answer, so that neither side holds much: some 15 MB of text. And so many answers at once, of all that
 # the process reads: while one is taken in, the server finds the next.
-MOST_POINTS = 700_000
+MOST_POINTS = 450_000
 _PLACES = threading.BoundedSemaphore(2)
 # Read at a time, the oldest first: where it is kept, what was read stays so though there be no time for more.
 _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
+# Into so many parts of its days a span is cut before its workloads are parted further.
+_MOST_CUTS = 3
 # Of workloads that lack different days; beyond, days are read again that are known.
 _MOST_KINDS = 4
 
@@ -142,17 +144,16 @@ def read(
         Temporary: Prometheus cannot be reached, or will not run a query.
     """
     part = whole.narrowed((namespace, name) for namespace, _, name in span.containers)
-    grid = _Grid(span.begin, span.days, asking.at, window.step)
-    usage = _Usage(span, owners, grid)
-    if grid.windows:
-        # A single workload that has more is read some days at a time.
-        cut = pieces(part, MOST_POINTS, usage.points)
-        calls = [partial(_piece, asking, piece, window, usage) for piece in cut]
-        for found, asked in at_once(calls):
-            asking.asked += asked
-            for container, digests in found.items():
-                usage.found.setdefault(container, {}).update(digests)
-    troubles = _troubles(asking, part, usage)
+    usage = _Usage(asking, window, span, owners)
+    rarer = replace(usage.grid, step=window.memory_step)
+    calls = [
+        partial(take, usage, its, piece)
+        for take, its in ((_take_cpu, usage.grid), (_take_memory, rarer))
+        if its.windows
+        for piece in pieces(part, MOST_POINTS * min(_MOST_CUTS, its.count), partial(usage.points, its))
+    ]
+    facts, asked = both(partial(_facts, usage, part), partial(at_once, calls))
+    asking.asked += chain.from_iterable(asked)
     sure = usage.sure(days) if window.is_scraped else set()
     fresh: list[Digest] = []
     for controller, its in span.containers.items():
@@ -161,7 +162,7 @@ def read(
             there = days.digests[controller, each]
             known_days = {digest.day for digest in there}
             made = [
-                digest for digest in usage.days((controller, each), troubles) if digest.day not in known_days
+                digest for digest in usage.days((controller, each), facts) if digest.day not in known_days
             ]
             there.extend(made)
             there.sort(key=lambda digest: digest.day)
@@ -203,9 +204,9 @@ class _Grid:
         return [self.begin + DAY * number for number in range(self.count)]
 
     def cut(self, parts: int) -> Iterator[tuple[datetime, datetime, timedelta]]:
-        """The windows in about so many parts of whole days: the first and last of each, and the step."""
+        """The windows in at most so many parts of whole days: the first and last of each, and the step."""
         step, whole = timedelta(seconds=self.step), 86400 // self.step
-        size = max(1, self.count // parts) * whole
+        size = max(1, ceil(self.count / parts)) * whole
         for first in range(1, self.windows + 1, size):
             last = min(first + size - 1, self.windows)
             yield self.start + step * first, self.start + step * last, step
@@ -226,10 +227,14 @@ class _Grid:
 class _Usage:
     """What the windows of a span tell, and whose they are."""
 
-    def __init__(self, span: Span, owners: Owners, grid: _Grid) -> None:
+    def __init__(self, asking: Asking, window: Window, span: Span, owners: Owners) -> None:
+        self.asking = asking
+        self.window = window
         self.span = span
-        self.grid = grid
+        self.grid = _Grid(span.begin, span.days, asking.at, window.step)
+        # By container and day: what is known by CPU, and memory at POINTS.
         self.found: dict[Of, dict[date, Digest]] = {}
+        self.memory: dict[Of, dict[date, tuple[int, ...]]] = {}
         self.pods: dict[Controller, set[Pod]] = {}
         # By namespace and day, pods that were used of which nobody told whose they are.
         self._doubtful: dict[tuple[str, date], set[str]] = {}
@@ -265,10 +270,9 @@ class _Usage:
         beginning = name[: queries.POD_NAME_BEGINNING]
         return any(pod.startswith(beginning) for pod in self._doubtful.get((namespace, day), ()))
 
-    def points(self, part: Part) -> int:
+    def points(self, grid: _Grid, part: Part) -> int:
         """Windows of all containers of the pods that are known of."""
-        rows = sum(self._rows.get(each, 1) for each in part.workloads)
-        return rows * self.grid.windows
+        return sum(self._rows.get(each, 1) for each in part.workloads) * grid.windows
 
     def sure(self, days: Days) -> set[date]:
         """The days that are over, and of which there is usage, be it stored: else an empty digest might be of
@@ -278,43 +282,31 @@ class _Usage:
         seen.update(each.day for digests in days.digests.values() for each in digests if each.windows)
         return {day for day in seen if self.grid.is_over(day)}
 
-    def days(
-        self, container: Of, troubles: Mapping[tuple[Of, date], tuple[int, float | None]]
-    ) -> list[Digest]:
+    def days(self, container: Of, facts: Mapping[tuple[Of, date], _Facts]) -> list[Digest]:
         """One digest for every day of the span, empty ones too."""
-        name, found = _name(*container), self.found.get(container, {})
+        name, found, memory = _name(*container), self.found.get(container, {}), self.memory.get(container, {})
         made = []
         for day in self.grid.days:
-            kills, share = troubles.get((container, day), (0, None))
-            digest = found.get(day) or Digest(name, day)
-            made.append(replace(digest, oom_kills=kills, throttled_share=share))
+            its = facts.get((container, day), _NO_FACTS)
+            made.append(
+                replace(
+                    found.get(day) or Digest(name, day),
+                    memory_bytes=its.topped(memory.get(day, ())),
+                    oom_kills=its.oom_kills,
+                    throttled_share=its.throttled_share,
+                )
+            )
         return made
 
 
-def _piece(
-    asking: Asking, piece: Part, window: Window, usage: _Usage
-) -> tuple[dict[Of, dict[date, Digest]], list[Asked]]:
-    """The digests of one piece's windows. One metric after the other: as text they take much memory."""
-    grid = usage.grid
-    found: dict[Of, dict[date, Digest]] = {}
+def _take_cpu(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
+    """Adds what the windows of CPU tell; returns what was asked."""
     asked: list[Asked] = []
-
-    def days(name: str) -> Iterator[tuple[dict[date, Digest], Digest, Sequence[float], Sequence[float]]]:
-        """Of each pod and day with windows: where its digest lies, the digest, their ends, and the points."""
-        for between in grid.cut(max(1, ceil(usage.points(piece) / MOST_POINTS))):
-            with _PLACES:
-                curves, puts = asking.piece(name, queries.windows(window)[name], piece, between)
-                asked.extend(puts)
-                for container, pods in _by_pod(curves, usage).items():
-                    digests = found.setdefault(container, {})
-                    for times, values in pods.values():
-                        for day, part in grid.parts(times):
-                            digest = digests.get(day) or Digest(_name(*container), day)
-                            yield digests, digest, times[part], _points(values[part])
-
-    for digests, digest, ends, cores in days("cpu_windows"):
-        first = int(ends[0]) - window.step
-        digests[digest.day] = replace(
+    for container, day, ends, cores in _days(usage, grid, piece, "cpu_windows", asked):
+        digests = usage.found.setdefault(container, {})
+        digest = digests.get(day) or Digest(_name(*container), day)
+        first = int(ends[0]) - grid.step
+        digests[day] = replace(
             digest,
             pods=digest.pods + 1,
             windows=max(digest.windows, len(ends)),
@@ -322,10 +314,35 @@ def _piece(
             first=first if digest.first is None else min(digest.first, first),
             cpu_m=_worst(digest.cpu_m, tuple(round(each * 1000, 3) for each in cores)),
         )
-    for digests, digest, _, sizes in days("memory_windows"):
-        memory = _worst(digest.memory_bytes, tuple(round(each) for each in sizes))
-        digests[digest.day] = replace(digest, memory_bytes=memory)
-    return found, asked
+    return asked
+
+
+def _take_memory(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
+    """Adds what the windows of memory tell; returns what was asked."""
+    asked: list[Asked] = []
+    for container, day, _, sizes in _days(usage, grid, piece, "memory_windows", asked):
+        days = usage.memory.setdefault(container, {})
+        days[day] = _worst(days.get(day, ()), tuple(round(each) for each in sizes))
+    return asked
+
+
+def _days(
+    usage: _Usage, grid: _Grid, piece: Part, name: str, asked: list[Asked]
+) -> Iterator[tuple[Of, date, Sequence[float], Sequence[float]]]:
+    """Of each pod and day with windows: container and day, the windows' ends, and their values at POINTS.
+
+    Each container is in one piece alone, so pieces may be taken side by side.
+    """
+    question = queries.windows(usage.window)[name]
+    # Each part of time is taken before the next is asked for: as text windows take much memory.
+    for between in grid.cut(ceil(usage.points(grid, piece) / MOST_POINTS)):
+        with _PLACES:
+            curves, puts = usage.asking.piece(name, question, piece, between)
+            asked += puts
+            for container, pods in _by_pod(curves, usage).items():
+                for times, values in pods.values():
+                    for day, part in grid.parts(times):
+                        yield container, day, times[part], _points(values[part])
 
 
 def _by_pod(
@@ -356,35 +373,72 @@ def _by_pod(
     return found
 
 
-def _troubles(asking: Asking, part: Part, usage: _Usage) -> dict[tuple[Of, date], tuple[int, float | None]]:
-    """OOM kills and the throttled share of each container and day that had any."""
-    grid = usage.grid
+@dataclass
+class _Facts:
+    """What a day had, beside its windows: the peak of memory in bytes, and troubles."""
+
+    memory_max: int = 0
+    oom_kills: int = 0
+    throttled_share: float | None = None
+
+    def take(self, name: str, value: float) -> None:
+        """One pod's. Of the pods the worst counts, and every kill."""
+        match name:
+            case "memory_max":
+                self.memory_max = max(self.memory_max, round(value))
+            case "oom_kills":
+                self.oom_kills += round(value)
+            case _:
+                self.throttled_share = round(max(self.throttled_share or 0.0, value), 4)
+
+    def topped(self, memory: tuple[int, ...]) -> tuple[int, ...]:
+        """Memory at POINTS up to the peak, which the windows that were looked at need not have seen."""
+        if not self.memory_max:
+            return memory
+        return (
+            (*memory[:-1], max(memory[-1], self.memory_max)) if memory else (self.memory_max,) * len(POINTS)
+        )
+
+
+_NO_FACTS = _Facts()
+
+
+def _facts(usage: _Usage, part: Part) -> dict[tuple[Of, date], _Facts]:
+    """Those of each container and day that had any."""
+    found: dict[tuple[Of, date], _Facts] = {}
+
+    def ask(questions: Mapping[str, Callable[[int], Question]], part: Part) -> None:
+        for name, labels, day, value in _by_day(usage.asking, usage.grid, questions, part):
+            if (whose := usage.container(labels)) is not None:
+                found.setdefault((whose[0], day), _Facts()).take(name, value)
+
+    ask({"memory_max": queries.memory_max, "throttled_share": queries.throttled_share}, part)
+    # To count kills, restarts are read three times: of those alone that were killed some time.
+    since = int((usage.grid.at - usage.grid.start).total_seconds())
+    rows = usage.asking.all({"oom_killed": queries.oom_killed(since)}, part)["oom_killed"] if since else []
+    killed = {whose[0][0] for row in rows if (whose := usage.container(row.labels)) is not None}
+    if killed:
+        some = part.narrowed((namespace, name) for namespace, _, name in killed)
+        ask({"oom_kills": queries.oom_kills}, some)
+    return found
+
+
+def _by_day(
+    asking: Asking, grid: _Grid, questions: Mapping[str, Callable[[int], Question]], part: Part
+) -> Iterator[tuple[str, Mapping[str, str], date, float]]:
+    """The answers about each whole day, and about today so far: which question, whose row, day and value."""
     over = [day for day in grid.days if midnight(day) + DAY <= grid.at]
-    found: dict[tuple[Of, date], tuple[int, float | None]] = {}
-
-    def take(name: str, rows: Iterable[tuple[Mapping[str, str], date, float]]) -> None:
-        for labels, day, value in rows:
-            if (whose := usage.container(labels)) is None:
-                continue
-            kills, share = found.get((whose[0], day), (0, None))
-            if name == "oom_kills":
-                kills += round(value)
-            else:
-                share = round(max(share or 0.0, value), 4)
-            found[whose[0], day] = kills, share
-
     if over:
-        begin = grid.start + DAY
-        curves = asking.ranges(queries.troubles(86400), part, begin, begin + DAY * (len(over) - 1), DAY)
-        for name, answered in curves.items():
-            take(name, ((curve.labels, _day(at), value) for curve in answered for at, value in curve.points))
+        begin, end = grid.start + DAY, grid.start + DAY * len(over)
+        of_a_day = {name: question(86400) for name, question in questions.items()}
+        for name, curves in asking.ranges(of_a_day, part, begin, end, DAY).items():
+            for curve in curves:
+                yield from ((name, curve.labels, _day(at), value) for at, value in curve.points)
     seconds = int((grid.at - grid.start).total_seconds()) - 86400 * len(over)
     if len(over) < grid.count and seconds > 0:
-        today = grid.days[-1]
-        rows = asking.all(queries.troubles(seconds), part)
-        for name, answers in rows.items():
-            take(name, ((row.labels, today, row.value) for row in answers))
-    return found
+        so_far = {name: question(seconds) for name, question in questions.items()}
+        for name, rows in asking.all(so_far, part).items():
+            yield from ((name, row.labels, grid.days[-1], row.value) for row in rows)
 
 
 def _day(end: float) -> date:

@@ -1,10 +1,10 @@
 """The PromQL that a shard is read with: few queries, each for all of its containers at once.
 
-What goes on running is told by its windows, day by day (`windows`, `troubles`); what follows is of pods that
-run to completion, whose whole history is asked about. Plain range selectors stream through the server;
-subqueries materialise, so only what needs 5-minute windows of a counter is one. Answers are aggregated
-to (namespace, pod, container) by `max`, which makes duplicate series (two scrapers) one; owners are joined in
-our code.
+What goes on running is told by its windows, day by day, and by what each day had (from `windows` to
+`throttled_share`); the rest is of pods that run to completion, whose whole history is asked about. Plain
+range selectors stream through the server; subqueries materialise, so only what needs 5-minute windows of a
+counter is one. Answers are aggregated to (namespace, pod, container) by `max`, which makes duplicate series
+(two scrapers) one; owners are joined in our code.
 A container that was restarted in its pod has several series, one for each run, and a quantile of a short one
 among them is not the pod's. Windows that first are the container's (`max` inside the subquery) cost four
 times as much as windows of series: so quantiles are asked for by run, and once more, the dear way, where a
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
@@ -81,6 +81,9 @@ CONTAINER = "by (namespace, pod, container)"
 RUN = "by (namespace, pod, container, id, name, image, instance, node)"
 # Up to this interval of scrapes an instant is as good as the window before it: it sees five minutes back.
 _OFTEN_SECONDS = 120
+_MEMORY_STEPS = 6
+# Of a history, that are looked at for how often scrapes came.
+_HOURS = 5
 _WINDOW = 300
 # A pod's name begins with its controller's, cut to leave room for the generated end within 63 characters.
 POD_NAME_BEGINNING = 46
@@ -115,6 +118,10 @@ class Scope:
         return f"pod=~{_any_of(beginnings, '.*')}, "
 
 
+Question = Callable[[Scope], str]
+"""The PromQL for a part of the containers. Each row of its answer is about what is in one part only."""
+
+
 @dataclass(frozen=True)
 class Window:
     """The ranges that the scrape intervals allow, in seconds.
@@ -136,6 +143,13 @@ class Window:
     @property
     def samples_per_day(self) -> float:
         return 86400 / self.step
+
+    @property
+    def memory_step(self) -> int:
+        """From one memory window that is looked at to the next: it moves slowly, and each day's peak is asked
+        for beside them.
+        """
+        return _MEMORY_STEPS * self.step
 
 
 def window(history: timedelta, samples_in_hour: float | None, samples_in_ten_minutes: float | None) -> Window:
@@ -213,36 +227,42 @@ def _facts(scope: Scope, metrics: Sequence[str], more: str, lately: bool) -> lis
     return facts
 
 
+def owner_series(scope: Scope) -> str:
+    """Who owns the pods, ReplicaSets and Jobs: all of it is in the labels."""
+    return f"{{__name__=~{_any_of(OWNERS)}, {scope.namespace_matcher}}}"
+
+
 def owners(scope: Scope, history: timedelta) -> str:
-    """Owners of every pod, ReplicaSet and Job that there was."""
+    """The same of every one that there was, for servers that do not tell of series without their samples."""
     seconds = int(history.total_seconds())
-    return (
-        f"max by ({_OWNER_LABELS}) (max_over_time({{__name__=~{_any_of(OWNERS)},"
-        f" {scope.namespace_matcher}}}[{duration(seconds)}]))"
-    )
+    return f"max by ({_OWNER_LABELS}) (max_over_time({owner_series(scope)}[{duration(seconds)}]))"
 
 
 def frequencies(scope: Scope, history: timedelta) -> str:
-    """Samples of the best-scraped container: in a typical hour of the history, and in the last ten minutes.
+    """Samples of the best-scraped container: in some hours of the history, and in the last ten minutes.
 
-    The hour's are over all namespaces, because no pod of a shard may have lived for one; a few hours tell
-    enough.
+    The hours' are over all namespaces, because no pod of a shard may have lived for one. Each hour is asked
+    for by itself: a subquery would read all that lies between them.
     """
+    everywhere = f"{MEMORY}{{{Scope(labels=scope.labels).containers}}}"
     seconds = int(history.total_seconds())
-    step = max(3600, seconds // 56 // 3600 * 3600)
-    everywhere = Scope(labels=scope.labels).containers
-    hour = (
-        f"quantile_over_time(0.5, max(count_over_time({MEMORY}{{{everywhere}}}[1h]))"
-        f"[{duration(seconds)}:{duration(step)}])"
+    # Not at the same hour of each day.
+    agos = sorted({seconds * part // _HOURS // 3600 for part in range(_HOURS)})
+    hours = {f"{ago}h": f"{everywhere}[1h]{f' offset {ago}h' if ago else ''}" for ago in agos}
+    asked = [("1h", ago, samples) for ago, samples in hours.items()]
+    asked.append(("10m", "0h", f"{MEMORY}{{{scope.containers}}}[10m]"))
+    return " or ".join(
+        f'label_replace(label_replace(max(count_over_time({samples})), "in", "{span}", "", ""),'
+        f' "ago", "{ago}", "", "")'
+        for span, ago, samples in asked
     )
-    lately = f"max(count_over_time({MEMORY}{{{scope.containers}}}[10m]))"
-    return f'label_replace({hour}, "in", "1h", "", "") or label_replace({lately}, "in", "10m", "", "")'
 
 
-def samples(rows: Iterable[Series]) -> tuple[float | None, float | None]:
-    """Those in an hour and in ten minutes, of the rows of `frequencies`; None where there are none."""
-    found = {row.labels.get("in"): row.value for row in rows}
-    return found.get("1h"), found.get("10m")
+def samples(rows: Collection[Series]) -> tuple[float | None, float | None]:
+    """Those in a typical hour and in ten minutes, of the rows of `frequencies`; None where there are none."""
+    hours = sorted(row.value for row in rows if row.labels.get("in") == "1h")
+    lately = [row.value for row in rows if row.labels.get("in") == "10m"]
+    return hours[len(hours) // 2] if hours else None, max(lately, default=None)
 
 
 def now(scope: Scope, window: Window) -> dict[str, str]:
@@ -258,8 +278,8 @@ def now(scope: Scope, window: Window) -> dict[str, str]:
     }
 
 
-def windows(window: Window) -> dict[str, Callable[[Scope], str]]:
-    """Every window of the containers, as their series have it: for a range of whole steps."""
+def windows(window: Window) -> dict[str, Question]:
+    """A window of the containers, as their series have it: for a range of whole steps."""
     span = duration(window.cpu)
     return {
         "cpu_windows": lambda scope: f"rate({CPU}{{{scope.containers}}}[{span}])",
@@ -270,12 +290,23 @@ def windows(window: Window) -> dict[str, Callable[[Scope], str]]:
     }
 
 
-def troubles(seconds: int) -> dict[str, Callable[[Scope], str]]:
-    """OOM kills of the last seconds, and the share of CPU periods that were throttled."""
+def memory_max(seconds: int) -> Question:
+    """The peak of the last seconds, in bytes."""
+    span = duration(seconds)
+    return lambda scope: f"max {CONTAINER} (max_over_time({MEMORY}{{{scope.containers}}}[{span}]))"
+
+
+def oom_killed(seconds: int) -> Question:
+    """What was told within the last seconds to have been killed, then or before."""
+    span = duration(seconds)
+    return lambda scope: f"max {CONTAINER} (max_over_time({_killed(scope)}[{span}])) > 0"
+
+
+def oom_kills(seconds: int) -> Question:
+    """Their number in the last seconds. Dear: to be asked about those that `oom_killed` tells of."""
     span = duration(seconds)
 
-    def oom_kills(scope: Scope) -> str:
-        killed = f'{LAST_REASON}{{{scope.containers}, reason="OOMKilled"}}'
+    def question(scope: Scope) -> str:
         restarts = f"{RESTARTS}{{{scope.containers}}}[{span}]"
         # From what was told last before them: `increase` would miss a kill between two ranges.
         before = (
@@ -283,17 +314,19 @@ def troubles(seconds: int) -> dict[str, Callable[[Scope], str]]:
             f" or min {CONTAINER} (min_over_time({restarts}))"
         )
         return (
-            f"(max {CONTAINER} (max_over_time({restarts})) - ({before})) > 0"
-            f" and max {CONTAINER} (max_over_time({killed}[{span}])) > 0"
+            f"(max {CONTAINER} (max_over_time({restarts})) - ({before})) > 0 and {oom_killed(seconds)(scope)}"
         )
 
-    def throttled_share(scope: Scope) -> str:
-        return (
-            f"max {CONTAINER} (increase({THROTTLED}{{{scope.containers}}}[{span}])"
-            f" / (increase({PERIODS}{{{scope.containers}}}[{span}]) > 0))"
-        )
+    return question
 
-    return {"oom_kills": oom_kills, "throttled_share": throttled_share}
+
+def throttled_share(seconds: int) -> Question:
+    """Of the CPU periods of the last seconds."""
+    span = duration(seconds)
+    return lambda scope: (
+        f"max {CONTAINER} (increase({THROTTLED}{{{scope.containers}}}[{span}])"
+        f" / (increase({PERIODS}{{{scope.containers}}}[{span}]) > 0))"
+    )
 
 
 def usage(scope: Scope, window: Window) -> dict[str, str]:
@@ -336,6 +369,10 @@ def runs(scope: Scope, window: Window) -> dict[str, str]:
         "samples": f"sum {CONTAINER} (count_over_time({rate}[{history}:{step}]))",
         "scrapes": f"max {CONTAINER} (count_over_time({memory}[{history}]))",
     }
+
+
+def _killed(scope: Scope) -> str:
+    return f'{LAST_REASON}{{{scope.containers}, reason="OOMKilled"}}'
 
 
 def _lately(selector: str) -> str:

@@ -12,12 +12,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from functions.recommender import digesting, queries
-from functions.recommender.asking import Asked, Asking, Part, Question
+from functions.recommender.asking import Asked, Asking, Part, both
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.digesting import Days, Of, first_day
 from functions.recommender.fitted import MEMORY_DAYS, constants
 from functions.recommender.nodes import Node, nodes_of
-from functions.recommender.queries import Scope, Window
+from functions.recommender.queries import Question, Scope, Window
 from functions.recommender.rules import PERCENTILE
 from functions.recommender.sizing import RUN_TO_COMPLETION, Day, Estimate, Observed, ObservedContainer
 from shared.contracts.digests import midnight
@@ -106,8 +106,6 @@ def read(
     }
     today, begin = at.astimezone(UTC).date(), first_day(at, history)
     since = first_day(at, max(history, timedelta(days=MEMORY_DAYS))) if strategy != PERCENTILE else begin
-    days = digesting.known(cluster, lasting, since, today, stored)
-    spans = digesting.spans(days, lasting, since, today, kept=stored is not None)
     runs = [controller for controller in controllers if controller not in lasting]
     # How often scrapes come is seen in the best-scraped container of all, not in a half.
     placing: dict[str, Question] = {}
@@ -115,18 +113,15 @@ def read(
         placing["pod_nodes"] = queries.pod_nodes
     if by_node:
         placing["nodes"] = partial(_as_it_is, queries.node_facts(labels))
-    lived = at - midnight(begin if runs else min((each.begin for each in spans), default=today))
-    frequencies = queries.frequencies(whole.scope, max(lived, digesting.DAY))
-    first = asking.all(
-        {
-            "frequencies": partial(_as_it_is, frequencies),
-            "owners": partial(queries.owners, history=max(lived, digesting.LATE)),
-            **placing,
-        },
-        whole,
+    frequencies = queries.frequencies(whole.scope, at - midnight(begin))
+    first, days = both(
+        partial(asking.all, {"frequencies": partial(_as_it_is, frequencies), **placing}, whole),
+        partial(digesting.known, cluster, lasting, since, today, stored),
     )
     window = queries.window(at - midnight(begin), *queries.samples(first["frequencies"]))
-    owners = Owners.of(first["owners"])
+    spans = digesting.spans(days, lasting, since, today, kept=stored is not None)
+    lived = at - midnight(begin if runs else min((each.begin for each in spans), default=today))
+    owners = Owners.of(asking.owners(whole, max(lived, digesting.LATE)))
     owners.update(now.owners)
     places = _places(first.get("pod_nodes", ()))
     for span in spans:
@@ -274,8 +269,8 @@ def _read_runs(
     usage = partial(queries.usage, window=window)
     runs = partial(queries.runs, window=window)
     troubles = {
-        "oom_kills": queries.troubles(min(oom_days * 86400, window.history))["oom_kills"],
-        "throttled_share": queries.troubles(window.history)["throttled_share"],
+        "oom_kills": queries.oom_kills(min(oom_days * 86400, window.history)),
+        "throttled_share": queries.throttled_share(window.history),
     }
     asked = {f"{name}_of_runs": _question(usage, name) for name in usage(part.scope)}
     asked |= {f"{name}_of_runs": _question(runs, name) for name in runs(part.scope)}

@@ -9,8 +9,8 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from functions.recommender.asking import MOST_OVER_WINDOWS, Part, Question, at_once, pieces
-from functions.recommender.queries import CPU, MEMORY, Scope, Window, duration
+from functions.recommender.asking import MOST_OVER_WINDOWS, Part, at_once, pieces
+from functions.recommender.queries import CPU, MEMORY, Question, Scope, Window, duration
 from shared.contracts.identity import Workload
 from shared.contracts.prometheus import QueryTooLarge, QueryTooSlow
 

@@ -296,3 +296,10 @@ class _Told:
         curves = self._prometheus.query_range(promql, begin, end, step, timeout)
         self._answered()
         return curves
+
+    def series(
+        self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+    ) -> list[Mapping[str, str]]:
+        found = self._prometheus.series(matchers, begin, end, timeout)
+        self._answered()
+        return found

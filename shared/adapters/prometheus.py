@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+import simdjson
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.exceptions import ChunkedEncodingError
@@ -38,7 +39,7 @@ from shared.contracts.prometheus import (
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
-Read = Callable[[dict[str, Any], list[bytes]], list[R]]
+Read = Callable[[Any, list[bytes]], list[R]]
 """Rows of an answer's data; the values of its curves are apart, as text, and in their place is which."""
 
 CONNECT_SECONDS = 5.0
@@ -103,6 +104,14 @@ class HttpPrometheus:
         grid = array("d", ((begin + number * step).timestamp() for number in range(count)))
         return self._answer("query_range", promql, times, timeout, partial(_curves, grid))
 
+    def series(
+        self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+    ) -> list[Mapping[str, str]]:
+        """See Prometheus."""
+        return self._answer(
+            "series", matchers, {"start": _seconds(begin), "end": _seconds(end)}, timeout, _labels
+        )
+
     @property
     def address(self) -> str:
         """Without what is secret in it."""
@@ -151,7 +160,8 @@ class HttpPrometheus:
         read: Read[R],
     ) -> list[R]:
         # In milliseconds: Prometheus takes no duration like 1e-05s.
-        form = {"query": promql, **times, "timeout": f"{max(1, int(seconds * 1000))}ms"}
+        what = "match[]" if path == "series" else "query"
+        form = {what: promql, **times, "timeout": f"{max(1, int(seconds * 1000))}ms"}
         try:
             # In the body, because the names of a shard's workloads make long queries. A redirect would
             # become a GET without the body: it is told instead of followed.
@@ -332,26 +342,43 @@ def _rows(data: dict[str, Any], _values: list[bytes]) -> list[Series]:
     return [row for each in result for row in _finite(each["metric"], each["value"][1])]
 
 
+def _labels(data: list[dict[str, str]], _values: list[bytes]) -> list[Mapping[str, str]]:
+    if not all(isinstance(each, dict) for each in data):
+        raise TypeError("something else than labels")
+    return list(data)
+
+
 def _curves(grid: array[float], data: dict[str, Any], values: list[bytes]) -> list[Curve]:
     """`grid` has all the times that there can be: most curves have each of them."""
     if data["resultType"] != "matrix":
         raise ValueError(f"a {data['resultType']}, where a matrix was asked for")
-    curves = (_curve(each["metric"], values[each["values"]], grid) for each in data["result"])
+    parser = simdjson.Parser()
+    curves = (_curve(parser, each["metric"], values[each["values"]], grid) for each in data["result"])
     return [curve for curve in curves if curve.values]
 
 
-def _curve(labels: Mapping[str, str], text: bytes, grid: array[float]) -> Curve:
+def _curve(parser: simdjson.Parser, labels: Mapping[str, str], text: bytes, grid: array[float]) -> Curve:
     """Of `1700000000,"0.5"],[1700000300,"0.6"`, without what is no finite number."""
-    cells = text.translate(None, b'[]"').split(b",")
-    values = array("d", map(float, cells[1::2]))
-    is_whole = len(values) == len(grid) and float(cells[0]) == grid[0] and float(cells[-2]) == grid[-1]
-    times = grid if is_whole else array("d", map(float, cells[::2]))
-    if len(times) != len(values):
+    cells = _numbers(parser, text.translate(None, b'[]"'))
+    if len(cells) % 2:
         raise ValueError("a time without a value")
+    times, values = cells[::2], cells[1::2]
+    if len(times) == len(grid) and times[0] == grid[0] and times[-1] == grid[-1]:
+        times = grid  # one for all curves
     if math.isfinite(sum(values)):
         return Curve(labels, times, values)
     points = zip(times, values, strict=True)
     return Curve.of(labels, ((at, value) for at, value in points if math.isfinite(value)))
+
+
+def _numbers(parser: simdjson.Parser, text: bytes) -> array[float]:
+    """Of numbers between commas."""
+    try:
+        numbers = parser.parse(b"[%b]" % text)
+        assert isinstance(numbers, simdjson.Array)
+        return array("d", bytes(numbers.as_buffer(of_type="d")))
+    except ValueError:  # JSON has no NaN and nothing infinite
+        return array("d", map(float, text.split(b",")))
 
 
 def _finite(labels: Mapping[str, str], text: str) -> list[Series]:

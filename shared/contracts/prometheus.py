@@ -108,3 +108,13 @@ class Prometheus(Protocol):
         A row of which none is finite is left out. `timeout` and errors are those of `query`.
         """
         ...
+
+    def series(
+        self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+    ) -> list[Mapping[str, str]]:
+        """The labels of the series that `matchers` select, as `{name="value"}`, with samples between the two;
+        some servers tell of whole days. What no sample has to be read for costs a server little.
+
+        `timeout` and errors are those of `query`.
+        """
+        ...

@@ -139,7 +139,7 @@ class FakePrometheus:
         self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
     ) -> list[Curve]:
         """Of windows the p95 at every step and the peak at each day's first; of OOM kills those of the last
-        day; of other things the same value at every step.
+        day; of a day's memory the peak, if the pod lived then; of other things the same value at every step.
         """
         asked_at = self.now
         rows = self.query(promql, end, timeout)
@@ -150,14 +150,26 @@ class FakePrometheus:
             if asked_at is not None and asked_at - end >= timedelta(days=1):
                 return []
             return [Curve(row.labels, times[-1:], (row.value,)) for row in rows]
-        if step >= timedelta(hours=1):
-            return [Curve(row.labels, times, (row.value,) * count) for row in rows]
         pods = {(pod.namespace, pod.name, pod.container): pod for pod in self.pods}
         of = [pods[row.labels["namespace"], row.labels["pod"], row.labels["container"]] for row in rows]
+        if step == timedelta(days=1) and "memory" in promql:
+            born = [(self.now or end).timestamp() - pod.history_days * 86400 for pod in of]
+            return [
+                Curve.of(row.labels, ((at, row.value) for at in times if at > first))
+                for row, first in zip(rows, born, strict=True)
+                if times[-1] > first
+            ]
+        if step >= timedelta(hours=1):
+            return [Curve(row.labels, times, (row.value,) * count) for row in rows]
         return [
             _windows(row.labels, pod, "cpu" in promql, times, self.now or end)
             for row, pod in zip(rows, of, strict=True)
         ]
+
+    def series(
+        self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+    ) -> list[Mapping[str, str]]:
+        return [row.labels for row in self.query(matchers, end, timeout) if "owner_kind" in row.labels]
 
     def _rows(self, promql: str, at: datetime) -> list[Series]:
         if "[1h]" in promql:
@@ -190,7 +202,7 @@ class FakePrometheus:
             ("throttled", lambda pod, at: pod.throttled),
             # Those of today so far are none.
             (r"restarts.*\[\d+[smh]\]", lambda pod, at: None),
-            ("restarts", lambda pod, at: pod.oom_kills or None),
+            (r"restarts|last_terminated_reason", lambda pod, at: pod.oom_kills or None),
             ("timestamp", lambda pod, at: at.timestamp() - pod.history_days * 86400),
             (r"sum by|max by.*\(count_over_time", lambda pod, at: pod.samples),
             (r"quantile.*cpu.*\[5m:", lambda pod, at: pod.cpu_p95),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -17,7 +17,7 @@ from infra.backtest import cluster
 from infra.backtest.cluster import Found, LeftOut, Measured, find, fleet, read, with_enough
 from infra.backtest.walking import Pace
 from shared.contracts.errors import Temporary
-from shared.contracts.prometheus import AT_ONCE, Curve, QueryTooLarge, Series
+from shared.contracts.prometheus import AT_ONCE, Curve, QueryTooLarge
 from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
 
 # Two minutes after a window's end.
@@ -44,11 +44,11 @@ class Recorded(FakePrometheus):
         self.kills: Values = lambda pod, ago: None
         self.ranges: list[tuple[int, int]] = []
 
-    def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
-        rows = super().query(promql, at, timeout)
-        if "kube_pod_owner" in promql and "max_over_time" in promql:
-            rows += [row for pod in self._past for row in self._state(pod) if "owner_kind" in row.labels]
-        return rows
+    def series(
+        self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+    ) -> list[Mapping[str, str]]:
+        past = [row for pod in self._past for row in self._state(pod) if "owner_kind" in row.labels]
+        return super().series(matchers, begin, end, timeout) + [row.labels for row in past]
 
     def query_range(
         self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
@@ -57,7 +57,7 @@ class Recorded(FakePrometheus):
         assert (END - begin) % STEP == (END - end) % STEP == timedelta(0)
         self.ranges.append(((END - begin) // STEP, (END - end) // STEP))
         of_kills = "restarts" in promql
-        rows = super().query(promql.replace("restarts", ""), end, timeout)
+        rows = super().query(re.sub("restarts|last_terminated_reason", "", promql), end, timeout)
         known = {row.labels["pod"]: row.labels for row in rows}
         known |= {
             pod.name: {"namespace": pod.namespace, "pod": pod.name, "container": pod.container}

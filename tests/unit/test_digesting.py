@@ -313,3 +313,27 @@ def test_a_day_with_a_pod_of_which_nobody_tells_whose_it_is_is_not_kept() -> Non
     server.pods.remove(lost)
     scan(server, NOON, stored)
     assert len(stored.kept) == 3 * 14
+
+
+def test_a_peak_counts_though_no_window_that_is_looked_at_has_seen_it() -> None:
+    class Short(Server):
+        """Lives from noon for ten minutes, between two of the half hours whose windows are looked at."""
+
+        def query_range(
+            self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+        ) -> list[Curve]:
+            curves = super().query_range(promql, begin, end, step, timeout)
+            if step == DAY:
+                return [Curve.of(curve.labels, curve.points[-1:]) for curve in curves]
+            noon = (NOON - DAY).timestamp()
+            lived = (
+                (curve.labels, [point for point in curve.points if noon < point[0] <= noon + 600])
+                for curve in curves
+            )
+            return [Curve.of(labels, points) for labels, points in lived if points]
+
+    web = deployment("shop", "web", memory_max=900.0 * 2**20)
+    (read_web,) = scan(Short(web), NOON, None).workloads
+    yesterday = next(day for day in read_web.containers[0].days if day.ago == 1)
+    assert yesterday.windows == 2
+    assert yesterday.memory_points == (900 * 2**20,) * 16

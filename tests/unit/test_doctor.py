@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -54,6 +55,11 @@ class FakeServer:
     ) -> list[Curve]:
         raise NotImplementedError
 
+    def series(
+        self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+    ) -> list[Mapping[str, str]]:
+        raise NotImplementedError
+
 
 def examined(server: FakeServer, **variables: str) -> Examined:
     return examine(server, AT, SizingSettings.read(variables))
@@ -69,7 +75,8 @@ def test_every_series_that_the_engine_reads_is_looked_for() -> None:
         queries.state(scope),
         queries.owners(scope, timedelta(days=14)),
         *queries.usage(scope, ranges).values(),
-        *(ask(scope) for ask in (queries.windows(ranges) | queries.troubles(86400)).values()),
+        *(ask(scope) for ask in queries.windows(ranges).values()),
+        *(ask(86400)(scope) for ask in (queries.oom_kills, queries.throttled_share, queries.memory_max)),
         *queries.runs(scope, ranges).values(),
     ]
     read = set(re.findall(r"\b(?:kube|container|rollout|jvm)_\w+", " ".join(asked)))

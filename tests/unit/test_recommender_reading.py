@@ -95,7 +95,8 @@ def test_the_clusters_labels_are_in_every_selector_of_every_query(scope: Scope) 
         queries.pod_nodes(scope),
         *usage(scope, ranges).values(),
         *queries.now(scope, ranges).values(),
-        *(ask(scope) for ask in (queries.windows(ranges) | queries.troubles(86400)).values()),
+        *(ask(scope) for ask in queries.windows(ranges).values()),
+        *(ask(86400)(scope) for ask in (queries.oom_kills, queries.throttled_share, queries.memory_max)),
         *runs(scope, ranges).values(),
     ]
     for promql in asked:
@@ -138,7 +139,7 @@ def test_prices_cost_no_query_where_nothing_asks_for_them_and_at_most_two_else()
     prometheus = FakePrometheus(deployment("shop", "web", node="n1"), deployment("shop", "api", node="n2"))
     prometheus.nodes = [FakeNode("n1")]
     plain = asked(prometheus)
-    assert len(plain) == 10
+    assert len(plain) == 11
     assert not any("kube_pod_info" in promql or "status_capacity" in promql for promql in plain)
     by_node = asked(prometheus, by_node=True)
     more = set(by_node) - set(plain)
