@@ -8,13 +8,13 @@ pass over them tells every quantile, while each quantile that a server finds is 
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
-from itertools import chain, pairwise
+from itertools import chain, pairwise, repeat
 from math import ceil
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
@@ -45,6 +45,9 @@ _PLACES = threading.BoundedSemaphore(2)
 _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
 # Into so many parts of its days a span is cut before its workloads are parted further.
 _MOST_CUTS = 3
+# Of a day's windows: those at or below the points before each, and those that it stands for.
+_UP_TO = (0.0, *POINTS)
+_MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
 # Of workloads that lack different days; beyond, days are read again that are known.
 _MOST_KINDS = 4
 
@@ -491,22 +494,30 @@ def used(days: Collection[Day]) -> Used | None:
     )
 
 
-def quantile(days: Iterable[tuple[int, Sequence[float]]], share: float) -> float | None:
-    """Over several days' windows: how many a day has, and its values at POINTS; None without any.
+def quantile(days: Iterable[tuple[float, Sequence[float]]], share: float) -> float | None:
+    """Over several days' windows: how much a day weighs, and its values at POINTS; None without any.
 
     The windows between two points count as the upper one: it is never less than the quantile of all windows.
+    `share` is one of POINTS at least.
     """
-    masses = [after - before for before, after in pairwise((0.0, *POINTS))]
-    weighed = sorted(
-        (value, windows * mass)
-        for windows, points in days
-        if windows and len(points) == len(POINTS)
-        for value, mass in zip(points, masses, strict=True)
-    )
-    wanted = share * sum(weight for _, weight in weighed) * (1 - 1e-9)
+    weighed = [(weight, points) for weight, points in days if weight and len(points) == len(POINTS)]
+    if not weighed:
+        return None
+    wanted = share * sum(weight for weight, _ in weighed) * (1 - 1e-9)
+    # It lies between the days' own quantiles: below the least of them all days have less than the share, up
+    # to the highest at least as much. Most points lie outside.
+    own = bisect_left(POINTS, share - 1e-9)
+    ends = [points[own] for _, points in weighed]
+    least, most = min(ends), max(ends)
     reached = 0.0
-    for value, weight in weighed:
-        reached += weight
+    between: list[tuple[float, float, float]] = []
+    for weight, points in weighed:
+        first, last = bisect_left(points, least), bisect_right(points, most)
+        reached += weight * _UP_TO[first]
+        between += zip(points[first:last], repeat(weight), _MASSES[first:last], strict=False)
+    between.sort()
+    for value, weight, mass in between:
+        reached += weight * mass
         if reached >= wanted:
             return value
-    return None
+    return most

@@ -823,6 +823,47 @@ class _Numbers(_Wrong):
     }
 
 
+_CURVES = {
+    "status": "success",
+    "data": {
+        "resultType": "matrix",
+        "result": [
+            {"metric": {"values": "]],[[", "n": '"values":[[1,"9"]]'}, "values": [[0, "0.5"], [300, "1e-7"]]},
+            {"metric": {"n": "gaps"}, "values": [[0, "NaN"], [300, "2"], [600, "+Inf"]]},
+            {"metric": {"n": "none"}, "values": [[0, "NaN"]]},
+            {"metric": {"n": "one"}, "values": [[600.5, "12345678901234567890"]]},
+        ],
+    },
+}
+
+
+class _Curves(_Wrong):
+    answers: ClassVar[dict[str, tuple[int, str, str]]] = {
+        f"/{number}": (200, "application/json", text)
+        for number, text in enumerate(
+            [
+                json.dumps(_CURVES, separators=(",", ":")),
+                json.dumps(_CURVES),
+                json.dumps(_CURVES, indent=1),
+                json.dumps(_CURVES, separators=(",", ":")).replace(
+                    '"2"],[600,"+Inf"]]', '"2"],[600,"+Inf"] ]'
+                ),
+            ]
+        )
+    }
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_curves_are_read_however_their_json_is_written(number: int) -> None:
+    with serving(_Curves) as address:
+        curves = HttpPrometheus(f"{address}/{number}").query_range("up", NOW, NOW, timedelta(minutes=5))
+    assert [(dict(curve.labels), curve.points) for curve in curves] == [
+        ({"values": "]],[[", "n": '"values":[[1,"9"]]'}, ((0.0, 0.5), (300.0, 1e-7))),
+        ({"n": "gaps"}, ((300.0, 2.0),)),
+        ({"n": "one"}, ((600.5, 12345678901234567890.0),)),
+    ]
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [
