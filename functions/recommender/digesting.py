@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 from functions.recommender import queries
 from functions.recommender.asking import at_once, both, pieces
 from shared.contracts.digests import POINTS, Digest, midnight
+from shared.contracts.prometheus import QueryFailed
 
 if TYPE_CHECKING:
     from functions.recommender.asking import Asked, Asking, Part
@@ -48,6 +49,9 @@ _MOST_CUTS = 3
 # Of a day's windows: those at or below the points before each, and those that it stands for.
 _UP_TO = (0.0, *POINTS)
 _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
+# Of a span, at which what is recorded is compared with what it was made of. A rule is evaluated up to a
+# minute before, so a container more or less, and what use changed since, is no difference.
+_MOMENTS, _MOST_UNRECORDED, _MOST_APART = 6, 0.02, 0.05
 # Of workloads that lack different days; beyond, days are read again that are known.
 _MOST_KINDS = 4
 
@@ -136,9 +140,11 @@ def _runs(days: Sequence[date], most: int) -> Iterator[tuple[date, int]]:
 
 
 def read(
-    asking: Asking, whole: Part, window: Window, *, span: Span, owners: Owners, days: Days
+    asking: Asking, whole: Part, window: Window, *, span: Span, owners: Owners, days: Days, rule: bool = False
 ) -> list[Digest]:
     """Adds the span's days to `days` where they are not known; returns those that can be kept.
+
+    `rule`: kubernetes-mixin records CPU. It is read where it tells the same.
 
     That are those that are over, and of which it is sure that all is there: the server has usage of the day
     and knows whose it is, has usage now, and has CPU where it has memory.
@@ -148,6 +154,7 @@ def read(
     """
     part = whole.narrowed((namespace, name) for namespace, _, name in span.containers)
     usage = _Usage(asking, window, span, owners)
+    usage.is_recorded = rule and window.is_of_rule and _is_recorded(usage, part)
     rarer = replace(usage.grid, step=window.memory_step)
     calls = [
         partial(take, usage, its, piece)
@@ -235,6 +242,7 @@ class _Usage:
         self.window = window
         self.span = span
         self.grid = _Grid(span.begin, span.days, asking.at, window.step)
+        self.is_recorded = False
         # By container and day: what is known by CPU, and memory at POINTS.
         self.found: dict[Of, dict[date, Digest]] = {}
         self.memory: dict[Of, dict[date, tuple[int, ...]]] = {}
@@ -302,6 +310,35 @@ class _Usage:
         return made
 
 
+def _is_recorded(usage: _Usage, part: Part) -> bool:
+    """Whether at some moments, from the span's begin to its end, CPU is recorded of all containers, and as
+    much as their own series tell.
+
+    It is not where the rule came later, or sums what two scrapers tell of one container.
+    """
+    grid, step = usage.grid, timedelta(seconds=usage.grid.step)
+    if not grid.windows:
+        return False
+    last = grid.start + step * grid.windows
+    apart = max(1, (grid.windows - 1) // _MOMENTS)
+    begin = last - step * ((grid.windows - 1) // apart * apart)
+    promql = queries.rule_and_rate(part.scope)  # about all at once: sums of halves could not be put together
+    try:
+        answer = usage.asking.ranges({"recorded": lambda _: promql}, part, begin, last, step * apart)
+    except QueryFailed:
+        return False
+    told: dict[float, dict[str, float]] = {}
+    for curve in answer["recorded"]:
+        for at, value in curve.points:
+            told.setdefault(at, {})[curve.labels.get("of", "")] = value
+    return bool(told) and all(
+        abs(moment.get(f"{what} recorded", 0.0) - rate) <= tolerance * rate
+        for moment in told.values()
+        for what, tolerance in (("count", _MOST_UNRECORDED), ("sum", _MOST_APART))
+        for rate in (moment.get(f"{what} told", 0.0),)
+    )
+
+
 def _take_cpu(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
     """Adds what the windows of CPU tell; returns what was asked."""
     asked: list[Asked] = []
@@ -336,7 +373,7 @@ def _days(
 
     Each container is in one piece alone, so pieces may be taken side by side.
     """
-    question = queries.windows(usage.window)[name]
+    question = queries.windows(usage.window, recorded=usage.is_recorded)[name]
     # Each part of time is taken before the next is asked for: as text windows take much memory.
     for between in grid.cut(ceil(usage.points(grid, piece) / MOST_POINTS)):
         with _PLACES:

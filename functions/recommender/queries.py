@@ -32,6 +32,9 @@ CPU = "container_cpu_usage_seconds_total"
 MEMORY = "container_memory_working_set_bytes"
 THROTTLED = "container_cpu_cfs_throttled_periods_total"
 PERIODS = "container_cpu_cfs_periods_total"
+# kubernetes-mixin's rule: the rate over 5 minutes, summed over a container's series
+# (github.com/kubernetes-monitoring/kubernetes-mixin, rules/apps.libsonnet).
+CPU_RULE = "node_namespace_pod_container:container_cpu_usage_seconds_total:sum_rate5m"
 RESTARTS = "kube_pod_container_status_restarts_total"
 LAST_REASON = "kube_pod_container_status_last_terminated_reason"
 
@@ -145,6 +148,11 @@ class Window:
         return 86400 / self.step
 
     @property
+    def is_of_rule(self) -> bool:
+        """Whether windows are as long as kubernetes-mixin's."""
+        return self.cpu == _WINDOW
+
+    @property
     def memory_step(self) -> int:
         """From one memory window that is looked at to the next: it moves slowly, and each day's peak is asked
         for beside them.
@@ -239,7 +247,8 @@ def owners(scope: Scope, history: timedelta) -> str:
 
 
 def frequencies(scope: Scope, history: timedelta) -> str:
-    """Samples of the best-scraped container: in some hours of the history, and in the last ten minutes.
+    """Samples of the best-scraped container: in some hours of the history, and in the last ten minutes; and
+    those of recorded CPU, if there are any.
 
     The hours' are over all namespaces, because no pod of a shard may have lived for one. Each hour is asked
     for by itself: a subquery would read all that lies between them.
@@ -251,6 +260,7 @@ def frequencies(scope: Scope, history: timedelta) -> str:
     hours = {f"{ago}h": f"{everywhere}[1h]{f' offset {ago}h' if ago else ''}" for ago in agos}
     asked = [("1h", ago, samples) for ago, samples in hours.items()]
     asked.append(("10m", "0h", f"{MEMORY}{{{scope.containers}}}[10m]"))
+    asked.append(("rule", "0h", f"{CPU_RULE}{{{scope.containers}}}[5m]"))
     return " or ".join(
         f'label_replace(label_replace(max(count_over_time({samples})), "in", "{span}", "", ""),'
         f' "ago", "{ago}", "", "")'
@@ -278,11 +288,31 @@ def now(scope: Scope, window: Window) -> dict[str, str]:
     }
 
 
-def windows(window: Window) -> dict[str, Question]:
-    """A window of the containers, as their series have it: for a range of whole steps."""
+def has_rule(rows: Collection[Series]) -> bool:
+    """Whether `frequencies` found CPU recorded."""
+    return any(row.labels.get("in") == "rule" for row in rows)
+
+
+def rule_and_rate(scope: Scope) -> str:
+    """How many containers have recorded CPU and how many cores that is, beside what their own series tell."""
+    recorded = f"max {CONTAINER} ({CPU_RULE}{{{scope.containers}}})"
+    told = f"max {CONTAINER} (rate({CPU}{{{scope.containers}}}[5m]))"
+    return " or ".join(
+        f'label_replace({function}({rows}), "of", "{function} {name}", "", "")'
+        for function in ("count", "sum")
+        for name, rows in (("recorded", recorded), ("told", told))
+    )
+
+
+def windows(window: Window, *, recorded: bool = False) -> dict[str, Question]:
+    """A window of the containers, as their series have it, or, of CPU, as it is `recorded`: for a range of
+    whole steps.
+    """
     span = duration(window.cpu)
     return {
-        "cpu_windows": lambda scope: f"rate({CPU}{{{scope.containers}}}[{span}])",
+        "cpu_windows": lambda scope: (
+            f"{CPU_RULE}{{{scope.containers}}}" if recorded else f"rate({CPU}{{{scope.containers}}}[{span}])"
+        ),
         # Of scrapes that are rarer than windows one is in some of them, and it is told once.
         "memory_windows": lambda scope: (
             f"max_over_time({MEMORY}{{{scope.containers}}}[{duration(window.step)}])"

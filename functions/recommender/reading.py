@@ -119,13 +119,14 @@ def read(
         partial(digesting.known, cluster, lasting, since, today, stored),
     )
     window = queries.window(at - midnight(begin), *queries.samples(first["frequencies"]))
+    has_rule = queries.has_rule(first["frequencies"])
     spans = digesting.spans(days, lasting, since, today, kept=stored is not None)
     lived = at - midnight(begin if runs else min((each.begin for each in spans), default=today))
     owners = Owners.of(asking.owners(whole, max(lived, digesting.LATE)))
     owners.update(now.owners)
     places = _places(first.get("pod_nodes", ()))
     for span in spans:
-        fresh = digesting.read(asking, whole, window, span=span, owners=owners, days=days)
+        fresh = digesting.read(asking, whole, window, span=span, owners=owners, days=days, rule=has_rule)
         if stored is not None and fresh:
             stored.add(cluster, fresh)
     recent = partial(queries.now, window=window)

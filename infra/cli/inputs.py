@@ -9,6 +9,7 @@ from functions.recommender import jvm_annotations
 from functions.recommender.queries import (
     ANNOTATIONS,
     CPU,
+    CPU_RULE,
     JVM_MAX,
     JVM_USED,
     LAST_REASON,
@@ -239,11 +240,17 @@ INPUTS = (
         for name in ("pod", "namespace")
     ),
     *(
-        Input(name, Need.RULE, "nothing: the raw series are read", MIXIN)
-        for name in (
-            "node_namespace_pod_container:container_cpu_usage_seconds_total:sum_rate5m",
-            "node_namespace_pod_container:container_memory_working_set_bytes",
-            "namespace_workload_pod:kube_pod_owner:relabel",
+        Input(name, Need.RULE, switches_off, MIXIN)
+        for name, switches_off in (
+            (CPU_RULE, "nothing: the raw series are read, which costs Prometheus more"),
+            (
+                "node_namespace_pod_container:container_memory_working_set_bytes",
+                "nothing: the raw series are read, which cost no more",
+            ),
+            (
+                "namespace_workload_pod:kube_pod_owner:relabel",
+                "nothing: owners are read from labels, which costs less",
+            ),
         )
     ),
 )

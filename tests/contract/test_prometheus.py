@@ -507,6 +507,50 @@ def test_a_server_that_refuses_the_whole_for_its_samples_is_read_in_halves_and_a
     assert len([asked for asked in read.asked if asked.name == "cpu_windows"]) > 1
 
 
+def recorded(written: Written, *pods: str, begin: float = BEGIN, factor: float = 1.0) -> Iterator[str]:
+    """OpenMetrics of kubernetes-mixin's rule: what these pods used in each five minutes."""
+    yield f"# TYPE {queries.CPU_RULE} gauge\n"
+    for pod in pods:
+        for end, (cores, _) in written.use[pod].items():
+            if end - WINDOW >= begin:
+                labels = f'namespace="shop",pod="{pod}",container="app",node="node-1"'
+                # Evaluated at the window's end, or just before: whatever a range looks back at.
+                yield from (
+                    f"{queries.CPU_RULE}{{{labels}}} {cores * factor!r} {int(end) - ago}\n" for ago in (30, 0)
+                )
+
+
+@pytest.mark.parametrize(
+    ("what", "is_read"),
+    [("whole", True), ("later", False), ("doubled", False), ("lacking", False)],
+)
+def test_recorded_cpu_is_read_where_it_tells_the_same(
+    written: Written, seen: dict[str, Observed], tmp_path: Path, what: str, is_read: bool
+) -> None:
+    names = ["db-0", "db-1"] if what != "lacking" else ["db-0"]
+    rule = recorded(
+        written,
+        *names,
+        begin=END - DAY if what == "later" else BEGIN,
+        factor=2.0 if what == "doubled" else 1.0,
+    )
+    history = written.history.write(tmp_path / "history.om")
+    text = history.read_text(encoding="utf-8").removesuffix("# EOF\n")
+    history.write_text(text + "".join(rule) + "# EOF\n", encoding="utf-8")
+    db = seen["StatefulSet/db"]
+    with prometheus_server(openmetrics=history) as server:
+        read = reading.read(
+            HttpPrometheus(str(server.address)), "local", NOW,
+            history=timedelta(days=DAYS), oom_days=1, wanted=[db.workload],
+        )  # fmt: skip
+    (windows,) = (each for each in read.asked if each.name == "cpu_windows")
+    assert windows.promql.startswith(queries.CPU_RULE) is is_read
+    (observed,) = read.workloads
+    check_usage(observed, written, "db-0", "db-1")
+    if not is_read:
+        assert observed == db
+
+
 def test_who_owned_what_is_told_by_labels_or_where_a_server_does_not_tell_them_by_a_query(
     prometheus: HttpPrometheus, seen: dict[str, Observed]
 ) -> None:
