@@ -52,6 +52,8 @@ _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
 # Of a span, at which what is recorded is compared with what it was made of. A rule is evaluated up to a
 # minute before, so a container more or less, and what use changed since, is no difference.
 _MOMENTS, _MOST_UNRECORDED, _MOST_APART = 6, 0.02, 0.05
+# Sorts behind all that a name may have in it.
+_LAST = "~"
 # Of workloads that lack different days; beyond, days are read again that are known.
 _MOST_KINDS = 4
 
@@ -78,25 +80,32 @@ def first_day(at: datetime, history: timedelta) -> date:
     return at.astimezone(UTC).date() - timedelta(days=history.days)
 
 
-def known(
-    cluster: str,
-    containers: Mapping[Controller, Sequence[str]],
-    since: date,
-    today: date,
+def recall(
     stored: Digests | None,
-) -> Days:
-    """What is stored of these containers.
-
-    Raises:
-        Temporary: the digests cannot be had.
+    cluster: str,
+    since: date,
+    namespaces: Collection[str],
+    wanted: Collection[Controller] | None,
+) -> list[Digest]:
+    """What is stored of the namespaces (empty: of all), or of the wanted workloads in them; and of others, if
+    their names lie between. A shard's follow one another. Raises Temporary.
     """
+    if stored is None or (wanted is not None and not wanted):
+        return []
+    names = ["/".join(each) for each in wanted] if wanted is not None else sorted(namespaces)
+    first, last = (f"{min(names)}/", f"{max(names)}/{_LAST}") if names else ("", _LAST)
+    return list(stored.since(cluster, first, last, since))
+
+
+def known(recalled: Iterable[Digest], containers: Mapping[Controller, Sequence[str]], today: date) -> Days:
+    """What is stored of these containers."""
     names = {
         _name(controller, each): (controller, each) for controller, its in containers.items() for each in its
     }
     days = Days({container: [] for container in names.values()})
-    for digest in stored.since(cluster, list(names), since) if stored is not None and names else ():
-        if digest.day < today:
-            days.digests[names[digest.container]].append(digest)
+    for digest in recalled:
+        if digest.day < today and (container := names.get(digest.container)) is not None:
+            days.digests[container].append(digest)
     return days
 
 

@@ -91,12 +91,20 @@ def read(
     """
     asking = Asking(prometheus, at)
     scope = Scope(tuple(sorted(namespaces)), labels=labels)
-    now = Cluster.of(state(asking, scope))
-    controllers = now.controllers()
-    whole = _part(scope, controllers)
+    today, begin = at.astimezone(UTC).date(), first_day(at, history)
+    since = first_day(at, max(history, timedelta(days=MEMORY_DAYS))) if strategy != PERCENTILE else begin
+    names = None
     if wanted is not None:
         # A part of a large namespace, maybe: the other parts' containers are read by other shards.
         names = {(workload.namespace, workload.kind, workload.name) for workload in wanted}
+    rows, recalled = both(
+        partial(state, asking, scope),
+        partial(digesting.recall, stored, cluster, since, namespaces, names),
+    )
+    now = Cluster.of(rows)
+    controllers = now.controllers()
+    whole = _part(scope, controllers)
+    if names is not None:
         controllers = {controller: pods for controller, pods in controllers.items() if controller in names}
         whole = whole.narrowed((namespace, name) for namespace, _, name in controllers)
     lasting = {
@@ -104,8 +112,7 @@ def read(
         for controller, pods in controllers.items()
         if controller[1] not in RUN_TO_COMPLETION
     }
-    today, begin = at.astimezone(UTC).date(), first_day(at, history)
-    since = first_day(at, max(history, timedelta(days=MEMORY_DAYS))) if strategy != PERCENTILE else begin
+    days = digesting.known(recalled, lasting, today)
     runs = [controller for controller in controllers if controller not in lasting]
     # How often scrapes come is seen in the best-scraped container of all, not in a half.
     placing: dict[str, Question] = {}
@@ -114,10 +121,7 @@ def read(
     if by_node:
         placing["nodes"] = partial(_as_it_is, queries.node_facts(labels))
     frequencies = queries.frequencies(whole.scope, at - midnight(begin))
-    first, days = both(
-        partial(asking.all, {"frequencies": partial(_as_it_is, frequencies), **placing}, whole),
-        partial(digesting.known, cluster, lasting, since, today, stored),
-    )
+    first = asking.all({"frequencies": partial(_as_it_is, frequencies), **placing}, whole)
     window = queries.window(at - midnight(begin), *queries.samples(first["frequencies"]))
     has_rule = queries.has_rule(first["frequencies"])
     spans = digesting.spans(days, lasting, since, today, kept=stored is not None)

@@ -41,8 +41,10 @@ def midnight(day: date) -> datetime:
 class Digests(Protocol):
     """Digests of days that are over. They can be made again from Prometheus: to lose them costs one scan."""
 
-    def since(self, cluster: str, containers: Collection[str], day: date) -> Iterable[Digest]:
-        """Those of the containers from `day` on, in no order. Raises Temporary."""
+    def since(self, cluster: str, first: str, last: str, day: date) -> Iterable[Digest]:
+        """Those from `day` on of the containers whose names lie between the two, in no order. Raises
+        Temporary.
+        """
         ...
 
     def add(self, cluster: str, digests: Collection[Digest]) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -505,6 +506,51 @@ def test_a_server_that_refuses_the_whole_for_its_samples_is_read_in_halves_and_a
         read = reading.read(limited, "local", NOW, history=timedelta(days=DAYS), oom_days=1)
     assert {f"{each.workload.kind}/{each.workload.name}": each for each in read.workloads} == seen
     assert len([asked for asked in read.asked if asked.name == "cpu_windows"]) > 1
+
+
+@pytest.mark.parametrize("minutes", [-3, 3])
+def test_a_clock_that_is_minutes_off_changes_no_figure(
+    prometheus: HttpPrometheus, seen: dict[str, Observed], minutes: int
+) -> None:
+    at = NOW + timedelta(minutes=minutes)
+    read = reading.read(prometheus, "local", at, history=timedelta(days=DAYS), oom_days=1)
+    assert [f"{each.workload.kind}/{each.workload.name}" for each in read.workloads] == sorted(seen)
+    for observed in read.workloads:
+        for container, known in zip(
+            observed.containers,
+            seen[f"{observed.workload.kind}/{observed.workload.name}"].containers,
+            strict=True,
+        ):
+            assert container.current == known.current
+            assert (container.usage is None) == (known.usage is None)
+            if container.usage is not None and known.usage is not None:
+                assert container.usage.cpu_p95_m == pytest.approx(known.usage.cpu_p95_m, rel=0.03)
+                assert container.usage.memory_max_bytes == known.usage.memory_max_bytes
+                assert container.usage.oom_kills == known.usage.oom_kills
+
+
+def test_what_is_federated_beside_what_is_scraped_counts_once(
+    written: Written, seen: dict[str, Observed], tmp_path: Path
+) -> None:
+    twin = deepcopy(written)
+    for pod in ("db-0", "db-1"):
+        # As the other server tells it when it is asked: the same samples, some seconds later.
+        twin.run(pod, {end + 17: use for end, use in written.use[pod].items()}, instance="federated")
+    history = twin.history.write(tmp_path / "history.om")
+    db = seen["StatefulSet/db"]
+    with prometheus_server(openmetrics=history) as server:
+        read = reading.read(
+            HttpPrometheus(str(server.address)), "local", NOW,
+            history=timedelta(days=DAYS), oom_days=1, wanted=[db.workload],
+        )  # fmt: skip
+    (observed,) = read.workloads
+    assert observed.pods == db.pods
+    assert observed.containers[0].usage is not None
+    assert db.containers[0].usage is not None
+    assert observed.containers[0].usage.pods == 2
+    assert observed.containers[0].usage.samples == pytest.approx(db.containers[0].usage.samples, abs=4)
+    assert observed.containers[0].usage.memory_max_bytes == db.containers[0].usage.memory_max_bytes
+    assert observed.containers[0].usage.cpu_p95_m == pytest.approx(db.containers[0].usage.cpu_p95_m, rel=0.03)
 
 
 def recorded(written: Written, *pods: str, begin: float = BEGIN, factor: float = 1.0) -> Iterator[str]:

@@ -168,18 +168,14 @@ class FakeReports:
 
 
 class FakeDigests:
-    """`asked` are the containers and first days of each `since`."""
-
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str, date], Digest] = {}
-        self.asked: list[tuple[frozenset[str], date]] = []
 
-    def since(self, cluster: str, containers: Collection[str], day: date) -> list[Digest]:
-        self.asked.append((frozenset(containers), day))
+    def since(self, cluster: str, first: str, last: str, day: date) -> list[Digest]:
         return [
             digest
             for (of, name, on), digest in self.kept.items()
-            if of == cluster and name in containers and on >= day
+            if of == cluster and first <= name <= last and on >= day
         ]
 
     def add(self, cluster: str, digests: Collection[Digest]) -> None:

@@ -337,3 +337,33 @@ def test_a_peak_counts_though_no_window_that_is_looked_at_has_seen_it() -> None:
     yesterday = next(day for day in read_web.containers[0].days if day.ago == 1)
     assert yesterday.windows == 2
     assert yesterday.memory_points == (900 * 2**20,) * 16
+
+
+def test_a_shard_and_a_namespace_recall_their_own_and_what_lies_between_is_left() -> None:
+    pods = [
+        deployment(space, name) for space, name in (("a", "one"), ("b", "one"), ("b", "two"), ("c", "one"))
+    ]
+    server, stored = Server(*pods), FakeDigests()
+    whole = scan(server, NOON, stored)
+    server.ranges.clear()
+    everything = [(midnight(TODAY) + timedelta(minutes=5), NOON)]
+    for namespaces in ((), ("b",), ("a", "c")):
+        again = read(
+            server, "local", NOON, history=FORTNIGHT, oom_days=7, stored=stored, namespaces=namespaces
+        )
+        assert again.workloads == tuple(
+            each for each in whole.workloads if not namespaces or each.workload.namespace in namespaces
+        )
+        for each in again.workloads:
+            (alone,) = read(
+                server,
+                "local",
+                NOON,
+                history=FORTNIGHT,
+                oom_days=7,
+                stored=stored,
+                wanted=[each.workload],
+                namespaces=[each.workload.namespace],
+            ).workloads
+            assert alone == each
+    assert set(server.ranges) == set(everything), "all but today was stored"
