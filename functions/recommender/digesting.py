@@ -39,7 +39,7 @@ DAY = timedelta(days=1)
 # A day is over for good after this much: samples may come late, by remote write, or out of order.
 LATE = timedelta(hours=1)
 # In one answer, so that neither side holds much: some 15 MB of text. And so many answers at once, of all that
-# the process reads: while one is taken in, the server finds the next.
+# the process reads: one that is taken in, while the server finds the next.
 MOST_POINTS = 450_000
 _PLACES = threading.BoundedSemaphore(2)
 # Read at a time, the oldest first: where it is kept, what was read stays so though there be no time for more.

@@ -83,8 +83,10 @@ class HttpPrometheus:
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=AT_ONCE))
-        # Over all threads of the process: a scan shall not be what a shared Prometheus is busy with.
+        # Over all threads of the process: a scan shall not be what a shared Prometheus is busy with. Ranges one
+        # at a time, because their answers take a server's memory, several times as much as their text.
         self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._ranges = threading.BoundedSemaphore(1)
         # As a session's header it would give way to a .netrc, as a session's `verify` to REQUESTS_CA_BUNDLE.
         self._session.auth = _Bearer(token) if token else user and _basic(*user)
         self._verify = ca_file or None
@@ -141,31 +143,42 @@ class HttpPrometheus:
         read: Read[R],
     ) -> list[R]:
         """What `read` makes of the answer. Raises what Prometheus.query does."""
+        if path != "query_range":
+            response = self._response(path, promql, times, timeout)
+        else:
+            began = time.monotonic()
+            # Each one that is waited for ends in its own time.
+            if not self._ranges.acquire(timeout=timeout):
+                raise Temporary(self._text(promql, f"others were under way for all of {timeout:.3g} s"))
+            try:
+                left = None if timeout is None else max(0.001, timeout - (time.monotonic() - began))
+                response = self._response(path, promql, times, left)
+            finally:
+                self._ranges.release()
+        # While it is taken in, the server may find the next.
+        return self._read(promql, response, read)
+
+    def _response(
+        self, path: str, promql: str, times: dict[str, str], timeout: float | None
+    ) -> requests.Response:
         seconds = self._timeout if timeout is None else min(timeout, self._timeout)
         began = time.monotonic()
         if not self._places.acquire(timeout=seconds):
             raise Temporary(self._text(promql, f"{AT_ONCE} others were under way for all of {seconds:.3g} s"))
         try:
             left = max(0.001, seconds - (time.monotonic() - began))
-            return self._asked(path, promql, times, left, read)
+            return self._asked(path, promql, times, left)
         finally:
             self._places.release()
 
-    def _asked(
-        self,
-        path: str,
-        promql: str,
-        times: dict[str, str],
-        seconds: float,
-        read: Read[R],
-    ) -> list[R]:
+    def _asked(self, path: str, promql: str, times: dict[str, str], seconds: float) -> requests.Response:
         # In milliseconds: Prometheus takes no duration like 1e-05s.
         what = "match[]" if path == "series" else "query"
         form = {what: promql, **times, "timeout": f"{max(1, int(seconds * 1000))}ms"}
         try:
             # In the body, because the names of a shard's workloads make long queries. A redirect would
             # become a GET without the body: it is told instead of followed.
-            response = self._session.post(
+            return self._session.post(
                 f"{self._api_url}/{path}",
                 data=form,
                 # The server's own timeout comes first and says more.
@@ -183,6 +196,8 @@ class HttpPrometheus:
                 raise self._failed(QueryFailed, promql, said) from error
             why = _reason(error, min(CONNECT_SECONDS, seconds))
             raise Temporary(f"no Prometheus answers at {self._shown_url}: {why}") from error
+
+    def _read(self, promql: str, response: requests.Response, read: Read[R]) -> list[R]:
         body, values = _apart(response.content)
         document = _object(body)
         if not response.ok or response.is_redirect:
