@@ -83,8 +83,8 @@ class HttpPrometheus:
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=AT_ONCE))
-        # Over all threads of the process: a scan shall not be what a shared Prometheus is busy with. Ranges one
-        # at a time, because their answers take a server's memory, several times as much as their text.
+        # Over all threads of the process: a scan shall not be what a shared Prometheus is busy with. Ranges
+        # one at a time, because their answers take a server's memory, several times as much as their text.
         self._places = threading.BoundedSemaphore(AT_ONCE)
         self._ranges = threading.BoundedSemaphore(1)
         # As a session's header it would give way to a .netrc, as a session's `verify` to REQUESTS_CA_BUNDLE.
