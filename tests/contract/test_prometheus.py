@@ -697,6 +697,7 @@ class _Limits(_Wrong):
                     "the number of matching timeseries exceeds 300000; see -search.maxUniqueTimeseries",
                 ),
                 (400, "too long query; got 20000 bytes; mustn't exceed `-search.maxQueryLen=16384` bytes"),
+                (422, "not enough memory for processing up; total available memory for requests: 9"),
                 (422, "the query exceeded the maximum number of chunks (err-mimir-max-chunks-per-query)"),
                 (422, "expanding series: the query hit the max number of series limit (limit: 100000)"),
                 (
