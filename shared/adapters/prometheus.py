@@ -55,6 +55,8 @@ _TOO_LARGE = re.compile(
 _VALUES, _VALUES_END = re.compile(rb'"values"\s*:\s*\[\s*\['), re.compile(rb"\]\s*\]")
 # In its queue Prometheus has not begun it: more queries, of halves, would only wait beside it.
 _TOO_SLOW = re.compile(r"timed? ?out(?! in query queue)|deadline exceeded", re.IGNORECASE)
+# With 422, as what is too large, and it may name the flag with which that time can be changed.
+_TIME_OF_VICTORIAMETRICS = ": timeout exceeded "
 
 
 class HttpPrometheus:
@@ -232,6 +234,8 @@ def _kind(status: int, said: str) -> type[QueryFailed]:
     match status:
         case 413 | 414:
             return QueryTooLarge
+        case 422 if _TIME_OF_VICTORIAMETRICS in said:
+            return QueryTooSlow
         case 400 | 422:
             return QueryTooLarge if _TOO_LARGE.search(said) else QueryRefused
         case 429:

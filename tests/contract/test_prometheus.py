@@ -715,6 +715,7 @@ class _Limits(_Wrong):
                 (503, "timeout exceeded during query evaluation"),
                 (503, "context deadline exceeded"),
                 (504, "upstream request timeout"),
+                (422, "timeout exceeded during the query: 30.000 seconds; see `-search.maxQueryDuration`"),
             ]
         )
     }
