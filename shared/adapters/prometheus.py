@@ -223,10 +223,10 @@ class HttpPrometheus:
 
     def _elsewhere(self, what: str) -> Temporary:
         """What has nothing to do with the query, which is not told then."""
-        return Temporary(f"Prometheus {self._shown_url}: {_short(what)}")
+        return Temporary(f"Prometheus {self._shown_url}: {_ends(what)}")
 
     def _text(self, promql: str, what: str) -> str:
-        return f"Prometheus {self._shown_url}: {_short(what)} (query: {_short(promql)})"
+        return f"Prometheus {self._shown_url}: {_ends(what)} (query: {_short(promql)})"
 
 
 def _kind(status: int, said: str) -> type[QueryFailed]:
@@ -279,6 +279,11 @@ def _reason(error: requests.RequestException, seconds: float) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _ends(text: str) -> str:
+    """Its beginning and end: VictoriaMetrics quotes the query before it says what is wrong with it."""
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"
 
 
 def _apart(body: bytes) -> tuple[bytes, list[bytes]]:

@@ -728,6 +728,23 @@ def test_what_is_refused_for_its_size_or_time_is_told_from_what_is_wrong(path: s
     assert isinstance(raised.value, QueryTooSlow if path.startswith("/slow") else QueryTooLarge)
 
 
+class _Quoting(_Wrong):
+    """Says the query at length before what is wrong with it, as VictoriaMetrics does."""
+
+    answers: ClassVar[dict[str, tuple[int, str, str]]] = {
+        "": (422, "application/json", json.dumps({"error": f"query={'x' * 9000}: too many points for this"}))
+    }
+
+
+def test_what_is_wrong_is_told_though_the_server_quotes_a_long_query_before_it() -> None:
+    with serving(_Quoting) as address, pytest.raises(QueryRefused) as raised:
+        HttpPrometheus(address).query("up", NOW)
+    told = str(raised.value)
+    assert "status 422: error: query=xxx" in told
+    assert told.endswith("xxx: too many points for this (query: up)")
+    assert len(told) < 400
+
+
 def test_a_server_that_says_nothing_is_given_up_in_time_with_the_query_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         silent = HttpPrometheus(f"http://127.0.0.1:{deaf.getsockname()[1]}", timeout=0.1)
