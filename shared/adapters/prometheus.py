@@ -152,8 +152,9 @@ class HttpPrometheus:
         seconds: float,
         read: Read[R],
     ) -> list[R]:
-        # In milliseconds: Prometheus takes no duration like 1e-05s.
-        form = {"query": promql, **times, "timeout": f"{max(1, int(seconds * 1000))}ms"}
+        # In milliseconds: Prometheus takes no duration like 1e-05s. What VictoriaMetrics and Mimir keep of
+        # former answers may lack samples that came late, and what is read now may be kept for good.
+        form = {"query": promql, **times, "timeout": f"{max(1, int(seconds * 1000))}ms", "nocache": "1"}
         try:
             # In the body, because the names of a shard's workloads make long queries. A redirect would
             # become a GET without the body: it is told instead of followed.
@@ -163,7 +164,7 @@ class HttpPrometheus:
                 # The server's own timeout comes first and says more.
                 timeout=(min(CONNECT_SECONDS, seconds), seconds + ANSWER_SECONDS),
                 # To compress windows costs a server five times what finding them does.
-                headers={"Accept-Encoding": "identity"},
+                headers={"Accept-Encoding": "identity", "Cache-Control": "no-store"},
                 allow_redirects=False,
                 verify=self._verify,
             )
