@@ -55,8 +55,8 @@ _TOO_LARGE = re.compile(
 _VALUES, _VALUES_END = re.compile(rb'"values"\s*:\s*\[\s*\['), re.compile(rb"\]\s*\]")
 # In its queue Prometheus has not begun it: more queries, of halves, would only wait beside it.
 _TOO_SLOW = re.compile(r"timed? ?out(?! in query queue)|deadline exceeded", re.IGNORECASE)
-# With 422, as what is too large, and it may name the flag with which that time can be changed.
-_TIME_OF_VICTORIAMETRICS = ": timeout exceeded "
+# Some say so with 422, as of what is too large: VictoriaMetrics, which may name that time's flag, and Mimir.
+_TOO_SLOW_IN_422 = re.compile(r": timeout exceeded |context deadline exceeded|query timed out")
 
 
 class HttpPrometheus:
@@ -235,13 +235,13 @@ def _kind(status: int, said: str) -> type[QueryFailed]:
     match status:
         case 413 | 414:
             return QueryTooLarge
-        case 422 if _TIME_OF_VICTORIAMETRICS in said:
+        case 422 if _TOO_SLOW_IN_422.search(said):
             return QueryTooSlow
         case 400 | 422:
             return QueryTooLarge if _TOO_LARGE.search(said) else QueryRefused
         case 429:
             return QueryThrottled
-        case 503 | 504 if status == 504 or _TOO_SLOW.search(said):
+        case 500 | 503 | 504 if status == 504 or _TOO_SLOW.search(said):
             return QueryTooSlow
         case _:
             return QueryFailed

@@ -714,8 +714,10 @@ class _Limits(_Wrong):
                 (503, "query timed out in expression evaluation"),
                 (503, "timeout exceeded during query evaluation"),
                 (503, "context deadline exceeded"),
+                (500, "rpc error: code = DeadlineExceeded desc = context deadline exceeded"),
                 (504, "upstream request timeout"),
                 (422, "timeout exceeded during the query: 30.000 seconds; see `-search.maxQueryDuration`"),
+                (422, "context deadline exceeded: query timed out"),
             ]
         )
     }
