@@ -33,6 +33,7 @@ Question = Callable[[Scope], str]
 Between = tuple[datetime, datetime, timedelta]
 """From the one to the other, both included, in steps."""
 
+DAY = timedelta(days=1)
 # In one query. Windows are all held at once, some 20 MB for fourteen days of a hundred workloads of 3 pods;
 # of other ranges one series at a time is.
 MOST_WORKLOADS = 2_000
@@ -65,6 +66,17 @@ class Metrics:
     def halves(self) -> list[Metrics]:
         middle = len(self.names) // 2
         return [Metrics(self.names[:middle]), Metrics(self.names[middle:])] if middle else []
+
+
+@dataclass(frozen=True)
+class Past:
+    """A history that is asked for something typical of it: a shorter one tells that too."""
+
+    length: timedelta
+
+    def halves(self) -> list[Past]:
+        """The later one alone; a day is not parted."""
+        return [Past(self.length / 2)] if self.length >= 2 * DAY else []
 
 
 @dataclass(frozen=True)
@@ -118,6 +130,15 @@ class Asking:
     ) -> list[Series]:
         """The rows of these metrics. Raises what Prometheus.query does."""
         rows, asked = _whole(self._now, name, lambda some: question(some.names), Metrics(names))
+        self.asked += asked
+        return rows
+
+    def typical(self, name: str, question: Callable[[timedelta], str], history: timedelta) -> list[Series]:
+        """The rows about so long a history, or the most of it that the server will read.
+
+        Raises what Prometheus.query does.
+        """
+        rows, asked = _whole(self._now, name, lambda past: question(past.length), Past(history))
         self.asked += asked
         return rows
 

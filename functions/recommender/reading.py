@@ -116,16 +116,12 @@ def read(
     if by_node:
         placing["nodes"] = partial(_as_it_is, queries.node_facts(labels))
     lived = at - midnight(begin if runs else min((each.begin for each in spans), default=today))
-    frequencies = queries.frequencies(whole.scope, max(lived, digesting.DAY))
+    often = partial(queries.frequencies, whole.scope)
+    frequencies = asking.typical("frequencies", often, max(lived, digesting.DAY))
     first = asking.all(
-        {
-            "frequencies": partial(_as_it_is, frequencies),
-            "owners": partial(queries.owners, history=max(lived, digesting.LATE)),
-            **placing,
-        },
-        whole,
+        {"owners": partial(queries.owners, history=max(lived, digesting.LATE)), **placing}, whole
     )
-    window = queries.window(at - midnight(begin), *queries.samples(first["frequencies"]))
+    window = queries.window(at - midnight(begin), *queries.samples(frequencies))
     owners = Owners.of(first["owners"])
     owners.update(now.owners)
     places = _places(first.get("pod_nodes", ()))

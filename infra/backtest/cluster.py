@@ -141,16 +141,9 @@ def find(
     now = Cluster.of(state(asking, scope))
     controllers = now.controllers()
     part = Part(scope, frozenset((namespace, name) for namespace, _, name in controllers))
-    frequencies = queries.frequencies(scope, span)
-    first = asking.all(
-        {
-            "frequencies": lambda _: frequencies,
-            "owners": partial(queries.owners, history=span),
-        },
-        part,
-    )
-    window = queries.window(span, *queries.samples(first["frequencies"]))
-    owners = Owners.of(first["owners"])
+    frequencies = asking.typical("frequencies", partial(queries.frequencies, scope), span)
+    window = queries.window(span, *queries.samples(frequencies))
+    owners = Owners.of(asking.all({"owners": partial(queries.owners, history=span)}, part)["owners"])
     owners.update(now.owners)
     lasting = [each for each in controllers if each[1] not in RUN_TO_COMPLETION]
     keys = [(each, name) for each in lasting for name in now.container_names(controllers[each])]

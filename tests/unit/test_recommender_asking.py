@@ -117,6 +117,30 @@ def test_what_is_asked_before_workloads_are_known_is_had_metric_by_metric() -> N
     assert len(limited.asked) == 3
 
 
+@pytest.mark.parametrize("most", [timedelta(days=20), timedelta(days=5), timedelta(days=2)])
+def test_what_is_typical_of_a_history_is_told_by_the_most_of_it_that_is_read(most: timedelta) -> None:
+    class Remembering(Limited):
+        def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+            self.put.append(promql)
+            if timedelta(seconds=float(promql)) > most:
+                raise QueryTooLarge("the query exceeded the maximum number of chunks")
+            return [Series({}, 60.0)]
+
+    def typical(history: timedelta) -> list[Asked]:
+        asking = Asking(Remembering(0), AT)  # type: ignore[arg-type]
+        assert asking.typical("hours", lambda past: f"{past.total_seconds()}", history) == [Series({}, 60.0)]
+        return asking.asked
+
+    for days in (1, 14, 16):
+        (asked,) = typical(timedelta(days=days))
+        read = timedelta(seconds=float(asked.promql))
+        assert min(timedelta(days=days), most) / 2 < read <= most
+    with pytest.raises(QueryTooLarge):
+        Asking(Remembering(0), AT).typical(  # type: ignore[arg-type]
+            "hours", lambda past: f"{past.total_seconds() + most.total_seconds()}", timedelta(days=14)
+        )
+
+
 def test_what_takes_as_long_in_eighths_does_so_for_another_reason_than_its_size() -> None:
     prometheus = Limited(0, QueryTooSlow)
     many = frozenset(("shop", f"web{number}") for number in range(350))
