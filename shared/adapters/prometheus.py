@@ -208,6 +208,10 @@ class HttpPrometheus:
         said = f"status {status}"
         if document is not None and "error" in document:
             said = f"{said}: {document.get('errorType', 'error')}: {document['error']}"
+        kind = _kind(status, said)
+        if document is None and response.headers.get("Content-Type", "").startswith("text/plain"):
+            # A page of a proxy is of no use, but this is what VictoriaMetrics says of its queue.
+            said = f"{said}: {response.content.decode(errors='replace').strip()}"
         match status:
             case 401 | 403:
                 return self._elsewhere(
@@ -220,7 +224,7 @@ class HttpPrometheus:
             case 404:
                 return self._elsewhere(f"{said}: no Prometheus is at this address")
             case _:
-                return self._failed(_kind(status, said), promql, said)
+                return self._failed(kind, promql, said)
 
     def _elsewhere(self, what: str) -> Temporary:
         """What has nothing to do with the query, which is not told then."""

@@ -655,10 +655,10 @@ def wrong() -> Iterator[str]:
     [
         ("/400", "status 400: bad_data: parse error", True),
         ("/422", "status 422: execution: duplicates", True),
-        ("/503", "status 503", True),
+        ("/503", "status 503: upstream connect error", True),
         ("/queue", "query timed out in query queue", True),
         ("/500", "status 500: internal: disk", True),
-        ("/429", "status 429", True),
+        ("/429", "status 429: slow down", True),
         ("/html", "text/html, not its JSON", True),
         ("/half", "not its JSON", True),
         ("/nothing", "the connection ended before its answer did", True),
