@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
@@ -132,6 +132,13 @@ class Asking:
         rows, asked = _whole(self._now, name, lambda some: question(some.names), Metrics(names))
         self.asked += asked
         return rows
+
+    def answered(self, begin: datetime) -> datetime:
+        """When a range that begins then is answered from. Raises what Prometheus.query_range does."""
+        curves = self.prometheus.query_range("vector(1)", begin, self.at, DAY)
+        self.asked.append(Asked("answered", "vector(1)", len(curves)))
+        first = min((each.times[0] for each in curves if each.times), default=0)
+        return max(begin, datetime.fromtimestamp(first, UTC))
 
     def typical(self, name: str, question: Callable[[timedelta], str], history: timedelta) -> list[Series]:
         """The rows about so long a history, or the most of it that the server will read.

@@ -47,6 +47,10 @@ _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
 _MOST_KINDS = 4
 
 
+class BegunLater(Exception):
+    """A range was answered from a later moment than it was asked from: the server looks no further back."""
+
+
 @dataclass(frozen=True)
 class Span:
     """The containers of workloads of which so many days from `begin` on are to be read."""
@@ -131,14 +135,23 @@ def _runs(days: Sequence[date], most: int) -> Iterator[tuple[date, int]]:
 
 
 def read(
-    asking: Asking, whole: Part, window: Window, *, span: Span, owners: Owners, days: Days
+    asking: Asking,
+    whole: Part,
+    window: Window,
+    *,
+    span: Span,
+    owners: Owners,
+    days: Days,
+    exactly: bool = True,
 ) -> list[Digest]:
     """Adds the span's days to `days` where they are not known; returns those that can be kept.
 
     That are those that are over, and of which it is sure that all is there: the server has usage of the day
-    and knows whose it is, has usage now, and has CPU where it has memory.
+    and knows whose it is, has usage now, and has CPU where it has memory. `exactly` takes no windows other
+    than those that were asked for.
 
     Raises:
+        BegunLater: there were others; nothing was added.
         Temporary: Prometheus cannot be reached, or will not run a query.
     """
     part = whole.narrowed((namespace, name) for namespace, _, name in span.containers)
@@ -147,7 +160,7 @@ def read(
     if grid.windows:
         # A single workload that has more is read some days at a time.
         cut = pieces(part, MOST_POINTS, usage.points)
-        calls = [partial(_piece, asking, piece, window, usage) for piece in cut]
+        calls = [partial(_piece, asking, piece, window, usage, exactly=exactly) for piece in cut]
         for found, asked in at_once(calls):
             asking.asked += asked
             for container, digests in found.items():
@@ -292,7 +305,7 @@ class _Usage:
 
 
 def _piece(
-    asking: Asking, piece: Part, window: Window, usage: _Usage
+    asking: Asking, piece: Part, window: Window, usage: _Usage, *, exactly: bool
 ) -> tuple[dict[Of, dict[date, Digest]], list[Asked]]:
     """The digests of one piece's windows. One metric after the other: as text they take much memory."""
     grid = usage.grid
@@ -305,6 +318,8 @@ def _piece(
             with _PLACES:
                 curves, puts = asking.piece(name, queries.windows(window)[name], piece, between)
                 asked.extend(puts)
+                if exactly and _is_off(curves, *between):
+                    raise BegunLater
                 for container, pods in _by_pod(curves, usage).items():
                     digests = found.setdefault(container, {})
                     for times, values in pods.values():
@@ -326,6 +341,13 @@ def _piece(
         memory = _worst(digest.memory_bytes, tuple(round(each) for each in sizes))
         digests[digest.day] = replace(digest, memory_bytes=memory)
     return found, asked
+
+
+def _is_off(curves: Iterable[Curve], begin: datetime, _end: datetime, step: timedelta) -> bool:
+    """Whether points lie between the times that were asked about; those of an answer all do, or none."""
+    first = next((curve.times[0] for curve in curves if curve.times), begin.timestamp())
+    steps = (first - begin.timestamp()) / step.total_seconds()
+    return abs(steps - round(steps)) > 1e-4
 
 
 def _by_pod(

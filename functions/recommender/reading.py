@@ -5,7 +5,7 @@ Every query is asked at the scan's time, so a repetition sees the same past.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from functions.recommender import digesting, queries
 from functions.recommender.asking import Asked, Asking, Part, Question
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
-from functions.recommender.digesting import Days, Of, first_day
+from functions.recommender.digesting import Days, Of, Span, first_day
 from functions.recommender.fitted import MEMORY_DAYS, constants
 from functions.recommender.nodes import Node, nodes_of
 from functions.recommender.queries import Scope, Window
@@ -125,10 +125,9 @@ def read(
     owners = Owners.of(first["owners"])
     owners.update(now.owners)
     places = _places(first.get("pod_nodes", ()))
-    for span in spans:
-        fresh = digesting.read(asking, whole, window, span=span, owners=owners, days=days)
-        if stored is not None and fresh:
-            stored.add(cluster, fresh)
+    _read_days(
+        cluster, asking, whole, window, days=days, lasting=lasting, spans=spans, owners=owners, stored=stored
+    )
     recent = partial(queries.now, window=window)
     figures = _Figures(
         asking.all({name: _question(recent, name) for name in recent(whole.scope)}, whole), owners
@@ -185,6 +184,40 @@ def _told(asking: Asking, name: str, question: Callable[..., str], metrics: tupl
     if any(row.labels["__name__"] == queries.OWNERS[0] for row in rows):
         return rows
     return asking.metrics(f"{name}_lately", partial(question, lately=True), metrics)
+
+
+def _read_days(
+    cluster: str,
+    asking: Asking,
+    whole: Part,
+    window: Window,
+    *,
+    days: Days,
+    lasting: Mapping[Controller, Sequence[str]],
+    spans: Sequence[Span],
+    owners: Owners,
+    stored: Digests | None,
+) -> None:
+    """Adds them to `days`, and keeps those that are over for good."""
+    today = asking.at.astimezone(UTC).date()
+    exactly = True
+    while spans:
+        span, *left = spans
+        try:
+            fresh = digesting.read(
+                asking, whole, window, span=span, owners=owners, days=days, exactly=exactly
+            )
+        except digesting.BegunLater:
+            answered = asking.answered(midnight(span.begin))
+            exactly = midnight(span.begin) < answered and span.begin < today
+            if exactly:
+                # Mimir looks no further back. What is only a part of a day would be kept as the whole.
+                since = min(today, (answered + digesting.LATE).date() + digesting.DAY)
+                spans = digesting.spans(days, lasting, since, today, kept=stored is not None)
+            continue
+        spans = left
+        if stored is not None and fresh:
+            stored.add(cluster, fresh)
 
 
 def _places(rows: Iterable[Series]) -> dict[Pod, str]:

@@ -225,10 +225,32 @@ def test_one_of_two_clusters_in_it_is_scanned_by_its_label(
     assert (doctor.returncode, doctor.stdout.splitlines()[-1]) == (0, "everything that is required is there")
 
 
-def run_until_now(history: History, cluster: str, cores: float) -> None:
-    """A Deployment's pod that ran for the last two days."""
+@MIMIR.needed
+def test_where_mimir_looks_less_far_back_whole_days_are_read_and_no_kill_is_missed(tmp_path: Path) -> None:
+    history, now = History(), datetime.now(UTC)
+    run_until_now(history, "eu", 0.1, days=4)
+    killed = now.timestamp() // 86400 * 86400 - 1800  # in the last hour of yesterday
+    here = {"namespace": "shop", "pod": "web-6c9f7-a", "container": "app"}
+    times = range(int(killed) - 86400, int(now.timestamp()), 60)
+    restarts = [(at, float(at >= killed)) for at in times]
+    history.add("kube_pod_container_status_restarts_total", here, restarts)
+    reason = [(at, 1.0) for at in times if at >= killed]
+    history.add("kube_pod_container_status_last_terminated_reason", {**here, "reason": "OOMKilled"}, reason)
+    path = history.write(tmp_path / "history.om")
+    with mimir(path, {"max_query_lookback": "60h"}, TENANT) as address:
+        client = HttpPrometheus(address, tenant=TENANT)
+        (web,) = reading.read(client, "local", now, history=timedelta(days=14), oom_days=7).workloads
+    (container,) = web.containers
+    assert [day.ago for day in container.days if day.ago] == ([2, 1] if now.hour < 11 else [1])
+    assert {day.windows for day in container.days if day.ago} == {288}
+    assert container.usage is not None
+    assert container.usage.oom_kills == 1
+
+
+def run_until_now(history: History, cluster: str, cores: float, days: int = DAYS) -> None:
+    """A Deployment's pod that ran for the last days."""
     now = int(datetime.now(UTC).timestamp())
-    times = range(now - DAYS * 86400, now, 60)
+    times = range(now - days * 86400, now, 60)
     here = {"cluster": cluster, "namespace": "shop", "pod": "web-6c9f7-a"}
     app = {**here, "container": "app"}
     of_pod = {"owner_kind": "ReplicaSet", "owner_name": "web-6c9f7", "owner_is_controller": "true"}
