@@ -34,7 +34,7 @@ bench: setup ## measure speed and memory; writes build/bench.json
 	@$(BIN)/python -m tests.bench
 
 other-servers: setup # build VictoriaMetrics (and Mimir: MIMIR=1) for their tests; minutes
-	@$(BIN)/python -m tests.other_servers victoria-metrics $(if $(MIMIR),mimir)
+	@$(BIN)/python -m tests.other_servers victoria-metrics vmauth $(if $(MIMIR),mimir)
 
 clean: down ## remove everything that was built or installed
 	rm -rf build .venv .venv-s3 .venv-scan .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

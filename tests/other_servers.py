@@ -1,6 +1,6 @@
 """Servers that speak Prometheus' API too: VictoriaMetrics and Mimir, built by Go from their modules.
 
-    python -m tests.other_servers [victoria-metrics] [mimir]
+    python -m tests.other_servers victoria-metrics vmauth mimir
 
 builds what is not there yet into `build/tools/other-servers`; it needs Go.
 """
@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,9 @@ class Program:
         not build a module that replaces any.
         """
         download = ["go", "mod", "download", "-json", f"{self.module}@{self.version}"]
-        told = json.loads(subprocess.run(download, env=GO_ENVIRONMENT, check=True, stdout=-1).stdout)
+        told = json.loads(
+            subprocess.run(download, env=GO_ENVIRONMENT, check=True, stdout=subprocess.PIPE).stdout
+        )
         own = Path(told["GoMod"]).read_text().replace(f"module {self.module}\n", "module build\n", 1)
         (directory / "go.mod").write_text(f"{own}\nrequire {self.module} {self.version}\n")
         shutil.copyfile(Path(told["Dir"]) / "go.sum", directory / "go.sum")
@@ -82,6 +84,8 @@ VICTORIAMETRICS = Program(
     "v1.151.0",
     "make other-servers",
 )
+# VictoriaMetrics' gateway: tokens, users and TLS before it.
+VMAUTH = replace(VICTORIAMETRICS, name="vmauth", package="app/vmauth")
 # Its tags begin with its name, so to Go they are none: this is the commit of a day (it calls itself 3.0.5).
 MIMIR = Program(
     "mimir",
@@ -111,6 +115,28 @@ def victoriametrics(history: Path, *flags: str) -> Iterator[str]:
             process.wait_http(f"{address}/health", within=30)
             victoriametrics_take(history, address)
             yield address
+        finally:
+            process.stop()
+
+
+@contextmanager
+def vmauth(before: str, users: list[dict[str, str]], certificate: Path) -> Iterator[str]:
+    """The address of one that lets these users (vmauth's own form) through to `before`, by TLS."""
+    with tempfile.TemporaryDirectory(prefix="vmauth-") as directory:
+        port, _ = take_port(0, "vmauth")
+        configuration = Path(directory) / "auth.yml"
+        allowed = [{**user, "url_prefix": before} for user in users]
+        configuration.write_text(yaml.safe_dump({"users": allowed}))
+        command = [
+            str(VMAUTH.path),
+            f"-auth.config={configuration}",
+            f"-httpListenAddr={LOOPBACK}:{port}",
+            *("-tls", f"-tlsCertFile={certificate}", f"-tlsKeyFile={certificate}"),
+        ]
+        process = Process.start(command, {}, Path(directory) / "log")
+        try:
+            process.wait_tcp(LOOPBACK, port, within=30)
+            yield f"https://{LOOPBACK}:{port}"
         finally:
             process.stop()
 
@@ -187,11 +213,11 @@ def _mimir(directory: Path, port: int, limits: Mapping[str, Any]) -> dict[str, A
 
 
 def main(names: list[str]) -> int:
-    programs = {program.name: program for program in (VICTORIAMETRICS, MIMIR)}
+    programs = {program.name: program for program in (VICTORIAMETRICS, VMAUTH, MIMIR)}
     if shutil.which("go") is None:
         print("go is not on PATH: Go 1.26 or newer is needed", file=sys.stderr)
         return 2
-    for program in (programs[name] for name in names or [VICTORIAMETRICS.name]):
+    for program in (programs[name] for name in names):
         if program.path.exists():
             continue
         began = time.monotonic()

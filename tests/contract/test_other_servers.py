@@ -20,15 +20,20 @@ from functions.recommender.sizing import Observed, ObservedContainer
 from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import QueryRefused, QueryTooLarge
+from shared.runtime.settings import PrometheusSettings
+from shared.runtime.world import World
 from tests.cli import kubefinops
 from tests.contract.test_prometheus import DAYS, END, MIB, NOW, write_cluster
+from tests.contract.test_prometheus_access import certificates
 from tests.fakes.prometheus import History
 from tests.other_servers import (
     MIMIR,
     VICTORIAMETRICS,
+    VMAUTH,
     mimir,
     victoriametrics,
     victoriametrics_take,
+    vmauth,
 )
 from tests.servers import prometheus_server
 
@@ -192,6 +197,32 @@ def test_samples_that_come_late_are_not_hidden_by_an_answer_that_was_kept(
         after = read(address)
     assert after.workloads == read(on_victoriametrics).workloads
     assert before.workloads != after.workloads
+
+
+@VICTORIAMETRICS.needed
+@VMAUTH.needed
+def test_a_gateway_lets_in_by_token_or_user_over_tls_of_ones_own_authority(
+    on_victoriametrics: str, tmp_path: Path
+) -> None:
+    authority, certificate = certificates(tmp_path)
+    users = [{"bearer_token": "t0ken"}, {"username": "J\u00fcrg", "password": "5\u20ac"}]
+
+    def count(address: str, **variables: str) -> float:
+        settings = PrometheusSettings.read({"PROMETHEUS_URL": address, **variables})
+        (row,) = World("any", settings).prometheus.query("count(count by (pod) (kube_pod_owner))", NOW)
+        return row.value
+
+    ca = {"PROMETHEUS_CA_FILE": str(authority)}
+    with vmauth(on_victoriametrics, users, certificate) as address:
+        everything = count(on_victoriametrics)
+        assert count(address, PROMETHEUS_TOKEN="t0ken", **ca) == everything
+        user = {"PROMETHEUS_USERNAME": "J\u00fcrg", "PROMETHEUS_PASSWORD": "5\u20ac"}
+        assert count(address, **user, **ca) == everything
+        with pytest.raises(Temporary, match="certificate is not trusted"):
+            count(address, **user)
+        for wrong in ({}, {"PROMETHEUS_TOKEN": "another"}, {**user, "PROMETHEUS_PASSWORD": "5"}):
+            with pytest.raises(Temporary, match=r"status 401: .*PROMETHEUS_TOKEN"):
+                count(address, **wrong, **ca)
 
 
 Serving = Callable[[Path], AbstractContextManager[str]]
