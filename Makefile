@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down test check bench clean
+.PHONY: help setup run up down test check bench clean other-servers
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
@@ -32,6 +32,9 @@ check: setup ## lint, types, import rules, generated files
 
 bench: setup ## measure speed and memory; writes build/bench.json
 	@$(BIN)/python -m tests.bench
+
+other-servers: setup # build VictoriaMetrics (and Mimir: MIMIR=1) for their tests; minutes
+	@$(BIN)/python -m tests.other_servers victoria-metrics vmauth $(if $(MIMIR),mimir)
 
 clean: down ## remove everything that was built or installed
 	rm -rf build .venv .venv-s3 .venv-scan .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

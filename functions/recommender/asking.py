@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -33,6 +33,7 @@ R = TypeVar("R", "Series", "Curve")
 Between = tuple[datetime, datetime, timedelta]
 """From the one to the other, both included, in steps."""
 
+DAY = timedelta(days=1)
 # In one query. Windows are all held at once, some 20 MB for fourteen days of a hundred workloads of 3 pods;
 # of other ranges one series at a time is.
 MOST_WORKLOADS = 2_000
@@ -120,6 +121,13 @@ class Asking:
         rows, asked = _whole(self._now, name, lambda some: question(some.names), Metrics(names))
         self.asked += asked
         return rows
+
+    def answered(self, begin: datetime) -> datetime:
+        """When a range that begins then is answered from. Raises what Prometheus.query_range does."""
+        curves = self.prometheus.query_range("vector(1)", begin, self.at, DAY)
+        self.asked.append(Asked("answered", "vector(1)", len(curves)))
+        first = min((each.times[0] for each in curves if each.times), default=0)
+        return max(begin, datetime.fromtimestamp(first, UTC))
 
     def all(
         self, questions: Mapping[str, Question], part: Part, over_windows: Collection[str] = ()

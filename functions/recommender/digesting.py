@@ -58,6 +58,10 @@ _LAST = "~"
 _MOST_KINDS = 4
 
 
+class BegunLater(Exception):
+    """A range was answered from a later moment than it was asked from: the server looks no further back."""
+
+
 @dataclass(frozen=True)
 class Span:
     """The containers of workloads of which so many days from `begin` on are to be read."""
@@ -149,20 +153,29 @@ def _runs(days: Sequence[date], most: int) -> Iterator[tuple[date, int]]:
 
 
 def read(
-    asking: Asking, whole: Part, window: Window, *, span: Span, owners: Owners, days: Days, rule: bool = False
+    asking: Asking,
+    whole: Part,
+    window: Window,
+    *,
+    span: Span,
+    owners: Owners,
+    days: Days,
+    rule: bool = False,
+    exactly: bool = True,
 ) -> list[Digest]:
     """Adds the span's days to `days` where they are not known; returns those that can be kept.
 
-    `rule`: kubernetes-mixin records CPU. It is read where it tells the same.
-
     That are those that are over, and of which it is sure that all is there: the server has usage of the day
-    and knows whose it is, has usage now, and has CPU where it has memory.
+    and knows whose it is, has usage now, and has CPU where it has memory. `exactly` takes no windows other
+    than those that were asked for. `rule`: kubernetes-mixin records CPU; it is read where it tells the same.
 
     Raises:
+        BegunLater: there were others; nothing was added.
         Temporary: Prometheus cannot be reached, or will not run a query.
     """
     part = whole.narrowed((namespace, name) for namespace, _, name in span.containers)
     usage = _Usage(asking, window, span, owners)
+    usage.exactly = exactly
     usage.is_recorded = rule and window.is_of_rule and _is_recorded(usage, part)
     rarer = replace(usage.grid, step=window.memory_step)
     calls = [
@@ -251,7 +264,7 @@ class _Usage:
         self.window = window
         self.span = span
         self.grid = _Grid(span.begin, span.days, asking.at, window.step)
-        self.is_recorded = False
+        self.is_recorded, self.exactly = False, True
         # By container and day: what is known by CPU, and memory at POINTS.
         self.found: dict[Of, dict[date, Digest]] = {}
         self.memory: dict[Of, dict[date, tuple[int, ...]]] = {}
@@ -388,10 +401,19 @@ def _days(
         with _PLACES:
             curves, puts = usage.asking.piece(name, question, piece, between)
             asked += puts
+            if usage.exactly and _is_off(curves, *between):
+                raise BegunLater
             for container, pods in _by_pod(curves, usage).items():
                 for times, values in pods.values():
                     for day, part in grid.parts(times):
                         yield container, day, times[part], _points(values[part])
+
+
+def _is_off(curves: Iterable[Curve], begin: datetime, _end: datetime, step: timedelta) -> bool:
+    """Whether points lie between the times that were asked about; those of an answer all do, or none."""
+    first = next((curve.times[0] for curve in curves if curve.times), begin.timestamp())
+    steps = (first - begin.timestamp()) / step.total_seconds()
+    return abs(steps - round(steps)) > 1e-4
 
 
 def _by_pod(

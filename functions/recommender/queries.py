@@ -257,20 +257,18 @@ def frequencies(scope: Scope, history: timedelta) -> str:
     seconds = int(history.total_seconds())
     # Not at the same hour of each day.
     agos = sorted({seconds * part // _HOURS // 3600 for part in range(_HOURS)})
-    hours = {f"{ago}h": f"{everywhere}[1h]{f' offset {ago}h' if ago else ''}" for ago in agos}
-    asked = [("1h", ago, samples) for ago, samples in hours.items()]
-    asked.append(("10m", "0h", f"{MEMORY}{{{scope.containers}}}[10m]"))
-    asked.append(("rule", "0h", f"{CPU_RULE}{{{scope.containers}}}[5m]"))
+    asked = {f"1h, {ago}h ago": f"{everywhere}[1h]{f' offset {ago}h' if ago else ''}" for ago in agos}
+    asked["10m"] = f"{MEMORY}{{{scope.containers}}}[10m]"
+    asked["rule"] = f"{CPU_RULE}{{{scope.containers}}}[5m]"
     return " or ".join(
-        f'label_replace(label_replace(max(count_over_time({samples})), "in", "{span}", "", ""),'
-        f' "ago", "{ago}", "", "")'
-        for span, ago, samples in asked
+        f'label_replace(max(count_over_time({samples})), "in", "{which}", "", "")'
+        for which, samples in asked.items()
     )
 
 
 def samples(rows: Collection[Series]) -> tuple[float | None, float | None]:
     """Those in a typical hour and in ten minutes, of the rows of `frequencies`; None where there are none."""
-    hours = sorted(row.value for row in rows if row.labels.get("in") == "1h")
+    hours = sorted(row.value for row in rows if row.labels.get("in", "").startswith("1h"))
     lately = [row.value for row in rows if row.labels.get("in") == "10m"]
     return hours[len(hours) // 2] if hours else None, max(lately, default=None)
 

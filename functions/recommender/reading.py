@@ -5,7 +5,7 @@ Every query is asked at the scan's time, so a repetition sees the same past.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from functions.recommender import digesting, queries
 from functions.recommender.asking import Asked, Asking, Part, both
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
-from functions.recommender.digesting import Days, Of, first_day
+from functions.recommender.digesting import Days, Of, Span, first_day
 from functions.recommender.fitted import MEMORY_DAYS, constants
 from functions.recommender.nodes import Node, nodes_of
 from functions.recommender.queries import Question, Scope, Window
@@ -25,7 +25,7 @@ from shared.contracts.events import Usage
 from shared.contracts.identity import Workload
 
 if TYPE_CHECKING:
-    from shared.contracts.digests import Digests
+    from shared.contracts.digests import Digest, Digests
     from shared.contracts.prometheus import Prometheus, Series
 
 Key = tuple[str, str, str]  # namespace, pod, container
@@ -122,17 +122,17 @@ def read(
         placing["nodes"] = partial(_as_it_is, queries.node_facts(labels))
     frequencies = queries.frequencies(whole.scope, at - midnight(begin))
     first = asking.all({"frequencies": partial(_as_it_is, frequencies), **placing}, whole)
-    window = queries.window(at - midnight(begin), *queries.samples(first["frequencies"]))
-    has_rule = queries.has_rule(first["frequencies"])
+    often = first["frequencies"]
+    window = queries.window(at - midnight(begin), *queries.samples(often))
     spans = digesting.spans(days, lasting, since, today, kept=stored is not None)
     lived = at - midnight(begin if runs else min((each.begin for each in spans), default=today))
     owners = Owners.of(asking.owners(whole, max(lived, digesting.LATE)))
     owners.update(now.owners)
     places = _places(first.get("pod_nodes", ()))
-    for span in spans:
-        fresh = digesting.read(asking, whole, window, span=span, owners=owners, days=days, rule=has_rule)
-        if stored is not None and fresh:
-            stored.add(cluster, fresh)
+    read_days = partial(
+        digesting.read, asking, whole, window, owners=owners, days=days, rule=queries.has_rule(often)
+    )
+    _read_days(read_days, asking, cluster, days=days, lasting=lasting, spans=spans, stored=stored)
     recent = partial(queries.now, window=window)
     figures = _Figures(
         asking.all({name: _question(recent, name) for name in recent(whole.scope)}, whole), owners
@@ -189,6 +189,36 @@ def _told(asking: Asking, name: str, question: Callable[..., str], metrics: tupl
     if any(row.labels["__name__"] == queries.OWNERS[0] for row in rows):
         return rows
     return asking.metrics(f"{name}_lately", partial(question, lately=True), metrics)
+
+
+def _read_days(
+    read_days: Callable[..., list[Digest]],
+    asking: Asking,
+    cluster: str,
+    *,
+    days: Days,
+    lasting: Mapping[Controller, Sequence[str]],
+    spans: Sequence[Span],
+    stored: Digests | None,
+) -> None:
+    """Adds them to `days` by `read_days`, and keeps those that are over for good."""
+    today = asking.at.astimezone(UTC).date()
+    exactly = True
+    while spans:
+        span, *left = spans
+        try:
+            fresh = read_days(span=span, exactly=exactly)
+        except digesting.BegunLater:
+            answered = asking.answered(midnight(span.begin))
+            exactly = midnight(span.begin) < answered and span.begin < today
+            if exactly:
+                # Mimir looks no further back. What is only a part of a day would be kept as the whole.
+                since = min(today, (answered + digesting.LATE).date() + digesting.DAY)
+                spans = digesting.spans(days, lasting, since, today, kept=stored is not None)
+            continue
+        spans = left
+        if stored is not None and fresh:
+            stored.add(cluster, fresh)
 
 
 def _places(rows: Iterable[Series]) -> dict[Pod, str]:

@@ -48,14 +48,16 @@ ANSWER_SECONDS = 2.0
 # Of a query and of a server's answer, so much is shown in an error: they can be long.
 SHOWN = 300
 # What servers say of a query that reads too much or is too long, in this order: Prometheus; VictoriaMetrics,
-# which names the flag; Mimir; Cortex; Thanos.
+# which names the flag, except where its memory is the limit; Mimir; Cortex; Thanos.
 _TOO_LARGE = re.compile(
-    r"too many samples|-search\.max|the query exceeded|the query hit the max"
-    r"|raw query size in bytes exceeds|exceeded (series|samples|chunks) limit"
+    r"too many samples|-search\.max|not enough memory for processing|the query exceeded"
+    r"|the query hit the max|raw query size in bytes exceeds|exceeded (series|samples|chunks) limit"
 )
 _VALUES, _VALUES_END = re.compile(rb'"values"\s*:\s*\[\s*\['), re.compile(rb"\]\s*\]")
 # In its queue Prometheus has not begun it: more queries, of halves, would only wait beside it.
 _TOO_SLOW = re.compile(r"timed? ?out(?! in query queue)|deadline exceeded", re.IGNORECASE)
+# Some say so with 422, as of what is too large: VictoriaMetrics, which may name that time's flag, and Mimir.
+_TOO_SLOW_IN_422 = re.compile(r": timeout exceeded |context deadline exceeded|query timed out")
 
 
 class HttpPrometheus:
@@ -172,9 +174,10 @@ class HttpPrometheus:
             self._places.release()
 
     def _asked(self, path: str, promql: str, times: dict[str, str], seconds: float) -> requests.Response:
-        # In milliseconds: Prometheus takes no duration like 1e-05s.
+        # In milliseconds: Prometheus takes no duration like 1e-05s. What VictoriaMetrics and Mimir keep of
+        # former answers may lack samples that came late, and what is read now may be kept for good.
         what = "match[]" if path == "series" else "query"
-        form = {what: promql, **times, "timeout": f"{max(1, int(seconds * 1000))}ms"}
+        form = {what: promql, **times, "timeout": f"{max(1, int(seconds * 1000))}ms", "nocache": "1"}
         try:
             # In the body, because the names of a shard's workloads make long queries. A redirect would
             # become a GET without the body: it is told instead of followed.
@@ -184,7 +187,7 @@ class HttpPrometheus:
                 # The server's own timeout comes first and says more.
                 timeout=(min(CONNECT_SECONDS, seconds), seconds + ANSWER_SECONDS),
                 # To compress windows costs a server five times what finding them does.
-                headers={"Accept-Encoding": "identity"},
+                headers={"Accept-Encoding": "identity", "Cache-Control": "no-store"},
                 allow_redirects=False,
                 verify=self._verify,
             )
@@ -230,6 +233,10 @@ class HttpPrometheus:
         said = f"status {status}"
         if document is not None and "error" in document:
             said = f"{said}: {document.get('errorType', 'error')}: {document['error']}"
+        kind = _kind(status, said)
+        if document is None and response.headers.get("Content-Type", "").startswith("text/plain"):
+            # A page of a proxy is of no use, but this is what VictoriaMetrics says of its queue.
+            said = f"{said}: {response.content.decode(errors='replace').strip()}"
         match status:
             case 401 | 403:
                 return self._elsewhere(
@@ -242,14 +249,14 @@ class HttpPrometheus:
             case 404:
                 return self._elsewhere(f"{said}: no Prometheus is at this address")
             case _:
-                return self._failed(_kind(status, said), promql, said)
+                return self._failed(kind, promql, said)
 
     def _elsewhere(self, what: str) -> Temporary:
         """What has nothing to do with the query, which is not told then."""
-        return Temporary(f"Prometheus {self._shown_url}: {_short(what)}")
+        return Temporary(f"Prometheus {self._shown_url}: {_ends(what)}")
 
     def _text(self, promql: str, what: str) -> str:
-        return f"Prometheus {self._shown_url}: {_short(what)} (query: {_short(promql)})"
+        return f"Prometheus {self._shown_url}: {_ends(what)} (query: {_short(promql)})"
 
 
 def _kind(status: int, said: str) -> type[QueryFailed]:
@@ -257,11 +264,13 @@ def _kind(status: int, said: str) -> type[QueryFailed]:
     match status:
         case 413 | 414:
             return QueryTooLarge
+        case 422 if _TOO_SLOW_IN_422.search(said):
+            return QueryTooSlow
         case 400 | 422:
             return QueryTooLarge if _TOO_LARGE.search(said) else QueryRefused
         case 429:
             return QueryThrottled
-        case 503 | 504 if status == 504 or _TOO_SLOW.search(said):
+        case 500 | 503 | 504 if status == 504 or _TOO_SLOW.search(said):
             return QueryTooSlow
         case _:
             return QueryFailed
@@ -300,6 +309,11 @@ def _reason(error: requests.RequestException, seconds: float) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _ends(text: str) -> str:
+    """Its beginning and end: VictoriaMetrics quotes the query before it says what is wrong with it."""
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"
 
 
 def _apart(body: bytes) -> tuple[bytes, list[bytes]]:

@@ -769,10 +769,10 @@ def wrong() -> Iterator[str]:
     [
         ("/400", "status 400: bad_data: parse error", True),
         ("/422", "status 422: execution: duplicates", True),
-        ("/503", "status 503", True),
+        ("/503", "status 503: upstream connect error", True),
         ("/queue", "query timed out in query queue", True),
         ("/500", "status 500: internal: disk", True),
-        ("/429", "status 429", True),
+        ("/429", "status 429: slow down", True),
         ("/html", "text/html, not its JSON", True),
         ("/half", "not its JSON", True),
         ("/nothing", "the connection ended before its answer did", True),
@@ -811,6 +811,7 @@ class _Limits(_Wrong):
                     "the number of matching timeseries exceeds 300000; see -search.maxUniqueTimeseries",
                 ),
                 (400, "too long query; got 20000 bytes; mustn't exceed `-search.maxQueryLen=16384` bytes"),
+                (422, "not enough memory for processing up; total available memory for requests: 9"),
                 (422, "the query exceeded the maximum number of chunks (err-mimir-max-chunks-per-query)"),
                 (422, "expanding series: the query hit the max number of series limit (limit: 100000)"),
                 (
@@ -827,7 +828,10 @@ class _Limits(_Wrong):
                 (503, "query timed out in expression evaluation"),
                 (503, "timeout exceeded during query evaluation"),
                 (503, "context deadline exceeded"),
+                (500, "rpc error: code = DeadlineExceeded desc = context deadline exceeded"),
                 (504, "upstream request timeout"),
+                (422, "timeout exceeded during the query: 30.000 seconds; see `-search.maxQueryDuration`"),
+                (422, "context deadline exceeded: query timed out"),
             ]
         )
     }
@@ -838,6 +842,23 @@ def test_what_is_refused_for_its_size_or_time_is_told_from_what_is_wrong(path: s
     with serving(_Limits) as address, pytest.raises(Temporary, match="query: up") as raised:
         HttpPrometheus(address + path).query("up", NOW)
     assert isinstance(raised.value, QueryTooSlow if path.startswith("/slow") else QueryTooLarge)
+
+
+class _Quoting(_Wrong):
+    """Says the query at length before what is wrong with it, as VictoriaMetrics does."""
+
+    answers: ClassVar[dict[str, tuple[int, str, str]]] = {
+        "": (422, "application/json", json.dumps({"error": f"query={'x' * 9000}: too many points for this"}))
+    }
+
+
+def test_what_is_wrong_is_told_though_the_server_quotes_a_long_query_before_it() -> None:
+    with serving(_Quoting) as address, pytest.raises(QueryRefused) as raised:
+        HttpPrometheus(address).query("up", NOW)
+    told = str(raised.value)
+    assert "status 422: error: query=xxx" in told
+    assert told.endswith("xxx: too many points for this (query: up)")
+    assert len(told) < 400
 
 
 def test_a_server_that_says_nothing_is_given_up_in_time_with_the_query_named() -> None:

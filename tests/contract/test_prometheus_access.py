@@ -36,7 +36,7 @@ BUILDS = {
 
 
 class Server(ThreadingHTTPServer):
-    """Answers every query with 7, and keeps the headers that it was sent."""
+    """Answers every query with 7, and keeps the headers and the form that it was sent."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -50,8 +50,8 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.received.append(dict(self.headers.items()))
+        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.received.append(dict(self.headers.items()) | {"form": form})
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(ANSWER)))
@@ -125,6 +125,12 @@ def test_the_tenant_of_mimir_is_sent_beside_either(monkeypatch: pytest.MonkeyPat
     headers = sent(monkeypatch, tmp_path, PROMETHEUS_TOKEN="t", PROMETHEUS_TENANT="team-a|team-b")
     assert (headers["X-Scope-OrgID"], headers["Authorization"]) == ("team-a|team-b", "Bearer t")
     assert "X-Scope-OrgID" not in sent(monkeypatch, tmp_path, PROMETHEUS_TOKEN="t")
+
+
+def test_caches_of_answers_are_passed_by(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    received = sent(monkeypatch, tmp_path)
+    assert "nocache=1" in received["form"].split("&"), "VictoriaMetrics' own"
+    assert received["Cache-Control"] == "no-store", "Mimir, Cortex and Thanos look for it"
 
 
 def test_a_certificate_of_ones_own_authority_is_trusted_by_its_file_alone(

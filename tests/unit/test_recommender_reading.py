@@ -27,7 +27,7 @@ from functions.recommender.sizing import Jvm, size
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import Resources
 from shared.contracts.identity import Workload
-from shared.contracts.prometheus import Series
+from shared.contracts.prometheus import Curve, Series
 from tests.fakes.prometheus import FakeNode, FakePod, FakePrometheus, deployment, rollout
 
 FORTNIGHT = timedelta(days=14)
@@ -433,3 +433,44 @@ def test_settings_are_read_as_people_write_them() -> None:
     assert settings.price_list.base.core_hour.currency == "EUR"
     with pytest.raises(BadSetting, match=r"KUBEFINOPS_CPU_FLOOR.*quantity"):
         RecommenderSettings.read({"KUBEFINOPS_CPU_FLOOR": "ten"})
+
+
+class LooksBack(FakePrometheus):
+    """Moves a range's begin up to how far back it looks, as Mimir does, and counts steps from there."""
+
+    def __init__(self, *pods: FakePod, at: datetime, back: timedelta) -> None:
+        super().__init__(*pods)
+        self.earliest = at - back
+        self.moved: list[str] = []
+
+    def query_range(
+        self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+    ) -> list[Curve]:
+        if begin < self.earliest:
+            self.moved.append(promql)
+            begin = self.earliest
+        return super().query_range(promql, begin, end, step, timeout)
+
+
+@pytest.mark.parametrize(("hours", "days"), [(77, 2), (91, 3)])
+def test_where_a_server_looks_less_far_back_whole_days_are_read_from_there_on(hours: int, days: int) -> None:
+    at = datetime(2026, 11, 20, 12, 34, 56, tzinfo=UTC)
+    prometheus = LooksBack(deployment("shop", "web"), at=at, back=timedelta(hours=hours))
+    (web,) = read(prometheus, "local", at, history=FORTNIGHT, oom_days=7).workloads
+    assert [day.ago for day in web.containers[0].days] == [*range(days, -1, -1)]
+    assert {day.windows for day in web.containers[0].days if day.ago} == {288}
+    # The first windows and what asks how far back it looks; all others begin where they were asked to.
+    assert len([promql for promql in prometheus.moved if promql.startswith("rate(")]) == 1
+
+
+def test_a_server_that_counts_its_steps_from_elsewhere_is_read_as_it_answers() -> None:
+    class Shifted(FakePrometheus):
+        def query_range(
+            self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+        ) -> list[Curve]:
+            shift = timedelta(0) if promql == "vector(1)" else timedelta(seconds=7)
+            return super().query_range(promql, begin + shift, end + shift, step, timeout)
+
+    prometheus = Shifted(deployment("shop", "web"))
+    (web,) = read(prometheus, "local", AT, history=FORTNIGHT, oom_days=7).workloads
+    assert len(web.containers[0].days) >= 14
