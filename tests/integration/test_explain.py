@@ -12,6 +12,7 @@ import pytest
 from functions.policy.judging import judge
 from functions.recommender.handler import RecommenderHandler
 from functions.recommender.settings import RecommenderSettings
+from functions.recommender.sizing import engine
 from infra.cli.main import main
 from shared.adapters.mongo import Mongo
 from shared.adapters.mongo_digests import MongoDigests
@@ -131,7 +132,7 @@ def test_each_figure_is_told_with_its_inputs_and_computed_again(
     said = explain("shop/Deployment/cart")
     assert (said.code, said.err) == (0, "")
     lines = said.out.splitlines()
-    assert lines[0].endswith(f"created, scanned at 2026-11-23T12:00:00Z by engine {strategy}/1")
+    assert lines[0].endswith(f"created, scanned at 2026-11-23T12:00:00Z by engine {engine(strategy)}")
     assert lines[1].startswith(f"evidence: s3://{object_store.bucket}/reports/local/2026/11/23/scan-1-shop-")
     assert (
         "\nsettings: CPU headroom 15%, memory headroom 15%, memory limit headroom 30%, CPU floor 10m"
