@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 from functions.recommender.jvm import Jvm
 from functions.recommender.rules import Rules
@@ -32,7 +32,10 @@ class Day:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a strategy would request, and why."""
+    """What a strategy would request, and why.
+
+    A request that holds `cpu_fits_m`, or `memory_fits_bytes`, is not raised: use fits in it.
+    """
 
     strategy: str
     cpu_request_m: float
@@ -40,6 +43,9 @@ class Estimate:
     memory_limit_bytes: int
     why_cpu: str
     why_memory: str
+    why_limit: str = ""
+    cpu_fits_m: float = inf
+    memory_fits_bytes: float = inf
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,11 @@ def size_container(
     """The resources to propose, and one sentence for each value."""
     cpu_request, why_cpu = _cpu_request(current, usage, stance, rules)
     cpu_limit, why_cpu_limit = _cpu_limit(current, cpu_request, usage, stance, rules)
-    memory_request, why_memory = _memory_request(current, usage, stance, rules)
+    if stance.jvm is not None:
+        memory_request, why_memory = _memory_request_of_jvm(stance.jvm, current, usage, stance, rules)
+        why_memory += f"; {stance.jvm.wrong}" if stance.jvm.wrong else ""
+    else:
+        memory_request, why_memory = _memory_request(current, usage, stance, rules)
     memory_limit, why_memory_limit = _memory_limit(current, memory_request, usage, stance, rules)
     proposed = Resources(
         cpu_request_m=cpu_request,
@@ -77,12 +87,14 @@ def size_container(
 def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[int, str]:
     now = current.cpu_request_m
     percent = _percent(rules.cpu_headroom)
+    fits = inf
     if stance.by_peak:
         wanted = usage.cpu_max_m * rules.cpu_headroom
         runs = "one run" if usage.pods == 1 else f"{usage.pods} runs"
         why = f"the peak of its {runs} is {_cores(usage.cpu_max_m)}, plus {percent}"
     elif stance.estimate is not None:
         wanted, why = stance.estimate.cpu_request_m, stance.estimate.why_cpu
+        fits = max(stance.estimate.cpu_fits_m, usage.cpu_max_m if stance.guaranteed else 0)
     else:
         wanted = usage.cpu_p95_m * rules.cpu_headroom
         why = f"p95 over 5-minute windows is {_cores(usage.cpu_p95_m)} {_pods(usage)}, plus {percent}"
@@ -99,6 +111,11 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
         return now, (
             f"CPU request stays {format_cpu(now)}: it is throttled in {throttled:.0%} of periods,"
             " so what it would use is not known"
+        )
+    if now is not None and target > now >= fits and throttled <= rules.throttled_share:
+        return now, (
+            f"CPU request stays {format_cpu(now)}: {_cores(fits)} of use fit in it, so it is not raised to"
+            f" {format_cpu(target)} ({why})"
         )
     if now is not None and not _request_is_worth(now, target, rules.cpu_change_m, stance, rules):
         return now, f"CPU request stays {format_cpu(now)}: {format_cpu(target)} ({why}) is not worth a change"
@@ -124,20 +141,17 @@ def _cpu_limit(
     )
 
 
-def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[int | None, str]:
-    if (jvm := stance.jvm) is not None:
-        target_of_jvm, why = _memory_request_of_jvm(jvm, current, usage, stance, rules)
-        return target_of_jvm, f"{why}; {jvm.wrong}" if jvm.wrong else why
+def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[int, str]:
     now, peak = current.memory_request_bytes, usage.memory_max_bytes
-    headroom = rules.memory_limit_headroom if stance.guaranteed else rules.memory_headroom
-    wanted = peak * headroom
-    why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(headroom)}"
-    if stance.guaranteed:
-        why = f"{why} (in a Guaranteed pod it is the limit too)"
     told = None if stance.by_peak else stance.estimate
-    # The limit of a Guaranteed pod is paid for: it has the plain headroom, and the request's at least.
-    if told is not None and (not stance.guaranteed or told.memory_request_bytes > wanted):
-        wanted, why = told.memory_request_bytes, told.why_memory
+    fits = inf
+    if stance.guaranteed:
+        wanted, why = _memory_of_guaranteed(current, usage, told, rules)
+    elif told is not None:
+        wanted, fits, why = told.memory_request_bytes, told.memory_fits_bytes, told.why_memory
+    else:
+        wanted = peak * rules.memory_headroom
+        why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(rules.memory_headroom)}"
     if wanted < rules.memory_floor_bytes:
         wanted = _lifted(wanted, rules.memory_floor_bytes, now)
         why = f"{why}, not below {_mebibytes(wanted)}"
@@ -147,11 +161,18 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
         return target, (
             f"memory request {_arrow(now, target, format_memory)}: {_raise(current, usage, rules)}"
         )
+    if stance.guaranteed and wanted == now:
+        return now, f"memory request stays {format_memory(now)}: {why}"
     target = round_memory(wanted)
     if now is not None and target < now and usage.oom_kills:
         return now, (
             f"memory request stays {format_memory(now)}: {counted(usage.oom_kills, 'OOM kill')} within"
             f" {rules.oom_days} days, it is not lowered"
+        )
+    if now is not None and target > now >= fits and not usage.oom_kills:
+        return now, (
+            f"memory request stays {format_memory(now)}: {_mebibytes(fits)}, the peak and a little more, fit"
+            f" in it, so it is not raised to {format_memory(target)} ({why})"
         )
     if now is not None and not _request_is_worth(now, target, rules.memory_change_bytes, stance, rules):
         return now, (
@@ -159,6 +180,28 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
             " is not worth a change"
         )
     return target, f"memory request {_arrow(now, target, format_memory)}: {why}"
+
+
+def _memory_of_guaranteed(
+    current: Resources, usage: Usage, told: Estimate | None, rules: Rules
+) -> tuple[float, str]:
+    """Bytes for request and limit alike, and why.
+
+    It kills as a limit does, so it is lowered to the limit's estimate and no further. It is paid for as a
+    request is, so it is raised where the peak has no headroom left, and then to the request's estimate.
+    """
+    # A request that is not set is the limit.
+    peak, now = usage.memory_max_bytes, current.memory_request_bytes or current.memory_limit_bytes or 0
+    least = peak * rules.memory_limit_headroom
+    percent = _percent(rules.memory_limit_headroom)
+    if told is not None and least <= now < told.memory_limit_bytes:
+        return now, f"in a Guaranteed pod it is the limit too, and holds the peak and {percent} more"
+    if told is not None and least <= now:
+        return max(least, told.memory_limit_bytes), f"{told.why_limit} (in a Guaranteed pod it is both)"
+    if told is not None and told.memory_request_bytes > least:
+        return told.memory_request_bytes, told.why_memory
+    why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {percent}"
+    return least, f"{why} (in a Guaranteed pod it is the limit too)"
 
 
 def _memory_request_of_jvm(
@@ -263,16 +306,15 @@ def _memory_limit(
         )
     percent = _percent(rules.memory_limit_headroom)
     wanted = max(round_memory(peak * rules.memory_limit_headroom), request)
-    if wanted > limit and stance.estimate is not None and not stance.by_peak:
+    why = f"at least {percent} above the peak of {_mebibytes(peak)}, and not below the request"
+    told = None if stance.by_peak else stance.estimate
+    if wanted > limit and told is not None and told.memory_limit_bytes > wanted:
         # It is not paid for: where it has to be raised, then so far that the next week's peak finds room.
-        wanted = max(wanted, round_memory(stance.estimate.memory_limit_bytes))
+        wanted, why = round_memory(told.memory_limit_bytes), told.why_limit
     # However few the mebibytes: they keep a small container from being killed.
     worth = is_worth(limit, wanted, rules.relative_change, 0)
     if wanted > limit and (worth or request > limit):
-        return wanted, (
-            f"memory limit {format_memory(limit)} -> {format_memory(wanted)}: at least {percent} above the"
-            f" peak of {_mebibytes(peak)}, and not below the request"
-        )
+        return wanted, f"memory limit {format_memory(limit)} -> {format_memory(wanted)}: {why}"
     return limit, (
         f"memory limit stays {format_memory(limit)}: the peak is {_mebibytes(peak)}; a limit costs nothing,"
         " and lowering one can only kill"

@@ -5,9 +5,12 @@ days, and a quantile of the mixture is requested, with a little on top that matt
 
 Memory: what decides is how far the coming week exceeds the past ones, and that depends on size: a small
 container doubles easily, a large one does not. So the margin over the peak of four weeks is a power of the
-peak, between a least and a most one. The limit, which kills and costs nothing, has a margin of its own.
+peak, between a least and a most one. It depends on steadiness too: what stayed near its usual level for weeks
+rarely leaves it, so the margin is at most the least one and the share by which the peak exceeds the usual
+level. The limit, which kills and costs nothing, lies a multiple of the request's margin above the peak.
 
-A value is kept while the new one differs little: most weekly changes are noise.
+What is set is kept while the difference is not worth a change, and it is raised on evidence alone: where use
+itself no longer fits, CPU's quantile or memory's peak with a little on top.
 """
 
 from __future__ import annotations
@@ -16,14 +19,30 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from functions.recommender.digests import POINTS, Digests, Floats
 from functions.recommender.fitted import MEMORY_DAYS, Constants, constants
 
-__all__ = ["MEMORY_DAYS", "Constants", "Sizes", "constants", "estimate", "margin", "mixture", "peak"]
+__all__ = [
+    "MEMORY_DAYS",
+    "Constants",
+    "Estimates",
+    "Sizes",
+    "constants",
+    "estimate",
+    "kept",
+    "margin",
+    "mixture",
+    "peak",
+    "sized",
+    "usual",
+]
 
 _GIB = 2**30
 CPU_DAYS = 14
+# Of fewer measured days steadiness says little: each day of a week has to be among them.
+STEADY_DAYS = 7
 # Shares of a day at which its distribution is taken, between the stored points by straight lines. Denser at
 # the top, where requests lie; each stands for the share between the one before and itself.
 _SHARES = (0.25, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995, 1.0)
@@ -38,19 +57,45 @@ class Sizes:
     memory_limit: Floats
 
 
-def estimate(digests: Digests, fitted: Constants, before: Sizes | None = None) -> Sizes:
-    """Sizes for the coming days; `before` is what was set so far, and is kept where little would change.
+@dataclass(frozen=True)
+class Estimates:
+    """Sizes, and what a request that is set has to hold so that it need not be raised; one a container.
 
-    Digests end now. The memory limit is a factor of the request, so it never lies below it.
+    `cpu_fits` is the quantile of CPU as it was used, in cores, and `memory_fits` the peak of memory with a
+    little on top. `peak` is that peak alone, in bytes like the former, and `margin` the factor over it for a
+    request; `steady` says that it is smaller than the size alone would have it.
     """
+
+    sizes: Sizes
+    cpu_fits: Floats
+    memory_fits: Floats
+    peak: Floats
+    margin: Floats
+    steady: NDArray[np.bool_]
+
+
+def estimate(digests: Digests, fitted: Constants) -> Estimates:
+    """For the coming days, from digests that end now."""
+    past = digests.before(digests.days, MEMORY_DAYS)
     cpu = mixture(digests.before(digests.days, CPU_DAYS), fitted.cpu_half_life, fitted.cpu_quantile)
-    cpu = cpu + fitted.cpu_pad
-    tops = peak(digests.before(digests.days, MEMORY_DAYS))
-    memory = tops * margin(tops, fitted)
-    if before is not None:
-        cpu = kept(cpu, before.cpu_request, fitted)
-        memory = kept(memory, before.memory_request, fitted)
-    return Sizes(cpu, memory, memory * fitted.memory_limit_factor)
+    return sized(cpu, peak(past), usual(past), fitted)
+
+
+def sized(cpu: Floats, tops: Floats, levels: Floats, fitted: Constants) -> Estimates:
+    """From CPU's quantile (cores), and memory's peaks and usual levels (bytes)."""
+    factors, steady = margin(tops, levels, fitted)
+    return Estimates(
+        sizes=Sizes(
+            cpu_request=cpu + fitted.cpu_pad,
+            memory_request=tops * factors,
+            memory_limit=tops * (1 + (factors - 1) * fitted.memory_limit_factor),
+        ),
+        cpu_fits=cpu,
+        memory_fits=tops * fitted.memory_raise_at,
+        peak=tops,
+        margin=factors,
+        steady=steady,
+    )
 
 
 def mixture(digests: Digests, half_life: float, quantile: float) -> Floats:
@@ -79,18 +124,37 @@ def peak(digests: Digests) -> Floats:
     return np.where(np.isfinite(found), found, np.nan)
 
 
-def margin(tops: Floats, fitted: Constants) -> Floats:
-    """The factor over a peak (bytes) for a request: scale x (peak in GiB)^-exponent, within its bounds."""
-    sizes = np.maximum(tops, 1.0) / _GIB
-    curve = fitted.memory_scale * sizes**-fitted.memory_exponent
-    found: Floats = np.clip(curve, fitted.memory_least_margin, fitted.memory_most_margin)
+def usual(digests: Digests) -> Floats:
+    """Memory's usual level: the median of the days' medians; bytes, NaN with fewer days than STEADY_DAYS."""
+    medians = digests.memory[:, :, POINTS.index(0.5)]
+    enough = np.isfinite(medians).sum(axis=1) >= STEADY_DAYS
+    found = np.full(len(medians), np.nan)
+    found[enough] = np.nanmedian(medians[enough], axis=1)
     return found
 
 
-def kept(new: Floats, before: Floats, fitted: Constants) -> Floats:
-    """The value before, where the new one lies between `keep_below` and `keep_above` of it."""
-    little = (new >= before * fitted.keep_below) & (new <= before * fitted.keep_above)
-    return np.where(little, before, new)
+def margin(tops: Floats, level: Floats, fitted: Constants) -> tuple[Floats, NDArray[np.bool_]]:
+    """The factor over a peak (bytes) for a request, and whether it is steadiness that bounds it.
+
+    By size scale x (peak in GiB)^-exponent, within its bounds. By steadiness, where a usual level is known,
+    the least one + (peak / usual level - 1) x slope at most.
+    """
+    sizes = np.maximum(tops, 1.0) / _GIB
+    curve = fitted.memory_scale * sizes**-fitted.memory_exponent
+    by_size = np.clip(curve, fitted.memory_least_margin, fitted.memory_most_margin)
+    above = np.maximum(tops, 1.0) / np.maximum(level, 1.0) - 1
+    by_spread = fitted.memory_least_margin + fitted.memory_spread_slope * np.maximum(above, 0.0)
+    found: Floats = np.fmin(by_size, by_spread)
+    return found, by_spread < by_size
+
+
+def kept(new: Floats, before: Floats, fits: Floats, relative: float, absolute: float) -> Floats:
+    """The value before, where a change is not worth it or where it would be raised though `fits` fits in it.
+
+    A change is worth it that reaches both the relative and the absolute threshold.
+    """
+    small = np.abs(new - before) < np.maximum(before * relative, absolute)
+    return np.where(small | ((new > before) & (fits <= before)), before, new)
 
 
 def _taken(points: Floats) -> Floats:

@@ -18,7 +18,10 @@ MEMORY_DAYS = 28
 
 @dataclass(frozen=True)
 class Constants:
-    """What is fitted. Half-life in days, pad in cores; a margin is a factor over the peak of memory."""
+    """What is fitted. Half-life in days, pad in cores; a margin is a factor over the peak of memory, as is
+    `memory_raise_at`: a request is raised that does not hold so much. The limit lies `memory_limit_factor`
+    times as far above the peak as the request.
+    """
 
     cpu_half_life: float
     cpu_quantile: float
@@ -27,9 +30,9 @@ class Constants:
     memory_exponent: float
     memory_least_margin: float
     memory_most_margin: float
+    memory_spread_slope: float
+    memory_raise_at: float
     memory_limit_factor: float
-    keep_below: float
-    keep_above: float
 
 
 @cache

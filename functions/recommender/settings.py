@@ -41,9 +41,9 @@ class SizingSettings(PrometheusSettings):
     strategy: Strategy = setting(
         "KUBEFINOPS_STRATEGY",
         one_of(Strategy),
-        "percentile",
-        "how requests are found: percentile (p95 and peak, plus the headrooms), or balanced,"
-        " cautious or lean, the estimator's measured trade-offs (docs/accuracy.md)",
+        "balanced",
+        "how requests are found: balanced, cautious or lean, the estimator's measured trade-offs"
+        " (docs/accuracy.md), or percentile (p95 and peak, plus the headrooms)",
     )
 
     minimum_history_hours: float = setting(

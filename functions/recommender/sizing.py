@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from functions.recommender.container import Day, Estimate, Stance, size_container
 from functions.recommender.jvm import Jvm
-from functions.recommender.rules import Rules
+from functions.recommender.rules import PERCENTILE, Rules
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
 from shared.contracts.quantities import format_cpu, format_memory
@@ -97,7 +97,7 @@ class Sized:
 
 def engine(strategy: str) -> str:
     """Goes into every report: figures can be reproduced by the engine of the same version."""
-    return f"{strategy}/1"
+    return f"{strategy}/{1 if strategy == PERCENTILE else 2}"
 
 
 def size(observed: Observed, rules: Rules) -> Sized:

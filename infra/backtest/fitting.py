@@ -1,10 +1,15 @@
-"""Fits the estimator's constants to traces, by walking through them with every candidate.
+"""Fits the estimator's constants to sets of traces, by walking through them with every candidate.
 
-    python -m infra.backtest.fitting TRACES [OUT]
+    python -m infra.backtest.fitting SET... [OUT.json]
 
-TRACES is a folder of traces; OUT defaults to functions/recommender/constants.json. For each strategy the
-candidates that keep its bounds are compared, and the one that requests least is taken. A grid, searched
-whole: the same traces give the same constants.
+A SET is a folder of traces; those that are too short for the pace are left out. OUT.json defaults to
+functions/recommender/constants.json. For each strategy the candidates that keep its bounds in each set are
+compared, and the one that requests least is taken. Grids, searched whole: the same traces give the same
+constants.
+
+What a candidate requests in a set is told by how many times the oracle's it is, and of these the geometric
+mean is taken, each set weighing as the square root of its weeks: so a large set says more, and does not drown
+a small one. A set of few weeks cannot tell a share of some percent: it bears on what is requested alone.
 """
 
 from __future__ import annotations
@@ -12,21 +17,33 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from functions.recommender.digests import Digests, Floats
-from functions.recommender.estimating import CPU_DAYS, MEMORY_DAYS, Constants, kept, margin, mixture, peak
-from functions.recommender.peers import highest
+from functions.recommender.estimating import (
+    CPU_DAYS,
+    MEMORY_DAYS,
+    Constants,
+    Estimates,
+    Sizes,
+    margin,
+    mixture,
+    peak,
+    sized,
+    usual,
+)
+from functions.recommender.peers import highest, quantile
 from infra.backtest.fleet import Fleet, TraceError, read
 from infra.backtest.scoring import MEASURED
-from infra.backtest.strategies import CPU_FLOOR, MEMORY_FLOOR
+from infra.backtest.strategies import applied
 from infra.backtest.walking import Pace, walk_on
 
 OUT = Path(__file__).resolve().parents[2] / "functions" / "recommender" / "constants.json"
+ENOUGH_WEEKS = 200  # of containers: fewer tell no share
 
 
 @dataclass(frozen=True)
@@ -43,174 +60,260 @@ class Bounds:
 
 
 STRATEGIES = {
-    "balanced": Bounds(0.034, 0.0425, 0.035, 0.003),
+    "balanced": Bounds(0.034, 0.044, 0.035, 0.003),
     "cautious": Bounds(0.015, 0.020, 0.015, 0.002),
-    "lean": Bounds(0.050, 0.065, 0.080, 0.004),
+    "lean": Bounds(0.050, 0.065, 0.080, 0.002),
 }
 HALF_LIVES = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 5.0)  # days
 QUANTILES = (0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98)
-PADS = (0.005, 0.010, 0.015, 0.020, 0.030)  # cores
-BANDS = ((0.85, 1.05), (0.90, 1.03))
-SCALES = tuple(np.round(np.geomspace(1.2, 4.0, 14), 3))
-EXPONENTS = (0.0, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
-LEASTS = (1.02, 1.05, 1.075, 1.1, 1.15, 1.2, 1.3)
+PADS = (0.005, 0.010, 0.015, 0.020, 0.025, 0.030)  # cores
+SCALES = tuple(float(each) for each in np.round(np.geomspace(1.2, 4.0, 11), 3))
+EXPONENTS = (0.0, 0.15, 0.25, 0.35, 0.5)
+LEASTS = (1.05, 1.1, 1.15, 1.2, 1.3)
 MOSTS = (1.5, 2.0, 2.5, 3.0, 4.0)
-LIMIT_FACTORS = (1.0, 1.15, 1.3, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)
+SLOPES = (0.5, 1.0, 2.0, 4.0)
+RAISES = (1.0, 1.1, 1.2, 1.3)
+LIMIT_FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 40.0, 60.0)
 
 
 @dataclass(frozen=True)
 class Refit:
-    """One moment of one fleet: what was known, and what came."""
+    """One moment of one fleet: what was known, and what came.
+
+    `tops` and `levels` are of the memory of the past, `peak` is the highest to come, bytes all three;
+    `windows` says how many of those to come were measured.
+    """
 
     digests: Digests
-    cpu: Floats  # of the windows to come
-    peak: Floats  # the highest memory to come
+    tops: Floats
+    levels: Floats
+    cpu: Floats
+    peak: Floats
+    windows: Floats
     judged: np.ndarray
 
 
 Walks = list[list[Refit]]  # by fleet
 
 
-def main(arguments: list[str]) -> int:
-    if not 1 <= len(arguments) <= 2:
-        print(__doc__, file=sys.stderr)
-        return 2
-    traces, out = Path(arguments[0]), Path(arguments[1]) if len(arguments) == 2 else OUT
-    try:
-        fleets = read(traces)
-        walks = [list(_refits(fleet)) for fleet in fleets]
-    except (TraceError, OSError) as error:
-        print(f"fitting: {error}", file=sys.stderr)
-        return 1
-    cpu = _cpu_candidates(walks)
-    tops = [[peak(_last(one, MEMORY_DAYS)) for one in walk] for walk in walks]
-    memory = _memory_candidates(walks, tops)
-    document = {
-        "fitted_by": "python -m infra.backtest.fitting",
-        "traces": {fleet.name: len(fleet.containers) for fleet in fleets},
-        "bounds": {name: asdict(bounds) for name, bounds in STRATEGIES.items()},
-        "strategies": {
-            name: asdict(_best(bounds, cpu, memory, (walks, tops))) for name, bounds in STRATEGIES.items()
-        },
-    }
-    out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(document["strategies"], indent=1))
-    return 0
+@dataclass(frozen=True)
+class TraceSet:
+    """A folder's fleets, walked through, and what the oracle requests in them: core- and byte-windows."""
 
+    containers: dict[str, int]
+    walks: Walks
+    cpu_needed: float
+    memory_needed: float
 
-def _refits(fleet: Fleet) -> Iterator[Refit]:
-    for past, held in walk_on(fleet, Pace()):
-        cpu = fleet.cpu[:, held]
-        judged = np.isfinite(cpu).mean(axis=1) >= MEASURED
-        yield Refit(past.digests, cpu, highest(fleet.memory[:, held]), judged)
+    @property
+    def weeks(self) -> int:
+        return sum(int(one.judged.sum()) for walk in self.walks for one in walk)
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """Constants with what they request (cores or bytes, summed), and the shares that were above."""
+    """Constants with what they request (the mean logarithm of times the oracle's), and the shares above."""
 
     values: dict[str, float]
     requested: float
     shares: tuple[float, ...]
 
 
-def _cpu_candidates(walks: Walks) -> list[_Candidate]:
-    found = []
-    for half_life, quantile in itertools.product(HALF_LIVES, QUANTILES):
-        raw = [[mixture(_last(one, CPU_DAYS), half_life, quantile) for one in walk] for walk in walks]
-        for pad, band in itertools.product(PADS, BANDS):
-            values = {"cpu_half_life": half_life, "cpu_quantile": quantile, "cpu_pad": pad}
-            values |= {"keep_below": band[0], "keep_above": band[1]}
-            requested = used = volume = 0.0
-            above = windows = 0
-            for walk, mixtures in zip(walks, raw, strict=True):
-                requests = _held([np.maximum(each + pad, CPU_FLOOR) for each in mixtures], band)
-                for one, request in zip(walk, requests, strict=True):
-                    sized = one.judged & np.isfinite(request)
-                    cpu, limit = one.cpu[sized], request[sized, None]
-                    measured = np.isfinite(cpu)
-                    over = measured & (cpu > limit)
-                    requested += float((measured * limit).sum())
-                    used += float(cpu[measured].sum())
-                    volume += float((cpu - limit)[over].sum())
-                    above += int(over.sum())
-                    windows += int(measured.sum())
-            found.append(_Candidate(values, requested, (above / windows, volume / used)))
-        print(f"CPU: half-life {half_life:g} d, quantile {quantile:g}", file=sys.stderr)
-    return found
+def main(arguments: list[str]) -> int:
+    out = Path(arguments[-1]) if arguments and arguments[-1].endswith(".json") else OUT
+    folders = [Path(each) for each in arguments if not each.endswith(".json")]
+    if not folders:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        sets = [_trace_set(folder) for folder in folders]
+    except (TraceError, OSError) as error:
+        print(f"fitting: {error}", file=sys.stderr)
+        return 1
+    cpu = list(_told("CPU", _cpu_candidates(sets)))
+    memory = list(_told("memory", _memory_candidates(sets)))
+    best: dict[str, _Candidate] = {}
+    for name, bounds in STRATEGIES.items():
+        best[name] = _best(bounds, _ordered(name, cpu, best), _ordered(name, memory, best), sets)
+    document = {
+        "fitted_by": "python -m infra.backtest.fitting",
+        "traces": [each.containers for each in sets],
+        "bounds": {name: asdict(bounds) for name, bounds in STRATEGIES.items()},
+        "strategies": {name: each.values for name, each in best.items()},
+    }
+    out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(document["strategies"], indent=1))
+    return 0
 
 
-def _memory_candidates(walks: Walks, tops: list[list[Floats]]) -> list[_Candidate]:
-    found = []
-    for scale, exponent, least, most in itertools.product(SCALES, EXPONENTS, LEASTS, MOSTS):
+def _trace_set(folder: Path) -> TraceSet:
+    pace = Pace()
+    fleets = [fleet for fleet in read(folder) if pace.fits(fleet)]
+    if not fleets:
+        raise TraceError(f"{folder}: no trace is of {pace.learn + pace.hold:g} days")
+    walks = [list(_refits(fleet, pace)) for fleet in fleets]
+    every = [one for walk in walks for one in walk]
+    cpu = memory = 0.0
+    for one in every:
+        measured = np.isfinite(one.cpu).sum(axis=1)
+        cpu += float(np.nansum((quantile(one.cpu, 0.95) * measured)[one.judged]))
+        memory += float(np.nansum((one.peak * one.windows)[one.judged]))
+    counts = {fleet.name: len(fleet.containers) for fleet in fleets}
+    return TraceSet(counts, walks, cpu, memory)
+
+
+def _refits(fleet: Fleet, pace: Pace) -> Iterator[Refit]:
+    for past, held in walk_on(fleet, pace):
+        cpu, memory = fleet.cpu[:, held], fleet.memory[:, held]
+        days = past.digests.before(past.digests.days, MEMORY_DAYS)
+        yield Refit(
+            digests=past.digests.before(past.digests.days, CPU_DAYS),
+            tops=peak(days),
+            levels=usual(days),
+            cpu=cpu,
+            peak=highest(memory),
+            windows=np.isfinite(memory).sum(axis=1).astype(np.float64),
+            judged=np.isfinite(cpu).mean(axis=1) >= MEASURED,
+        )
+
+
+def _cpu_candidates(sets: Sequence[TraceSet]) -> Iterator[_Candidate]:
+    for half_life, quantile_ in itertools.product(HALF_LIVES, QUANTILES):
+        mixtures = [
+            [[mixture(one.digests, half_life, quantile_) for one in walk] for walk in each.walks]
+            for each in sets
+        ]
+        for pad in PADS:
+            values = {"cpu_half_life": half_life, "cpu_quantile": quantile_, "cpu_pad": pad}
+            fitted = _constants(values)
+            outcomes = [_cpu_outcome(each, its, fitted) for each, its in zip(sets, mixtures, strict=True)]
+            yield _candidate(values, sets, outcomes)
+
+
+def _cpu_outcome(
+    traces: TraceSet, mixtures: list[list[Floats]], fitted: Constants
+) -> tuple[float, list[float]]:
+    requested = used = volume = 0.0
+    above = windows = 0
+    for walk, its in zip(traces.walks, mixtures, strict=True):
+        found = (sized(each, one.tops, one.levels, fitted) for each, one in zip(its, walk, strict=True))
+        for one, sizes in zip(walk, _held(found), strict=True):
+            judged = one.judged & np.isfinite(sizes.cpu_request)
+            cpu, request = one.cpu[judged], sizes.cpu_request[judged, None]
+            measured = np.isfinite(cpu)
+            over = measured & (cpu > request)
+            requested += float((measured * request).sum())
+            used += float(cpu[measured].sum())
+            volume += float((cpu - request)[over].sum())
+            above += int(over.sum())
+            windows += int(measured.sum())
+    return float(np.log(requested / traces.cpu_needed)), [above / windows, volume / used]
+
+
+def _memory_candidates(sets: Sequence[TraceSet]) -> Iterator[_Candidate]:
+    grid = itertools.product(SCALES, EXPONENTS, LEASTS, MOSTS, SLOPES, RAISES)
+    for scale, exponent, least, most, slope, raise_at in grid:
         values = {
-            "memory_scale": float(scale),
+            "memory_scale": scale,
             "memory_exponent": exponent,
             "memory_least_margin": least,
             "memory_most_margin": most,
+            "memory_spread_slope": slope,
+            "memory_raise_at": raise_at,
         }
-        requested, shares = _memory_outcome(walks, tops, values, (1.0,))
-        found.append(_Candidate(values, requested, shares))
-    return found
+        fitted = _constants(values)
+        yield _candidate(values, sets, [_memory_outcome(each, fitted) for each in sets])
 
 
-def _memory_outcome(
-    walks: Walks, tops: list[list[Floats]], values: dict[str, float], factors: tuple[float, ...]
-) -> tuple[float, tuple[float, ...]]:
-    """Bytes requested, and the share of weeks above each of `factors` times the request."""
+def _memory_outcome(traces: TraceSet, fitted: Constants) -> tuple[float, list[float]]:
+    requested, weeks, above, killed = 0.0, 0, 0, 0
+    for walk in traces.walks:
+        # CPU has no say here: any quantile will do.
+        found = (sized(one.tops, one.tops, one.levels, fitted) for one in walk)
+        for one, sizes in zip(walk, _held(found), strict=True):
+            judged = one.judged & np.isfinite(sizes.memory_request) & (one.peak > 0)
+            request, top = sizes.memory_request[judged], one.peak[judged]
+            requested += float((request * one.windows[judged]).sum())
+            weeks += int(judged.sum())
+            above += int((top > request).sum())
+            killed += int((top > sizes.memory_limit[judged]).sum())
+    return float(np.log(requested / traces.memory_needed)), [above / weeks, killed / weeks]
+
+
+def _candidate(
+    values: dict[str, float], sets: Sequence[TraceSet], outcomes: Sequence[tuple[float, list[float]]]
+) -> _Candidate:
+    """Of shares the worst set's; where no set is large enough to tell any, the largest tells."""
+    weeks = [each.weeks for each in sets]
+    telling = [its >= min(ENOUGH_WEEKS, max(weeks)) for its in weeks]
+    shares = [its for (_, its), tells in zip(outcomes, telling, strict=True) if tells]
+    requested = float(np.average([each for each, _ in outcomes], weights=np.sqrt(weeks)))
+    return _Candidate(values, requested, tuple(max(its) for its in zip(*shares, strict=True)))
+
+
+def _ordered(name: str, candidates: list[_Candidate], best: dict[str, _Candidate]) -> list[_Candidate]:
+    """Those that request no less than `balanced` anywhere, for `cautious`; no more, for `lean`."""
+    if name == "balanced":
+        return candidates
+    side = 1 if name == "cautious" else -1
+    middle = _requests(best["balanced"].values)
+    return [
+        each
+        for each in candidates
+        if (side * (_requests(best["balanced"].values | each.values) - middle) >= 0).all()
+    ]
+
+
+def _requests(values: dict[str, float]) -> Floats:
+    """By what candidates are ordered: quantile, pad, and margins of every size and steadiness."""
     fitted = _constants(values)
-    requested, weeks, above = 0.0, 0, np.zeros(len(factors))
-    for walk, peaks in zip(walks, tops, strict=True):
-        wanted = [np.maximum(each * margin(each, fitted), MEMORY_FLOOR) for each in peaks]
-        for one, request in zip(walk, _held(wanted, (fitted.keep_below, fitted.keep_above)), strict=True):
-            sized = one.judged & np.isfinite(request) & np.isfinite(one.peak)
-            requested += float(request[sized].sum())
-            weeks += int(sized.sum())
-            above += [(one.peak[sized] > factor * request[sized]).sum() for factor in factors]
-    return requested, tuple(float(each) / weeks for each in above)
+    tops = np.repeat(np.geomspace(2**24, 2**36, 13), 8)
+    levels = np.append(1 / np.geomspace(1.0, 8.0, 7), np.nan)
+    factors, _ = margin(tops, tops * np.tile(levels, 13), fitted)
+    return np.array([fitted.cpu_quantile, fitted.cpu_pad, fitted.memory_raise_at, *factors])
 
 
 def _best(
-    bounds: Bounds,
-    cpu: list[_Candidate],
-    memory: list[_Candidate],
-    walked: tuple[Walks, list[list[Floats]]],
-) -> Constants:
+    bounds: Bounds, cpu: list[_Candidate], memory: list[_Candidate], sets: Sequence[TraceSet]
+) -> _Candidate:
     chosen = _least(cpu, (bounds.cpu_time_above, bounds.cpu_volume_above)).values
     chosen = chosen | _least(memory, (bounds.weeks_memory_above,)).values
-    _, above = _memory_outcome(*walked, chosen, LIMIT_FACTORS)
-    factors = [
-        factor
-        for factor, share in zip(LIMIT_FACTORS, above, strict=True)
-        if share <= bounds.weeks_memory_above_limit
-    ]
-    return replace(_constants(chosen), memory_limit_factor=factors[0] if factors else LIMIT_FACTORS[-1])
+    limits = []
+    for factor in LIMIT_FACTORS:
+        values = chosen | {"memory_limit_factor": factor}
+        outcomes = [_memory_outcome(each, _constants(values)) for each in sets]
+        limits.append(_candidate(values, sets, outcomes))
+    enough = [each for each in limits if each.shares[1] <= bounds.weeks_memory_above_limit]
+    return (enough or limits[-1:])[0]
 
 
 def _least(candidates: list[_Candidate], bounds: tuple[float, ...]) -> _Candidate:
     """The one that requests least of those within the bounds; where none is, the one nearest to them."""
 
     def excess(one: _Candidate) -> float:
-        return sum(max(0.0, share / bound - 1) for share, bound in zip(one.shares, bounds, strict=True))
+        shares = one.shares[: len(bounds)]
+        return sum(max(0.0, share / bound - 1) for share, bound in zip(shares, bounds, strict=True))
 
     return min(candidates, key=lambda one: (excess(one), one.requested))
 
 
 def _constants(values: dict[str, float]) -> Constants:
-    neutral = Constants(2.0, 0.95, 0.01, 2.0, 0.3, 1.1, 3.0, 1.0, *BANDS[0])
+    neutral = Constants(2.0, 0.95, 0.01, 2.0, 0.3, 1.1, 3.0, 1.0, 1.0, 1.0)
     return replace(neutral, **values)
 
 
-def _held(wanted: list[Floats], band: tuple[float, float]) -> list[Floats]:
-    fitted = _constants({"keep_below": band[0], "keep_above": band[1]})
-    held: list[Floats] = []
-    for each in wanted:
-        held.append(kept(each, held[-1], fitted) if held else each)
-    return held
+def _held(found: Iterable[Estimates]) -> Iterator[Sizes]:
+    before: Sizes | None = None
+    for each in found:
+        before = applied(each, before)
+        yield before
 
 
-def _last(one: Refit, days: int) -> Digests:
-    return one.digests.before(one.digests.days, days)
+def _told(what: str, candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:
+    for number, each in enumerate(candidates, start=1):
+        if number % 1000 == 0:
+            print(f"{what}: {number} candidates", file=sys.stderr)
+        yield each
 
 
 if __name__ == "__main__":

@@ -70,24 +70,37 @@ class Fleet:
 
 
 def read(folder: Path) -> list[Fleet]:
-    """A fleet for each *.csv and *.csv.gz that has the columns of a trace, in the order of their names.
+    """A fleet for each of `traces`, in their order.
 
     Raises:
         TraceError: there is none, or one is broken.
     """
+    return [_fleet(path) for path in traces(folder)]
+
+
+def traces(folder: Path) -> list[Path]:
+    """Each *.csv and *.csv.gz that has the columns of a trace, by name. Raises TraceError without any."""
     paths = sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")])
-    fleets = [fleet for path in paths if (fleet := _fleet(path)) is not None]
-    if not fleets:
+    found = [path for path in paths if _is_trace(path)]
+    if not found:
         raise TraceError(f"{folder}: no *.csv or *.csv.gz with the columns {', '.join(_COLUMNS)}")
-    return fleets
+    return found
 
 
-def _fleet(path: Path) -> Fleet | None:
-    with _opened(path) as file:
+def opened(path: Path) -> IO[str]:
+    """As text, whether it is compressed or not."""
+    return gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
+
+
+def _is_trace(path: Path) -> bool:
+    with opened(path) as file:
+        return set(_COLUMNS) <= set(next(csv.reader(file), []))
+
+
+def _fleet(path: Path) -> Fleet:
+    with opened(path) as file:
         rows = csv.reader(file)
-        header = next(rows, [])
-        if not set(_COLUMNS) <= set(header):
-            return None
+        header = next(rows)
         series, were_set = _series(path, rows, header)
     if not series:
         raise TraceError(f"{path}: there is no row below its header")
@@ -170,7 +183,3 @@ def _window(series: list[_Series]) -> int:
 
 def _number(text: str) -> float:
     return float(text) if text else math.nan
-
-
-def _opened(path: Path) -> IO[str]:
-    return gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")

@@ -8,27 +8,47 @@ from dataclasses import dataclass
 import numpy as np
 
 from functions.recommender.digests import Floats
-from functions.recommender.estimating import Constants, Sizes, constants, estimate
+from functions.recommender.estimating import Constants, Estimates, Sizes, constants, estimate, kept
 from functions.recommender.peers import PEERS, Windows, highest, quantile
+from functions.recommender.rules import Rules
 from infra.backtest.fleet import Fleet
 from infra.backtest.walking import Past, Strategy
 
-CPU_FLOOR = 0.010  # cores
-MEMORY_FLOOR = 32 * 2**20  # bytes
+RULES = Rules()  # what the engine does unless told otherwise
+CPU_FLOOR = RULES.cpu_floor_m / 1000  # cores
+MEMORY_FLOOR = RULES.memory_floor_bytes
 ORACLE, AS_PROVISIONED = "oracle", "as provisioned"
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """Ours, with the floors of the engine."""
+    """Ours, as the engine applies it: with its floors, and with its thresholds for what is worth a change."""
 
     name: str
     fitted: Constants
 
     def __call__(self, past: Past) -> Sizes:
-        sizes = estimate(past.digests, self.fitted, past.set_before)
-        memory = np.maximum(sizes.memory_request, MEMORY_FLOOR)
-        return Sizes(np.maximum(sizes.cpu_request, CPU_FLOOR), memory, np.maximum(sizes.memory_limit, memory))
+        return applied(estimate(past.digests, self.fitted), past.set_before)
+
+
+def applied(found: Estimates, before: Sizes | None) -> Sizes:
+    """What would be set after `before`, in containers that are neither Guaranteed nor were killed."""
+    cpu = np.maximum(found.sizes.cpu_request, CPU_FLOOR)
+    memory = np.maximum(found.sizes.memory_request, MEMORY_FLOOR)
+    limit = found.sizes.memory_limit
+    if before is not None:
+        cpu = kept(cpu, before.cpu_request, found.cpu_fits, RULES.relative_change, RULES.cpu_change_m / 1000)
+        memory = kept(
+            memory,
+            before.memory_request,
+            found.memory_fits,
+            RULES.relative_change,
+            RULES.memory_change_bytes,
+        )
+        # A limit is never lowered, and raised where the peak has no headroom below it.
+        holds = before.memory_limit >= np.maximum(memory, found.peak * RULES.memory_limit_headroom)
+        limit = np.where(holds, before.memory_limit, limit)
+    return Sizes(cpu, memory, np.fmax(limit, np.fmax(memory, found.peak * RULES.memory_limit_headroom)))
 
 
 @dataclass(frozen=True)

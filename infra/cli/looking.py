@@ -63,6 +63,16 @@ class Seen:
     rule: Rule | None = None
 
 
+def follows(strategy: str) -> str:
+    """What the requests that are shown beside use go by, in a sentence."""
+    cpu = "the p95" if strategy == PERCENTILE else "a high quantile in which late days weigh more"
+    memory = "" if strategy == PERCENTILE else " and a margin by size and steadiness"
+    return (
+        f"A CPU request follows {cpu}, memory the maximum{memory}; in a Guaranteed pod, and for Jobs, CPU"
+        " follows the maximum too."
+    )
+
+
 def sizing_settings(
     prometheus_url: str,
     labels: Sequence[str] = (),

@@ -49,7 +49,8 @@ FormatOption = Annotated[Literal["table", "json"], typer.Option(help="table for 
 StrategyOption = Annotated[
     Literal[Strategy, Peer] | None,
     typer.Option(
-        help="how requests are found: percentile (the default), or the estimator's trade-offs; see backtest."
+        help="how requests are found: balanced (the default), cautious or lean, the estimator's trade-offs,"
+        " or percentile; see backtest."
         " krr, vpa, crane and kubecost are those tools' published rules: scan shows what they say, for"
         " comparison only"
     ),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from infra.cli.looking import follows
 from infra.cli.plot import HEIGHT, WIDTH, Plot, Tick, cpu_text, memory_text, plot, spread, ticks
 from infra.cli.rows import Row, rows
 from infra.cli.totals import share, spaces, sums
@@ -122,6 +123,7 @@ def page(seen: Seen, at: datetime, settings: SizingSettings) -> str:
             no_plots=seen.no_histories,
             missing=seen.missing,
             rule=seen.rule,
+            follows=follows(settings.strategy),
             times=_times(histories) if histories else (),
             step=_step(histories.step) if histories else "",
             width=WIDTH,

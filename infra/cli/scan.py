@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from functions.recommender.report import Entry
 from functions.recommender.rules import PERCENTILE, Peer
-from infra.cli.looking import see, sizing_settings
+from infra.cli.looking import follows, see, sizing_settings
 from infra.cli.rows import COMPARED, as_csv, rows_of
 from infra.cli.summing import by_namespace, total
 from infra.cli.tables import some, table, text_of
@@ -179,13 +179,8 @@ def _lines(seen: Seen, settings: SizingSettings) -> Iterator[str]:
         unsaid = f"; of {whole.unsaid} of them it cannot be said" if whole.unsaid and whole.left else ""
         yield f"what sizing would save of those that are left as they are {said}{unsaid}."
     yield from _rates(found, settings)
-    ours = (
-        " A CPU request follows the p95, memory the maximum; in a Guaranteed pod, and for Jobs, CPU follows"
-        " the maximum too."
-    )
-    yield (
-        f"p95 / max: over {counted(settings.history, 'day')}, in the worst pod.{'' if seen.rule else ours}"
-    )
+    ours = "" if seen.rule else f" {follows(settings.strategy)}"
+    yield f"p95 / max: over {counted(settings.history, 'day')}, in the worst pod.{ours}"
 
 
 def _by_namespace(seen: Seen, currency: str) -> Iterator[str]:

@@ -24,7 +24,7 @@ def measure() -> list[Figure]:
     fitted = constants()["balanced"]
     began = time.process_time()
     for _ in range(CONTAINERS // AT_ONCE):
-        sizes = estimate(digests, fitted)
+        sizes = estimate(digests, fitted).sizes
     seconds = time.process_time() - began
     if not np.isfinite(sizes.memory_request).all():
         raise RuntimeError("not every container has a size")

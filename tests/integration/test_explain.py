@@ -10,8 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from functions.policy.judging import judge
+from functions.recommender.container import round_cpu
+from functions.recommender.fitted import constants
 from functions.recommender.handler import RecommenderHandler
 from functions.recommender.settings import RecommenderSettings
+from functions.recommender.sizing import engine
 from infra.cli.main import main
 from shared.adapters.mongo import Mongo
 from shared.adapters.mongo_digests import MongoDigests
@@ -131,7 +134,7 @@ def test_each_figure_is_told_with_its_inputs_and_computed_again(
     said = explain("shop/Deployment/cart")
     assert (said.code, said.err) == (0, "")
     lines = said.out.splitlines()
-    assert lines[0].endswith(f"created, scanned at 2026-11-23T12:00:00Z by engine {strategy}/1")
+    assert lines[0].endswith(f"created, scanned at 2026-11-23T12:00:00Z by engine {engine(strategy)}")
     assert lines[1].startswith(f"evidence: s3://{object_store.bucket}/reports/local/2026/11/23/scan-1-shop-")
     assert (
         "\nsettings: CPU headroom 15%, memory headroom 15%, memory limit headroom 30%, CPU floor 10m"
@@ -141,12 +144,14 @@ def test_each_figure_is_told_with_its_inputs_and_computed_again(
     assert "app: CPU p95 200m, peak 400m; memory p95 200.0Mi, peak 220.0Mi, no OOM kills; 4032" in said.out
     assert "14.0 days of history" in said.out
     assert "digests of 15 days, 14 to 0 days before" in said.out
-    assert ("constants: cpu_half_life 3.5, " in said.out) == (strategy == "balanced")
+    fitted = constants()["balanced"]
+    assert (f"constants: cpu_half_life {fitted.cpu_half_life:g}, " in said.out) == (strategy == "balanced")
     (row,) = [line for line in lines if line.startswith(" CPU request")]
     sentence = {
         "percentile": "1    230m      230m            yes    CPU request 1 -> 230m: p95 over 5-minute windows"
         " is 200m in its one pod, plus 15%",
-        "balanced": "CPU request 1 -> 215m: balanced: the p93 of 14 days",
+        "balanced": f"CPU request 1 -> {round_cpu(200 + fitted.cpu_pad * 1000)}m: balanced: the"
+        f" p{fitted.cpu_quantile * 100:g} of 14 days",
     }
     assert sentence[strategy] in row
     assert lines[-1] == "equal: all 25 figures, computed again from the report alone"

@@ -19,6 +19,8 @@ import pytest
 import requests
 import yaml
 
+from functions.recommender.container import round_cpu, round_memory
+from functions.recommender.fitted import constants
 from tests.cli import COMMAND, kubefinops
 from tests.fakes.prometheus import History
 from tests.refusing import refusing
@@ -56,7 +58,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def scan(*arguments: str, columns: str = "80", **environment: str) -> subprocess.CompletedProcess[str]:
-    return kubefinops("scan", *arguments, columns=columns, environment=environment)
+    """By percentiles, unless a strategy is named: their figures can be reckoned in the head."""
+    by = {"KUBEFINOPS_STRATEGY": "percentile"}
+    return kubefinops("scan", *arguments, columns=columns, environment=by | environment)
 
 
 def test_the_table_tells_what_is_wasted_and_why_the_rest_is_not(address: str) -> None:
@@ -91,17 +95,21 @@ def test_json_has_every_figure_and_the_totals(address: str) -> None:
     assert document["totals"]["monthly_saving"] == entries["wasteful"]["monthly_saving"]
 
 
-def test_another_strategy_sizes_by_daily_digests_and_says_so(address: str) -> None:
-    done = scan("--prometheus", address, "--format", "json", "--strategy", "balanced")
+def test_unless_told_otherwise_the_estimator_sizes_by_daily_digests_and_says_so(address: str) -> None:
+    done = kubefinops("scan", "--prometheus", address, "--format", "json")
     assert done.returncode == 0, done.stderr
     entries = {entry["workload"]["name"]: entry for entry in json.loads(done.stdout)["workloads"]}
     (container,) = entries["wasteful"]["containers"]
-    # 100m at all times, plus the pad of 15m; the peak of 100Mi times 2.3 x (0.098 GiB)^-0.35, at most 3.
-    assert container["proposed"]["cpu_request_m"] == 115
-    assert container["proposed"]["memory_request_bytes"] == 300 * MIB
+    # 100m at all times, plus the pad; the peak of 100Mi times scale x (0.098 GiB)^-exponent, at most so much:
+    # it is as steady as can be, but for less than a week.
+    fitted = constants()["balanced"]
+    curve = fitted.memory_scale * (100 / 1024) ** -fitted.memory_exponent
+    margin = min(max(curve, fitted.memory_least_margin), fitted.memory_most_margin)
+    assert container["proposed"]["cpu_request_m"] == round_cpu(100 + fitted.cpu_pad * 1000)
+    assert container["proposed"]["memory_request_bytes"] == round_memory(100 * MIB * margin)
     cpu, _, memory, _ = container["reasons"]
-    assert "balanced: the p93 of 14 days, weights halved every 3.5, is 100m, plus 15m" in cpu
-    assert "balanced: the peak of 28 days is 100Mi, times 3.00 for its size" in memory
+    assert f"weights halved every {fitted.cpu_half_life:g}, is 100m, plus {fitted.cpu_pad * 1000:g}m" in cpu
+    assert f"balanced: the peak of 28 days is 100Mi, times {margin:.2f} for its size" in memory
     assert [day["ago"] for day in entries["wasteful"]["digests"]["app"]] == [1, 0]
     assert entries["young"]["decision"] == "skipped"
 

@@ -6,7 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.recommender.digests import POINTS, Digests, digest
-from functions.recommender.estimating import Constants, Sizes, constants, estimate, margin, mixture, peak
+from functions.recommender.estimating import (
+    STEADY_DAYS,
+    Constants,
+    Sizes,
+    constants,
+    estimate,
+    kept,
+    margin,
+    mixture,
+    peak,
+    usual,
+)
+from functions.recommender.rules import Rules
+from infra.backtest.strategies import MEMORY_FLOOR, applied
 
 GIB = 2**30
 FITTED = Constants(
@@ -17,9 +30,9 @@ FITTED = Constants(
     memory_exponent=0.3,
     memory_least_margin=1.1,
     memory_most_margin=3.0,
+    memory_spread_slope=1.0,
+    memory_raise_at=1.2,
     memory_limit_factor=4.0,
-    keep_below=0.9,
-    keep_above=1.05,
 )
 
 
@@ -65,34 +78,117 @@ def test_days_that_were_not_measured_have_no_say() -> None:
 
 
 def test_what_was_never_measured_has_no_size() -> None:
-    sizes = estimate(of([[np.nan] * 8], [[np.nan] * 8]), FITTED)
+    sizes = estimate(of([[np.nan] * 8], [[np.nan] * 8]), FITTED).sizes
     assert np.isnan([sizes.cpu_request[0], sizes.memory_request[0], sizes.memory_limit[0]]).all()
 
 
 @given(st.lists(st.floats(1e6, 1e12), min_size=2, max_size=20))
 def test_a_larger_peak_has_no_larger_margin_but_never_a_smaller_request(peaks: list[float]) -> None:
     tops = np.sort(np.array(peaks))
-    factors = margin(tops, FITTED)
+    factors, steady = margin(tops, np.full(len(tops), np.nan), FITTED)
+    assert not steady.any()
     assert (np.diff(factors) <= 1e-12).all()
     assert ((factors >= 1.1) & (factors <= 3.0)).all()
     assert (np.diff(tops * factors) >= -1e-3).all()
 
 
-def test_memory_is_its_peak_times_the_margin_and_its_limit_a_multiple() -> None:
-    sizes = estimate(of([[0.1] * 8], [[GIB] * 4 + [GIB / 2] * 4]), FITTED)
-    assert sizes.memory_request.tolist() == [2.0 * GIB]
-    assert sizes.memory_limit.tolist() == [8.0 * GIB]
-    assert sizes.cpu_request.tolist() == pytest.approx([0.11])
+def test_memory_is_its_peak_times_the_margin_and_its_limit_has_a_multiple_of_the_margin() -> None:
+    found = estimate(of([[0.1] * 8], [[GIB] * 4 + [GIB / 2] * 4]), FITTED)
+    assert found.sizes.memory_request.tolist() == [2.0 * GIB]
+    assert found.sizes.memory_limit.tolist() == [5.0 * GIB]  # four times as far above the peak
+    assert found.sizes.cpu_request.tolist() == pytest.approx([0.11])
+    assert found.cpu_fits.tolist() == pytest.approx([0.1])
+    assert found.memory_fits.tolist() == [1.2 * GIB]
 
 
-def test_a_small_difference_keeps_what_is_set_and_a_large_one_does_not() -> None:
-    digests = of([[0.1] * 8], [[GIB] * 8])
-    near = Sizes(np.array([0.12]), np.array([1.95 * GIB]), np.array([9.0 * GIB]))
-    assert estimate(digests, FITTED, near).cpu_request.tolist() == [0.12]
-    assert estimate(digests, FITTED, near).memory_request.tolist() == [1.95 * GIB]
-    far = Sizes(np.array([0.2]), np.array([1.5 * GIB]), np.array([9.0 * GIB]))
-    assert estimate(digests, FITTED, far).cpu_request.tolist() == pytest.approx([0.11])
-    assert estimate(digests, FITTED, far).memory_request.tolist() == [2.0 * GIB]
+def test_what_was_steady_for_a_week_has_a_small_margin_and_what_was_not_the_one_for_its_size() -> None:
+    day = [0.8, 0.8, 0.8, 1.0]  # the peak is a quarter above the usual level
+    week = estimate(of([[0.1] * 4 * STEADY_DAYS], [[GIB * each for each in day] * STEADY_DAYS]), FITTED)
+    assert week.steady.tolist() == [True]
+    assert week.margin.tolist() == pytest.approx([1.35])
+    shorter = estimate(of([[0.1] * 4 * 6], [[GIB * each for each in day] * 6]), FITTED)
+    assert shorter.steady.tolist() == [False]
+    assert shorter.margin.tolist() == [2.0]
+    wild = estimate(of([[0.1] * 28], [[GIB * 0.2, GIB * 0.2, GIB * 0.2, GIB] * 7]), FITTED)
+    assert wild.steady.tolist() == [False]
+    assert wild.margin.tolist() == [2.0]
+
+
+@given(
+    st.lists(st.floats(1e6, 1e12), min_size=1, max_size=20),
+    st.floats(0.01, 1.0),
+)
+def test_steadiness_never_makes_a_margin_larger_nor_smaller_than_the_least(
+    peaks: list[float], share: float
+) -> None:
+    tops = np.array(peaks)
+    by_size, _ = margin(tops, np.full(len(tops), np.nan), FITTED)
+    factors, steady = margin(tops, tops * share, FITTED)
+    assert (factors <= by_size).all()
+    assert (factors >= FITTED.memory_least_margin).all()
+    assert ((factors < by_size) == steady).all()
+
+
+def test_the_usual_level_is_not_moved_by_a_day_that_was_not_measured() -> None:
+    week = of([[1.0] * 32], [[1.0] * 4 + [np.nan] * 4 + [2.0] * 24])
+    assert usual(week).tolist() == [2.0]
+    assert np.isnan(usual(of([[1.0] * 28], [[1.0] * 24 + [np.nan] * 4]))).all()
+
+
+@given(
+    st.lists(st.lists(st.floats(1e6, 1e11), min_size=4, max_size=4), min_size=1, max_size=28),
+    st.sampled_from(["lean", "balanced", "cautious"]),
+)
+def test_no_request_lies_below_what_was_ever_used_start_up_included(
+    days: list[list[float]], strategy: str
+) -> None:
+    used = [each for day in days for each in day]
+    found = estimate(of([[0.1] * len(used)], [used]), constants()[strategy]).sizes
+    assert found.memory_request[0] >= max(used)
+    assert found.memory_limit[0] >= found.memory_request[0]
+
+
+def kept_of(new: float, before: float, fits: float) -> float:
+    return float(kept(np.array([new]), np.array([before]), np.array([fits]), 0.1, 10.0)[0])
+
+
+def test_a_change_has_to_reach_both_thresholds() -> None:
+    assert kept_of(95.0, 100.0, np.inf) == 100.0  # a twentieth
+    assert kept_of(41.0, 50.0, np.inf) == 50.0  # nine
+    assert kept_of(40.0, 50.0, np.inf) == 40.0
+    assert kept_of(110.0, 100.0, np.inf) == 110.0
+
+
+def test_nothing_is_raised_while_use_fits_and_all_that_is_too_much_is_lowered() -> None:
+    assert kept_of(300.0, 200.0, 200.0) == 200.0
+    assert kept_of(300.0, 200.0, 201.0) == 300.0
+    assert kept_of(150.0, 200.0, 100.0) == 150.0
+
+
+def test_what_was_not_set_yet_is_set() -> None:
+    assert kept_of(300.0, np.nan, 100.0) == 300.0
+
+
+def test_a_backtest_sets_what_is_worth_it_and_never_lowers_a_limit() -> None:
+    found = estimate(of([[0.1] * 8], [[GIB] * 8]), FITTED)
+    first = applied(found, None)
+    assert first.memory_request.tolist() == [2.0 * GIB]
+    near = Sizes(np.array([0.115]), np.array([1.3 * GIB]), np.array([9.0 * GIB]))
+    assert [each.tolist() for each in vars(applied(found, near)).values()] == [
+        [0.115],
+        [1.3 * GIB],
+        [9.0 * GIB],
+    ]
+    short = Sizes(np.array([0.05]), np.array([1.1 * GIB]), np.array([1.2 * GIB]))
+    assert applied(found, short).cpu_request.tolist() == pytest.approx([0.11])
+    assert applied(found, short).memory_request.tolist() == [2.0 * GIB]
+    assert applied(found, short).memory_limit.tolist() == [5.0 * GIB]
+
+
+def test_floors_hold_in_a_backtest_too() -> None:
+    found = applied(estimate(of([[0.0] * 8], [[1e6] * 8]), FITTED), None)
+    assert found.memory_request.tolist() == [MEMORY_FLOOR]
+    assert Rules().memory_floor_bytes == MEMORY_FLOOR
 
 
 def test_the_fitted_strategies_are_ordered_by_their_care() -> None:
@@ -100,6 +196,8 @@ def test_the_fitted_strategies_are_ordered_by_their_care() -> None:
     assert set(fitted) == {"balanced", "cautious", "lean"}
     # Like most: the same day after day, with peaks.
     usage = of([[0.1, 0.1, 0.2, 1.0] * 14], [[GIB] * 56])
-    lean, balanced, cautious = (estimate(usage, fitted[name]) for name in ("lean", "balanced", "cautious"))
+    lean, balanced, cautious = (
+        estimate(usage, fitted[name]).sizes for name in ("lean", "balanced", "cautious")
+    )
     assert lean.cpu_request[0] <= balanced.cpu_request[0] <= cautious.cpu_request[0]
     assert lean.memory_request[0] <= balanced.memory_request[0] <= cautious.memory_request[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from functions.recommender.fitted import constants
 from functions.recommender.handler import QUERY_SECONDS, RecommenderHandler
 from functions.recommender.report import Entry, Report, drafts
 from functions.recommender.settings import RecommenderSettings
@@ -48,7 +49,8 @@ class Product:
         self.policies = FakePolicies()
         self.publisher = FakePublisher()
         self.monotonic: Callable[[], float] = time.monotonic
-        self.variables: dict[str, str] = {}
+        # Its figures can be reckoned in the head.
+        self.variables = {"KUBEFINOPS_STRATEGY": "percentile"}
 
     def handler(self, reports: FakeReports | None = None) -> RecommenderHandler:
         return RecommenderHandler(
@@ -335,6 +337,21 @@ def test_prices_go_by_nodes_and_report_and_recommendation_say_how(product: Produ
             proposal.monthly_cost_before,
             proposal.monthly_cost_after,
         )
+
+
+def test_unless_told_otherwise_the_estimator_sizes_and_its_constants_are_in_the_report(
+    product: Product,
+) -> None:
+    product.variables.clear()
+    product.whole_scan()
+    (row,) = product.reports.rows.values()
+    report = product.report(row)
+    assert report.engine == "balanced/2"
+    assert report.constants == asdict(constants()["balanced"])
+    (container,) = report.workloads[0].containers
+    assert container.reasons[0].startswith("CPU request 1 -> ")
+    assert "balanced: the p" in container.reasons[0]
+    assert "balanced: the peak of 28 days is" in container.reasons[2]
 
 
 def test_what_sizing_would_have_saved_is_told_of_what_is_left(product: Product) -> None:

@@ -361,6 +361,9 @@ ESTIMATE = Estimate(
     memory_limit_bytes=2000 * MIB,
     why_cpu="balanced: so much CPU",
     why_memory="balanced: so much memory",
+    why_limit="balanced: so much more for a limit",
+    cpu_fits_m=130.0,
+    memory_fits_bytes=240 * MIB,
 )
 
 
@@ -380,15 +383,68 @@ def test_an_estimate_takes_the_place_of_percentile_and_headroom_with_its_own_sen
 
 def test_with_an_estimate_a_limit_is_raised_far_or_left_alone() -> None:
     assert sized_by_estimate(resources(1000, 1024, None, 1024)).proposed.memory_limit_bytes == 1024 * MIB
-    raised = sized_by_estimate(resources(1000, 100, None, 210)).proposed
-    assert raised.memory_limit_bytes == 2000 * MIB
+    raised = sized_by_estimate(resources(1000, 100, None, 210))
+    assert raised.proposed.memory_limit_bytes == 2000 * MIB
+    assert raised.reasons[3] == "memory limit 210Mi -> 2000Mi: balanced: so much more for a limit"
 
 
-def test_in_a_guaranteed_pod_an_estimate_never_undercuts_the_headroom_of_a_limit() -> None:
-    current = resources(1000, 4096, 1000, 4096)
-    proposed = sized_by_estimate(current).proposed
-    assert proposed.memory_request_bytes == proposed.memory_limit_bytes == 500 * MIB
-    assert proposed.cpu_request_m == 300  # the peak: a limit must not throttle it
+def test_nothing_is_raised_to_an_estimate_while_use_fits_in_what_is_set() -> None:
+    kept = sized_by_estimate(resources(130, 240))
+    assert kept.proposed == resources(130, 240)
+    assert kept.reasons[0] == (
+        "CPU request stays 130m: 130m of use fit in it, so it is not raised to 150m (balanced: so much CPU)"
+    )
+    assert kept.reasons[2] == (
+        "memory request stays 240Mi: 240Mi, the peak and a little more, fit in it, so it is not raised to"
+        " 500Mi (balanced: so much memory)"
+    )
+    assert sized_by_estimate(resources(129, 239)).proposed == resources(150, 500)
+
+
+def test_what_is_not_set_is_set_to_the_estimate() -> None:
+    assert sized_by_estimate(resources(None, 240)).proposed == resources(150, 240)
+    assert sized_by_estimate(resources(130, None)).proposed == resources(130, 500)
+
+
+def sized_after(current: Resources, **more: object) -> ContainerProposal:
+    one = observed(current, usage(cpu=200, cpu_max=300, peak=200, **more))  # type: ignore[arg-type]
+    (container,) = one.containers
+    return size(replace(one, containers=(replace(container, estimate=ESTIMATE),)), RULES).containers[0]
+
+
+def test_after_an_oom_kill_or_while_throttled_what_was_used_is_no_proof_that_it_fits() -> None:
+    assert sized_after(resources(130, 300), oom_kills=1).proposed == resources(130, 500)
+    assert sized_after(resources(130, 300), throttled_share=0.5).proposed == resources(150, 300)
+
+
+def test_in_a_guaranteed_pod_an_estimate_lowers_to_what_a_limit_needs_and_no_further() -> None:
+    lowered = sized_by_estimate(resources(1000, 4096, 1000, 4096))
+    assert lowered.proposed == resources(300, 2000, 300, 2000)  # CPU's peak: a limit must not throttle it
+    assert lowered.reasons[2] == (
+        "memory request 4Gi -> 2000Mi: balanced: so much more for a limit (in a Guaranteed pod it is both)"
+    )
+
+
+def test_in_a_guaranteed_pod_memory_that_has_its_headroom_is_not_raised() -> None:
+    kept = sized_by_estimate(resources(1000, 260, 1000, 260))
+    assert kept.proposed == resources(300, 260, 300, 260)
+    assert kept.reasons[2] == (
+        "memory request stays 260Mi: in a Guaranteed pod it is the limit too, and holds the peak and 30% more"
+    )
+    # The request that is not set is the limit.
+    assert sized_by_estimate(resources(1000, None, 1000, 260)).proposed.memory_limit_bytes == 260 * MIB
+
+
+def test_in_a_guaranteed_pod_an_oom_kill_raises_by_its_own_rule_whatever_a_limit_would_have() -> None:
+    one = observed(resources(1000, 512, 1000, 512), usage(cpu=200, cpu_max=300, peak=200, oom_kills=1))
+    (container,) = one.containers
+    killed = replace(container, estimate=ESTIMATE, oom_killed=True)
+    proposed = size(replace(one, containers=(killed,)), RULES).containers[0].proposed
+    assert proposed.memory_request_bytes == proposed.memory_limit_bytes == round_memory(512 * 1.2 * MIB)
+
+
+def test_in_a_guaranteed_pod_memory_without_headroom_is_raised_to_the_request_that_is_paid_for() -> None:
+    assert sized_by_estimate(resources(1000, 250, 1000, 250)).proposed == resources(300, 500, 300, 500)
 
 
 def test_after_an_oom_kill_an_estimate_lowers_nothing() -> None:
