@@ -1,86 +1,121 @@
-"""Has containers estimated from their days.
+"""What the estimator says of a container, from its days, in words as well.
 
-Loaded only where a strategy is asked for that needs it: numpy is heavy, and the percentile engine has no use
-for it.
+`infra.backtest.estimating` does the same to a whole fleet at once, for the walk-forward test. It has numpy
+for that, which would take a function 16 MiB; a test holds the two together.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from statistics import median
 from typing import TypeVar
 
-import numpy as np
-
 from functions.recommender.container import Day, Estimate
-from functions.recommender.digests import POINTS, Digests
-from functions.recommender.estimating import CPU_DAYS, MEMORY_DAYS, Constants, estimate, usual
+from functions.recommender.fitted import (
+    CPU_DAYS,
+    MEMORY_DAYS,
+    POINTS,
+    SHARES,
+    STEADY_DAYS,
+    Constants,
+)
 from shared.contracts.digests import POINTS as STORED
-from shared.contracts.quantities import MIB
+from shared.contracts.quantities import GIB, MIB
 
 K = TypeVar("K")
+
+_MASSES = tuple(share - before for before, share in zip((0.0, *SHARES), SHARES, strict=False))
+# Of each share the points around it, 0 before the first, and how far it lies from the one to the other.
+_AROUND = tuple(
+    (above, above + 1, (share - low) / (high - low))
+    for share in SHARES
+    for above in (bisect_left(POINTS, share),)
+    for low, high in (((0.0, *POINTS)[above], POINTS[above]),)
+)
 
 
 def estimates(days: Mapping[K, Sequence[Day]], strategy: str, fitted: Constants) -> dict[K, Estimate]:
     """What the strategy says of each container whose days tell enough."""
-    keys = [key for key, its in days.items() if its]
-    if not keys:
-        return {}
-    digests = _digests([days[key] for key in keys])
-    found = estimate(digests, fitted)
-    sizes, levels = found.sizes, usual(digests)
-    estimated = {}
-    for index, key in enumerate(keys):
-        if not np.isfinite([sizes.cpu_request[index], sizes.memory_request[index]]).all():
-            continue
-        tops, factor = found.peak[index], found.margin[index]
-        peak = f"{strategy}: the peak of {MEMORY_DAYS} days is {tops / MIB:.0f}Mi"
-        because = "for its size"
-        if found.steady[index]:
-            because = f"because it is steady: {tops / levels[index] - 1:.0%} above the usual level"
-        estimated[key] = Estimate(
-            strategy=strategy,
-            cpu_request_m=round(float(sizes.cpu_request[index]) * 1000, 3),
-            memory_request_bytes=round(float(sizes.memory_request[index])),
-            memory_limit_bytes=round(float(sizes.memory_limit[index])),
-            cpu_fits_m=round(float(found.cpu_fits[index]) * 1000, 3),
-            memory_fits_bytes=round(float(found.memory_fits[index])),
-            why_cpu=(
-                f"{strategy}: the p{fitted.cpu_quantile * 100:g} of {CPU_DAYS} days, weights halved every"
-                f" {fitted.cpu_half_life:g}, is {found.cpu_fits[index] * 1000:.0f}m,"
-                f" plus {fitted.cpu_pad * 1000:g}m"
-            ),
-            why_memory=f"{peak}, times {factor:.2f} {because}",
-            why_limit=(
-                f"{peak}, times {sizes.memory_limit[index] / tops:.2f}, because a limit kills:"
-                f" {fitted.memory_limit_factor:g} times the request's margin"
-            ),
-        )
-    return estimated
+    found = {key: _estimate(its, strategy, fitted) for key, its in days.items()}
+    return {key: estimate for key, estimate in found.items() if estimate is not None}
+
+
+def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate | None:
+    peak = max((day.memory_bytes for day in days if day.ago < MEMORY_DAYS), default=0)
+    cpu = _mixture(days, fitted.cpu_half_life, fitted.cpu_quantile)
+    if cpu is None or not peak:
+        return None
+    level = _usual(days)
+    factor, is_steady = _margin(peak, level, fitted)
+    limit = peak * (1 + (factor - 1) * fitted.memory_limit_factor)
+    peaked = f"{strategy}: the peak of {MEMORY_DAYS} days is {peak / MIB:.0f}Mi"
+    because = "for its size"
+    if is_steady:
+        assert level is not None
+        because = f"because it is steady: {peak / level - 1:.0%} above the usual level"
+    return Estimate(
+        strategy=strategy,
+        cpu_request_m=round((cpu + fitted.cpu_pad) * 1000, 3),
+        memory_request_bytes=round(peak * factor),
+        memory_limit_bytes=round(limit),
+        cpu_fits_m=round(cpu * 1000, 3),
+        memory_fits_bytes=round(peak * fitted.memory_raise_at),
+        why_cpu=(
+            f"{strategy}: the p{fitted.cpu_quantile * 100:g} of {CPU_DAYS} days, weights halved every"
+            f" {fitted.cpu_half_life:g}, is {cpu * 1000:.0f}m, plus {fitted.cpu_pad * 1000:g}m"
+        ),
+        why_memory=f"{peaked}, times {factor:.2f} {because}",
+        why_limit=(
+            f"{peaked}, times {limit / peak:.2f}, because a limit kills:"
+            f" {fitted.memory_limit_factor:g} times the request's margin"
+        ),
+    )
+
+
+def _mixture(days: Sequence[Day], half_life: float, quantile: float) -> float | None:
+    """The quantile of CPU, in cores, over days whose weights halve every `half_life` days."""
+    weighed: list[tuple[float, float]] = []
+    for day in days:
+        if day.windows and 0 <= day.ago < CPU_DAYS:
+            known = (0.0, *(each / 1000 for each in _at_points(day.cpu_m)))
+            weight = day.windows * 2.0 ** (-day.ago / half_life)
+            weighed += (
+                (known[low] * (1 - part) + known[high] * part, weight * mass)
+                for (low, high, part), mass in zip(_AROUND, _MASSES, strict=True)
+            )
+    if not weighed:
+        return None
+    weighed.sort()
+    reached = list(accumulate(weight for _, weight in weighed))
+    return weighed[min(bisect_left(reached, quantile * reached[-1]), len(weighed) - 1)][0]
+
+
+def _usual(days: Sequence[Day]) -> float | None:
+    """Memory's usual level: the median of the days' medians; bytes, None with fewer days than STEADY_DAYS."""
+    middle = POINTS.index(0.5)
+    medians = [
+        _at_points(day.memory_points)[middle]
+        for day in days
+        if day.memory_points and 0 <= day.ago < MEMORY_DAYS
+    ]
+    return median(medians) if len(medians) >= STEADY_DAYS else None
+
+
+def _margin(peak: float, level: float | None, fitted: Constants) -> tuple[float, bool]:
+    """The factor over a peak (bytes) for a request, and whether it is steadiness that bounds it."""
+    least, most = fitted.memory_least_margin, fitted.memory_most_margin
+    by_size = min(max(fitted.memory_scale * (peak / GIB) ** -fitted.memory_exponent, least), most)
+    if level is None:
+        return by_size, False
+    by_spread = least + fitted.memory_spread_slope * max(peak / max(level, 1.0) - 1, 0.0)
+    return min(by_size, by_spread), by_spread < by_size
 
 
 def _at_points(values: Sequence[float]) -> Sequence[float]:
     """Of those that are stored the ones that the estimator was fitted to: older reports have no others."""
-    return values if len(values) == len(POINTS) else [values[STORED.index(share)] for share in POINTS]
+    return values if len(values) == len(POINTS) else [values[at] for at in _STORED]
 
 
-def _digests(days: Sequence[Sequence[Day]]) -> Digests:
-    """A row a container, today the last of its days; a day without memory is NaN there.
-
-    Of a day whose memory is told by its peak alone nothing else is known: its other points are NaN.
-    """
-    shape = (len(days), MEMORY_DAYS)
-    counts = np.zeros(shape)
-    cpu, memory = (np.full((*shape, len(POINTS)), np.nan) for _ in range(2))
-    for row, its in enumerate(days):
-        for day in its:
-            at = MEMORY_DAYS - 1 - day.ago
-            if at < 0:
-                continue
-            counts[row, at] = day.windows
-            if day.windows:
-                cpu[row, at] = np.array(_at_points(day.cpu_m)) / 1000
-            if day.memory_points:
-                memory[row, at] = _at_points(day.memory_points)
-            if day.memory_bytes:
-                memory[row, at, -1] = day.memory_bytes
-    return Digests(counts, cpu, memory)
+_STORED = tuple(STORED.index(share) for share in POINTS)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any, get_args
 
+from functions.recommender import daily
 from functions.recommender.container import Day, Estimate
 from functions.recommender.digesting import used
 from functions.recommender.fitted import Constants, constants
@@ -170,12 +171,10 @@ def _rules(report: Report, lacking: list[str]) -> Rules:
 
 
 def _estimates(report: Report, stored: Entry, lacking: list[str]) -> dict[str, Estimate]:
-    """What the strategy says of each container that has digests; numpy is loaded only for that."""
+    """What the strategy says of each container that has digests."""
     strategy = _strategy(report)
     if strategy == PERCENTILE or not stored.digests:
         return {}
-    from functions.recommender import daily
-
     fitted = constants()[strategy]
     if not report.constants:
         lacking.append("the strategy's constants: this code's are taken")

@@ -1,6 +1,6 @@
-"""The estimator's fitted constants, apart from what computes with them: a report names them without numpy.
+"""The estimator's constants: what it looks at, and what is fitted.
 
-They are fitted, never typed in: `python -m infra.backtest.fitting` writes constants.json.
+That is never typed in: `python -m infra.backtest.fitting` writes constants.json.
 """
 
 from __future__ import annotations
@@ -12,8 +12,16 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-# Days of memory that the estimator looks back at.
-MEMORY_DAYS = 28
+# Days that the estimator looks back at.
+CPU_DAYS, MEMORY_DAYS = 14, 28
+# Of fewer measured days steadiness says little: each day of a week has to be among them.
+STEADY_DAYS = 7
+# Shares of a day's windows that lie at or below the points that it was fitted to; the last is the maximum.
+# They are among those that are stored.
+POINTS = (0.5, 0.9, 0.95, 0.99, 1.0)
+# Shares at which a day's distribution is taken, between the points by straight lines, from 0 to the first.
+# Denser at the top, where requests lie; each stands for the share between the one before and itself.
+SHARES = (0.25, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995, 1.0)
 
 
 @dataclass(frozen=True)

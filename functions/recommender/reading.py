@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from functions.recommender import digesting, queries
+from functions.recommender import daily, digesting, queries
 from functions.recommender.asking import Asked, Asking, Part, both
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.digesting import Days, Of, Span, first_day
@@ -142,8 +142,6 @@ def read(
     estimates: Mapping[Of, Estimate] = {}
     past = _Past(days, figures, at, begin, oom_days)
     if strategy != PERCENTILE:
-        from functions.recommender import daily
-
         estimates = daily.estimates(past.seen, strategy, constants()[strategy])
     workloads = tuple(
         _observed(

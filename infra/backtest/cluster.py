@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from functions.recommender import queries
 from functions.recommender.asking import MOST_WORKLOADS, Asking, Part, at_once, pieces, together
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
-from functions.recommender.digests import Floats
 from functions.recommender.queries import Scope, Window
 from functions.recommender.reading import state
 from functions.recommender.sizing import RUN_TO_COMPLETION
+from infra.backtest.digests import Floats
 from infra.backtest.fleet import Fleet
 from infra.backtest.scoring import MEASURED
 from shared.contracts.events import Resources

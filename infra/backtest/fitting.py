@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from functions.recommender.digests import Digests, Floats
-from functions.recommender.estimating import (
+from infra.backtest.digests import Digests, Floats
+from infra.backtest.estimating import (
     CPU_DAYS,
     MEMORY_DAYS,
     Constants,
@@ -36,8 +36,8 @@ from functions.recommender.estimating import (
     sized,
     usual,
 )
-from functions.recommender.peers import highest, quantile
 from infra.backtest.fleet import Fleet, TraceError, read
+from infra.backtest.peers import highest, quantile
 from infra.backtest.scoring import MEASURED
 from infra.backtest.strategies import applied
 from infra.backtest.walking import Pace, walk_on

@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.recommender.digests import Floats
+from infra.backtest.digests import Floats
 from shared.contracts.errors import KubeFinOpsError
 
 WINDOW_SECONDS = 300

@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 from jinja2 import Environment
 
-from functions.recommender.estimating import constants
-from functions.recommender.peers import krr
+from infra.backtest.estimating import constants
 from infra.backtest.fleet import Fleet
+from infra.backtest.peers import krr
 from infra.backtest.scoring import Rates, Score, score
 from infra.backtest.strategies import Estimator, Peer
 from infra.backtest.walking import Pace, Strategy

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 
-from functions.recommender.digests import Floats
+from infra.backtest.digests import Floats
 from infra.backtest.fleet import WINDOW_SECONDS, Fleet
 from shared.contracts.quantities import GIB, MIB
 

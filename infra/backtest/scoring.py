@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from functions.recommender.estimating import Sizes
+from infra.backtest.estimating import Sizes
 from infra.backtest.fleet import Fleet
 from infra.backtest.walking import Held, Pace, Strategy, walk
 from shared.contracts.pricing import HOURS_PER_MONTH

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from functions.recommender.digests import Floats
-from functions.recommender.estimating import Constants, Estimates, Sizes, constants, estimate, kept
-from functions.recommender.peers import PEERS, Windows, highest, quantile
 from functions.recommender.rules import Rules
+from infra.backtest.digests import Floats
+from infra.backtest.estimating import Constants, Estimates, Sizes, constants, estimate, kept
 from infra.backtest.fleet import Fleet
+from infra.backtest.peers import PEERS, Windows, highest, quantile
 from infra.backtest.walking import Past, Strategy
 
 RULES = Rules()  # what the engine does unless told otherwise

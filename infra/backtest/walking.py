@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from functions.recommender.digests import Digests, digest
-from functions.recommender.estimating import Sizes
-from functions.recommender.peers import Windows
+from infra.backtest.digests import Digests, digest
+from infra.backtest.estimating import Sizes
 from infra.backtest.fleet import Fleet, TraceError
+from infra.backtest.peers import Windows
 
 _DAY = 86_400
 

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from functions.recommender.peers import PEERS, Windows
 from functions.recommender.reading import Reading
 from functions.recommender.rules import Peer, Rules
 from functions.recommender.sizing import RUN_TO_COMPLETION, Estimate, Observed, Sized, size
 from infra.backtest import cluster
+from infra.backtest.peers import PEERS, Windows
 from shared.contracts.quantities import MIB, format_cpu, format_memory
 
 if TYPE_CHECKING:
-    from functions.recommender.digests import Floats
+    from infra.backtest.digests import Floats
     from shared.contracts.events import ContainerProposal
     from shared.contracts.prometheus import Prometheus
 

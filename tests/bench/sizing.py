@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from functions.recommender.digests import POINTS, Digests
-from functions.recommender.estimating import MEMORY_DAYS, constants, estimate
+from infra.backtest.digests import POINTS, Digests
+from infra.backtest.estimating import MEMORY_DAYS, constants, estimate
 from tests.bench.figure import Figure
 
 CONTAINERS, AT_ONCE = 100_000, 2_000

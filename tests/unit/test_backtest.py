@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from functions.recommender.estimating import Sizes
+from infra.backtest.estimating import Sizes
 from infra.backtest.fleet import Fleet, TraceError, read
 from infra.backtest.scoring import Rates, Score, score
 from infra.backtest.strategies import Oracle, all_of, names

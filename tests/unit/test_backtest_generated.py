@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from functions.recommender.estimating import Sizes, constants
-from functions.recommender.peers import krr
+from infra.backtest.estimating import Sizes, constants
 from infra.backtest.generated import CONTAINERS, KINDS, Generated, generated
+from infra.backtest.peers import krr
 from infra.backtest.scoring import Rates, Score
 from infra.backtest.strategies import AsProvisioned, Estimator, Peer
 from infra.backtest.walking import Pace, Strategy, walk

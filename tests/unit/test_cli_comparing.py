@@ -8,10 +8,10 @@ from typing import get_args
 
 import pytest
 
-from functions.recommender.peers import PEERS
 from functions.recommender.report import Entry
 from functions.recommender.rules import Peer, Strategy
 from functions.recommender.settings import RecommenderSettings
+from infra.backtest.peers import PEERS
 from infra.cli.comparing import RULES
 from infra.cli.looking import see, sizing_settings
 from shared.adapters.prometheus import HttpPrometheus

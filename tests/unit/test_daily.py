@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from random import Random
+
+import numpy as np
 import pytest
 
 from functions.recommender.container import Day, Estimate
 from functions.recommender.daily import estimates
-from functions.recommender.estimating import STEADY_DAYS
-from functions.recommender.fitted import Constants
-from shared.contracts.digests import POINTS
+from functions.recommender.fitted import MEMORY_DAYS, POINTS, STEADY_DAYS, Constants, constants
+from infra.backtest.digests import Digests
+from infra.backtest.estimating import estimate
+from shared.contracts.digests import POINTS as STORED
 
 MIB = 2**20
 FITTED = Constants(
@@ -27,8 +31,8 @@ FITTED = Constants(
 
 def day(ago: int, usual: int = 100, peak: int = 125, *, told: bool = True) -> Day:
     """Memory in MiB; `told` says that more than its peak is known."""
-    points = tuple((usual if share < 1 else peak) * MIB for share in POINTS)
-    return Day(ago, 288, (100.0,) * len(POINTS), peak * MIB, points if told else ())
+    points = tuple((usual if share < 1 else peak) * MIB for share in STORED)
+    return Day(ago, 288, (100.0,) * len(STORED), peak * MIB, points if told else ())
 
 
 def of(*days: Day) -> Estimate:
@@ -78,3 +82,72 @@ def test_a_peak_at_the_start_counts_as_any_other_and_older_days_do_not() -> None
 def test_nothing_is_said_where_cpu_or_memory_was_not_measured() -> None:
     silent = Day(0, 288, (100.0,) * len(POINTS), 0)
     assert estimates({"app": [silent], "none": []}, "balanced", FITTED) == {}
+
+
+def history(random: Random) -> list[Day]:
+    """Days as they are stored: some are lacking, without windows or memory, or told by the peak alone."""
+    scale, spread, size = (
+        random.choice((1, 500, 1e5)),
+        random.choice((0, 0.1, 2)),
+        random.choice((22, 28, 34)),
+    )
+    lacking, days = random.choice((0.1, 0.8)), []
+    for ago in range(MEMORY_DAYS + 3):
+        if random.random() < lacking:
+            continue
+        cpu = sorted(scale * (1 + spread * random.random()) for _ in STORED)
+        memory = sorted(int(2**size * (1 + spread * random.random())) for _ in STORED)
+        windows = random.choice((0, 1, 100, 288))
+        told = random.choice(("points", "points", "points", "peak", "nothing"))
+        days.append(
+            Day(
+                ago,
+                windows,
+                tuple(cpu) if windows else (),
+                memory[-1] if told != "nothing" else 0,
+                tuple(memory) if told == "points" else (),
+            )
+        )
+    return days
+
+
+@pytest.mark.parametrize("strategy", ["balanced", "cautious", "lean"])
+def test_the_walk_forward_test_sizes_a_fleet_just_so(strategy: str) -> None:
+    random, fitted = Random(11), constants()[strategy]
+    steady = 0
+    for _ in range(300):
+        days = history(random)
+        found = estimates({"app": days}, strategy, fitted).get("app")
+        check(found, fleet_of(days), fitted)
+        steady += found is not None and "steady" in found.why_memory
+    assert 20 < steady < 280
+
+
+def fleet_of(days: list[Day]) -> Digests:
+    counts = np.zeros((1, MEMORY_DAYS))
+    cpu, memory = (np.full((1, MEMORY_DAYS, len(POINTS)), np.nan) for _ in range(2))
+    kept = [STORED.index(share) for share in POINTS]
+    for day in days:
+        if (at := MEMORY_DAYS - 1 - day.ago) >= 0:
+            counts[0, at] = day.windows
+            if day.windows:
+                cpu[0, at] = [day.cpu_m[one] / 1000 for one in kept]
+            if day.memory_points:
+                memory[0, at] = [day.memory_points[one] for one in kept]
+            if day.memory_bytes:
+                memory[0, at, -1] = day.memory_bytes
+    return Digests(counts, cpu, memory)
+
+
+def check(found: Estimate | None, digests: Digests, fitted: Constants) -> None:
+    fleet = estimate(digests, fitted)
+    sizes = fleet.sizes
+    if found is None:
+        assert not np.isfinite([sizes.cpu_request[0], sizes.memory_request[0]]).all()
+        return
+    assert found.cpu_request_m == pytest.approx(sizes.cpu_request[0] * 1000, abs=0.001)
+    assert found.memory_request_bytes == pytest.approx(sizes.memory_request[0], rel=1e-9, abs=1)
+    assert found.memory_limit_bytes == pytest.approx(sizes.memory_limit[0], rel=1e-9, abs=1)
+    assert found.cpu_fits_m == pytest.approx(fleet.cpu_fits[0] * 1000, abs=0.001)
+    assert found.memory_fits_bytes == pytest.approx(fleet.memory_fits[0], rel=1e-9, abs=1)
+    assert ("steady" in found.why_memory) == bool(fleet.steady[0])

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.recommender.digests import POINTS, Digests, digest
-from functions.recommender.estimating import (
+from functions.recommender.rules import Rules
+from infra.backtest.digests import POINTS, Digests, digest
+from infra.backtest.estimating import (
     STEADY_DAYS,
     Constants,
     Sizes,
@@ -18,7 +19,6 @@ from functions.recommender.estimating import (
     peak,
     usual,
 )
-from functions.recommender.rules import Rules
 from infra.backtest.strategies import MEMORY_FLOOR, applied
 
 GIB = 2**30

@@ -24,3 +24,15 @@ def test_clients_load_no_library_that_no_function_uses_and_one_that_is_asked_for
     )
     assert done.stderr == ""
     assert done.stdout.splitlines() == ["", "{'a': 1}", "True"]
+
+
+def test_no_function_loads_what_is_heavy() -> None:
+    code = (
+        "import importlib, pkgutil, sys, functions, shared\n"
+        "for package in (functions, shared):\n"
+        "    for each in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        if not each.name.endswith('.main'): importlib.import_module(each.name)\n"
+        "print('recommender' in str(list(sys.modules)), 'numpy' in sys.modules, 'rich' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False False\n"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from functions.recommender.peers import PEERS, Windows, crane, krr, kubecost, vpa
+from infra.backtest.peers import PEERS, Windows, crane, krr, kubecost, vpa
 
 MIB = 2**20
 GIB = 2**30

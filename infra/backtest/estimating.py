@@ -1,5 +1,8 @@
 """Our own estimator: what containers should request, from daily digests alone.
 
+Here for a fleet at once, as the walk-forward test has it; `functions.recommender.daily` says the same of one
+container.
+
 CPU: recent days tell more than old ones, so their distributions are mixed with weights that halve every few
 days, and a quantile of the mixture is requested, with a little on top that matters to small containers only.
 
@@ -21,11 +24,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from functions.recommender.digests import POINTS, Digests, Floats
-from functions.recommender.fitted import MEMORY_DAYS, Constants, constants
+from functions.recommender.fitted import (
+    CPU_DAYS,
+    MEMORY_DAYS,
+    POINTS,
+    SHARES,
+    STEADY_DAYS,
+    Constants,
+    constants,
+)
+from infra.backtest.digests import Digests, Floats
 
 __all__ = [
+    "CPU_DAYS",
     "MEMORY_DAYS",
+    "STEADY_DAYS",
     "Constants",
     "Estimates",
     "Sizes",
@@ -40,12 +53,6 @@ __all__ = [
 ]
 
 _GIB = 2**30
-CPU_DAYS = 14
-# Of fewer measured days steadiness says little: each day of a week has to be among them.
-STEADY_DAYS = 7
-# Shares of a day at which its distribution is taken, between the stored points by straight lines. Denser at
-# the top, where requests lie; each stands for the share between the one before and itself.
-_SHARES = (0.25, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995, 1.0)
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ def mixture(digests: Digests, half_life: float, quantile: float) -> Floats:
     ages = np.arange(digests.days)[::-1]
     measured = np.isfinite(digests.cpu[:, :, -1])
     weights = np.where(measured, digests.counts, 0.0) * 2.0 ** (-ages / half_life)
-    masses = np.diff((0.0, *_SHARES))
+    masses = np.diff((0.0, *SHARES))
     mass = (weights[:, :, None] * masses).reshape(len(weights), -1)
     values = np.nan_to_num(_taken(digests.cpu)).reshape(len(weights), -1)
     order = np.argsort(values, axis=1)
@@ -158,11 +165,11 @@ def kept(new: Floats, before: Floats, fits: Floats, relative: float, absolute: f
 
 
 def _taken(points: Floats) -> Floats:
-    """Each day's distribution at _SHARES: straight between the stored points, from 0 to the median."""
+    """Each day's distribution at SHARES."""
     shares = (0.0, *POINTS)
     known = np.concatenate([np.zeros_like(points[:, :, :1]), points], axis=2)
-    taken = np.empty((*points.shape[:2], len(_SHARES)))
-    for index, share in enumerate(_SHARES):
+    taken = np.empty((*points.shape[:2], len(SHARES)))
+    for index, share in enumerate(SHARES):
         above = int(np.searchsorted(shares, share))
         part = (share - shares[above - 1]) / (shares[above] - shares[above - 1])
         taken[:, :, index] = known[:, :, above - 1] * (1 - part) + known[:, :, above] * part

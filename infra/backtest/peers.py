@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from functions.recommender.digests import Floats
+from infra.backtest.digests import Floats
 from shared.contracts.quantities import MIB
 
 __all__ = ["PEERS", "Windows", "crane", "highest", "krr", "kubecost", "quantile", "vpa"]

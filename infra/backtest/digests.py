@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from functions.recommender.fitted import POINTS
 
-# Shares of a day's windows that lie at or below the points; the last is the maximum. They are among those
-# that are stored.
-POINTS = (0.5, 0.9, 0.95, 0.99, 1.0)
+__all__ = ["POINTS", "Digests", "Floats", "digest"]
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
