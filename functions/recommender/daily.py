@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
-from statistics import median
+from operator import itemgetter
 from typing import TypeVar
 
 from functions.recommender.container import Day, Estimate
@@ -76,31 +75,54 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
 
 def _mixture(days: Sequence[Day], half_life: float, quantile: float) -> float | None:
     """The quantile of CPU, in cores, over days whose weights halve every `half_life` days."""
-    weighed: list[tuple[float, float]] = []
-    for day in days:
-        if day.windows and 0 <= day.ago < CPU_DAYS:
-            known = (0.0, *(each / 1000 for each in _at_points(day.cpu_m)))
-            weight = day.windows * 2.0 ** (-day.ago / half_life)
-            weighed += (
-                (known[low] * (1 - part) + known[high] * part, weight * mass)
-                for (low, high, part), mass in zip(_AROUND, _MASSES, strict=True)
-            )
+    weighed = [
+        (day.windows * 2.0 ** (-day.ago / half_life), (0.0, *_at_points(day.cpu_m)))
+        for day in days
+        if day.windows and 0 <= day.ago < CPU_DAYS
+    ]
     if not weighed:
         return None
-    weighed.sort()
-    reached = list(accumulate(weight for _, weight in weighed))
-    return weighed[min(bisect_left(reached, quantile * reached[-1]), len(weighed) - 1)][0]
+    wanted = quantile * sum(weight for weight, _ in weighed) * (1 - 1e-9)
+    # It lies between the own quantiles of the days: all have less than the share below the least of them, and
+    # at least as much up to the highest. Few of the other values lie between.
+    own = bisect_left(SHARES, quantile)
+    ends = [_value(points, own) for _, points in weighed]
+    least, most = min(ends), max(ends)
+    reached = 0.0
+    between: list[tuple[float, float]] = []
+    for weight, points in weighed:
+        at = own
+        while at >= 0 and (value := _value(points, at)) >= least:
+            between.append((value, weight * _MASSES[at]))
+            at -= 1
+        reached += weight * SHARES[at] if at >= 0 else 0.0
+        at = own + 1
+        while at < len(SHARES) and (value := _value(points, at)) <= most:
+            between.append((value, weight * _MASSES[at]))
+            at += 1
+    between.sort()
+    for value, weight in between:
+        reached += weight
+        if reached >= wanted:
+            return value / 1000
+    return most / 1000
+
+
+def _value(points: Sequence[float], at: int) -> float:
+    low, high, part = _AROUND[at]
+    return points[low] * (1 - part) + points[high] * part
 
 
 def _usual(days: Sequence[Day]) -> float | None:
     """Memory's usual level: the median of the days' medians; bytes, None with fewer days than STEADY_DAYS."""
-    middle = POINTS.index(0.5)
-    medians = [
-        _at_points(day.memory_points)[middle]
+    medians = sorted(
+        day.memory_points[_STORED_MIDDLE if len(day.memory_points) == len(STORED) else _MIDDLE]
         for day in days
         if day.memory_points and 0 <= day.ago < MEMORY_DAYS
-    ]
-    return median(medians) if len(medians) >= STEADY_DAYS else None
+    )
+    if len(medians) < STEADY_DAYS:
+        return None
+    return (medians[(len(medians) - 1) // 2] + medians[len(medians) // 2]) / 2
 
 
 def _margin(peak: float, level: float | None, fitted: Constants) -> tuple[float, bool]:
@@ -115,7 +137,8 @@ def _margin(peak: float, level: float | None, fitted: Constants) -> tuple[float,
 
 def _at_points(values: Sequence[float]) -> Sequence[float]:
     """Of those that are stored the ones that the estimator was fitted to: older reports have no others."""
-    return values if len(values) == len(POINTS) else [values[at] for at in _STORED]
+    return values if len(values) == len(POINTS) else _of_stored(values)
 
 
-_STORED = tuple(STORED.index(share) for share in POINTS)
+_of_stored: itemgetter[tuple[float, ...]] = itemgetter(*(STORED.index(share) for share in POINTS))
+_MIDDLE, _STORED_MIDDLE = POINTS.index(0.5), STORED.index(0.5)

@@ -69,6 +69,7 @@ class Span:
     begin: date
     days: int
     containers: Mapping[Controller, Sequence[str]]
+    memory_alone: bool = False
 
 
 @dataclass
@@ -114,9 +115,18 @@ def known(recalled: Iterable[Digest], containers: Mapping[Controller, Sequence[s
 
 
 def spans(
-    days: Days, containers: Mapping[Controller, Sequence[str]], since: date, today: date, *, kept: bool
+    days: Days,
+    containers: Mapping[Controller, Sequence[str]],
+    since: date,
+    today: date,
+    *,
+    cpu_since: date,
+    kept: bool,
 ) -> list[Span]:
-    """What is to be read, the oldest first: each day that one of a workload's containers lacks, and today."""
+    """What is to be read, the oldest first: each day that one of a workload's containers lacks, and today.
+
+    Of days before `cpu_since` memory alone, unless they are kept: then the whole day is.
+    """
     most = _MOST_KEPT_DAYS if kept else _MOST_DAYS
     every = [since + DAY * number for number in range((today - since).days)]
     lacking: dict[frozenset[date], dict[Controller, Sequence[str]]] = {}
@@ -133,10 +143,15 @@ def spans(
             together |= some
         lacking = {frozenset[date]().union(*lacking): together, frozenset(): nothing}
     found = [
-        Span(begin, count, some)
+        Span(begin, count, some, memory_alone=begin < cpu_since and not kept)
         for lacks, some in lacking.items()
         if some
-        for begin, count in _runs(sorted({*lacks, today}), most)
+        for part in (
+            [day for day in lacks if day < cpu_since and not kept],
+            [*(day for day in lacks if day >= cpu_since or kept), today],
+        )
+        if part
+        for begin, count in _runs(sorted(part), most)
     ]
     return sorted(found, key=lambda span: span.begin)
 
@@ -176,12 +191,12 @@ def read(
     part = whole.narrowed((namespace, name) for namespace, _, name in span.containers)
     usage = _Usage(asking, window, span, owners)
     usage.exactly = exactly
-    usage.is_recorded = rule and window.is_of_rule and _is_recorded(usage, part)
+    usage.is_recorded = rule and not span.memory_alone and window.is_of_rule and _is_recorded(usage, part)
     rarer = replace(usage.grid, step=window.memory_step)
     calls = [
         partial(take, usage, its, piece)
         for take, its in ((_take_cpu, usage.grid), (_take_memory, rarer))
-        if its.windows
+        if its.windows and not (span.memory_alone and take is _take_cpu)
         for piece in pieces(part, MOST_POINTS * min(_MOST_CUTS, its.count), partial(usage.points, its))
     ]
     facts, asked = both(partial(_facts, usage, part), partial(at_once, calls))

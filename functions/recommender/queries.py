@@ -254,16 +254,23 @@ def frequencies(scope: Scope, history: timedelta) -> str:
     for by itself: a subquery would read all that lies between them.
     """
     everywhere = f"{MEMORY}{{{Scope(labels=scope.labels).containers}}}"
-    seconds = int(history.total_seconds())
-    # Not at the same hour of each day.
-    agos = sorted({seconds * part // _HOURS // 3600 for part in range(_HOURS)})
-    asked = {f"1h, {ago}h ago": f"{everywhere}[1h]{f' offset {ago}h' if ago else ''}" for ago in agos}
+    asked = {_in_hour(ago): f"{everywhere}[1h]{f' offset {ago}h' if ago else ''}" for ago in _hours(history)}
     asked["10m"] = f"{MEMORY}{{{scope.containers}}}[10m]"
     asked["rule"] = f"{CPU_RULE}{{{scope.containers}}}[5m]"
     return " or ".join(
         f'label_replace(max(count_over_time({samples})), "in", "{which}", "", "")'
         for which, samples in asked.items()
     )
+
+
+def _hours(history: timedelta) -> list[int]:
+    """Some of a history, the latest first, by how long ago they ended. Not the same hour of each day."""
+    seconds = int(history.total_seconds())
+    return sorted({seconds * part // _HOURS // 3600 for part in range(_HOURS)})
+
+
+def _in_hour(ago: int) -> str:
+    return f"1h, {ago}h ago"
 
 
 def samples(rows: Collection[Series]) -> tuple[float | None, float | None]:
@@ -284,6 +291,19 @@ def now(scope: Scope, window: Window) -> dict[str, str]:
         "memory_p95_recent": f"max {CONTAINER} (quantile_over_time(0.95, {memory}[5m]))",
         "memory_max_recent": f"max {CONTAINER} (max_over_time({memory}[5m]))",
     }
+
+
+def begins_after(rows: Collection[Series], history: timedelta) -> timedelta | None:
+    """How long ago the last hour was that nothing is told of, nor of any before, in the rows of `frequencies`
+    about the history; None where the first of the hours is told of.
+    """
+    told = {row.labels.get("in") for row in rows}
+    silent = None
+    for ago in reversed(_hours(history)):
+        if _in_hour(ago) in told:
+            return silent
+        silent = timedelta(hours=ago)
+    return None
 
 
 def has_rule(rows: Collection[Series]) -> bool:

@@ -120,11 +120,17 @@ def read(
         placing["pod_nodes"] = queries.pod_nodes
     if by_node:
         placing["nodes"] = partial(_as_it_is, queries.node_facts(labels))
-    frequencies = queries.frequencies(whole.scope, at - midnight(begin))
+    history_read = at - midnight(since)
+    frequencies = queries.frequencies(whole.scope, history_read)
     first = asking.all({"frequencies": partial(_as_it_is, frequencies), **placing}, whole)
     often = first["frequencies"]
     window = queries.window(at - midnight(begin), *queries.samples(often))
-    spans = digesting.spans(days, lasting, since, today, kept=stored is not None)
+    if (silent := queries.begins_after(often, history_read)) is not None:
+        since = max(since, (at - silent).astimezone(UTC).date())  # no server keeps more than it has
+    spans_since = partial(
+        digesting.spans, days, lasting, today=today, cpu_since=begin, kept=stored is not None
+    )
+    spans = spans_since(since)
     lived = at - midnight(begin if runs else min((each.begin for each in spans), default=today))
     owners = Owners.of(asking.owners(whole, max(lived, digesting.LATE)))
     owners.update(now.owners)
@@ -132,11 +138,13 @@ def read(
     read_days = partial(
         digesting.read, asking, whole, window, owners=owners, days=days, rule=queries.has_rule(often)
     )
-    _read_days(read_days, asking, cluster, days=days, lasting=lasting, spans=spans, stored=stored)
-    recent = partial(queries.now, window=window)
-    figures = _Figures(
-        asking.all({name: _question(recent, name) for name in recent(whole.scope)}, whole), owners
+    recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
+    _, lately = both(
+        partial(_read_days, read_days, asking, cluster, spans, spans_since=spans_since, stored=stored),
+        partial(beside.all, {name: _question(recent, name) for name in recent(whole.scope)}, whole),
     )
+    asking.asked += beside.asked
+    figures = _Figures(lately, owners)
     if runs:
         _read_runs(asking, whole.scope, runs, window, figures=figures, oom_days=oom_days)
     estimates: Mapping[Of, Estimate] = {}
@@ -193,13 +201,12 @@ def _read_days(
     read_days: Callable[..., list[Digest]],
     asking: Asking,
     cluster: str,
-    *,
-    days: Days,
-    lasting: Mapping[Controller, Sequence[str]],
     spans: Sequence[Span],
+    *,
+    spans_since: Callable[[date], list[Span]],
     stored: Digests | None,
 ) -> None:
-    """Adds them to `days` by `read_days`, and keeps those that are over for good."""
+    """Reads them by `read_days`, and keeps the days that are over for good."""
     today = asking.at.astimezone(UTC).date()
     exactly = True
     while spans:
@@ -212,7 +219,7 @@ def _read_days(
             if exactly:
                 # Mimir looks no further back. What is only a part of a day would be kept as the whole.
                 since = min(today, (answered + digesting.LATE).date() + digesting.DAY)
-                spans = digesting.spans(days, lasting, since, today, kept=stored is not None)
+                spans = spans_since(since)
             continue
         spans = left
         if stored is not None and fresh:

@@ -118,7 +118,7 @@ def mixture(digests: Digests, half_life: float, quantile: float) -> Floats:
     if not reached.shape[1]:
         return np.full(len(weights), np.nan)
     whole = reached[:, -1]
-    at = (reached < quantile * whole[:, None]).sum(axis=1).clip(0, values.shape[1] - 1)
+    at = (reached < quantile * whole[:, None] * (1 - 1e-9)).sum(axis=1).clip(0, values.shape[1] - 1)
     found = np.take_along_axis(values, order, axis=1)[np.arange(len(values)), at]
     return np.where(whole > 0, found, np.nan)
 

@@ -60,11 +60,11 @@ def vpa(past: Windows) -> tuple[Floats, Floats]:
 
 def crane(past: Windows) -> tuple[Floats, Floats]:
     """gocrane/crane, resource recommendation: p99 of CPU and memory over 7 days in histograms whose weights
-    halve every 24 hours, plus 15 % (pkg/recommendation/recommender/resource).
+    halve every 24 hours, and 48 for memory, plus 15 % (pkg/recommendation/recommender/resource).
     """
     recent = past.last(7)
     cpu = _decayed(recent.cpu, 0.99, past.per_day, first=0.01)
-    memory = _decayed(recent.memory, 0.99, past.per_day, first=1e7)
+    memory = _decayed(recent.memory, 0.99, 2 * past.per_day, first=1e7)
     return cpu * 1.15, memory * 1.15
 
 
@@ -85,15 +85,16 @@ PEERS: Mapping[str, Callable[[Windows], tuple[Floats, Floats]]] = MappingProxyTy
 )
 
 
-def _decayed(values: Floats, share: float, per_day: int, *, first: float) -> Floats:
-    """The quantile of a histogram with exponential buckets and decaying weights, as VPA keeps it.
+def _decayed(values: Floats, share: float, half_life: int, *, first: float) -> Floats:
+    """The quantile of a histogram with exponential buckets and weights that halve every so many values, as
+    VPA keeps it.
 
     Buckets grow by 5 %, the first is `first` wide; the quantile is the end of the bucket in which it lies
     (pkg/recommender/util/{histogram,decaying_histogram}.go).
     """
     growth = 1.05
     count = values.shape[1]
-    weights = 2.0 ** (-(np.arange(count)[::-1]) / per_day)
+    weights = 2.0 ** (-(np.arange(count)[::-1]) / half_life)
     bucket = np.floor(np.log1p(np.nan_to_num(values) * (growth - 1) / first) / math.log(growth)).astype(int)
     order = np.argsort(bucket, axis=1, kind="stable")
     measured = np.where(np.isfinite(values), weights, 0.0)

@@ -143,10 +143,9 @@ RULES: Mapping[Peer, Rule] = MappingProxyType(
         "crane": Rule(
             "crane",
             7,
-            "p99 of CPU and memory over 7 days, weights halved every 24 hours, plus 15%",
+            "p99 of CPU and memory over 7 days, weights halved every 24 hours, and 48 for memory, plus 15%",
             "https://github.com/gocrane/crane, resource recommendation",
-            "Crane itself samples once a minute, halves memory's weights every 48 hours, and raises memory"
-            " after an OOM kill",
+            "Crane itself samples once a minute, and raises memory after an OOM kill",
         ),
         "kubecost": Rule(
             "kubecost",

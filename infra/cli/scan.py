@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from functions.recommender.report import Entry
-from functions.recommender.rules import PERCENTILE, Peer
+from functions.recommender.rules import Peer
 from infra.cli.looking import follows, see, sizing_settings
 from infra.cli.rows import COMPARED, as_csv, rows_of
 from infra.cli.summing import by_namespace, total
@@ -128,9 +128,8 @@ def _yaml(document: dict[str, Any]) -> str:
 def _document(seen: Seen, at: datetime, settings: SizingSettings) -> dict[str, Any]:
     found = seen.entries
     spaces = by_namespace(found, settings.currency)
-    # Each day of each container is most of the document, and percentiles do not need it.
-    left_out = {"digests"} if settings.strategy == PERCENTILE else set()
-    workloads = [each.model_dump(mode="json", exclude=left_out) for each in found]
+    # Each day of each container would be most of the document; a stored report has them, for `explain`.
+    workloads = [each.model_dump(mode="json", exclude={"digests"}) for each in found]
     for each in workloads:
         if seen.rule and each["decision"] == "proposed":
             each["decision"] = COMPARED

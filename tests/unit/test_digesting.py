@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -367,3 +368,36 @@ def test_a_shard_and_a_namespace_recall_their_own_and_what_lies_between_is_left(
             ).workloads
             assert alone == each
     assert set(server.ranges) == set(everything), "all but today was stored"
+
+
+def test_of_days_before_the_history_a_scan_that_keeps_nothing_reads_memory_alone() -> None:
+    server = Server(deployment("shop", "web", history_days=40, samples=99999))
+    reading_ = read(server, "local", NOON, history=FORTNIGHT, oom_days=7, strategy="balanced")
+    assert min(begin for begin, _ in server.ranges) == midnight(TODAY - FORTNIGHT) + timedelta(minutes=5)
+    days = {day.ago: day for day in reading_.workloads[0].containers[0].days}
+    assert sorted(days) == list(range(29))
+    assert all((day.windows == 0) is (ago > 14) for ago, day in days.items())
+    assert all(day.memory_bytes and len(day.memory_points) == 16 for day in days.values())
+    stored = FakeDigests()
+    kept = read(server, "local", NOON, history=FORTNIGHT, oom_days=7, strategy="balanced", stored=stored)
+    assert all(digest.windows == 288 for digest in stored.kept.values())
+    assert len(stored.kept) == 28
+    assert kept.workloads[0].containers[0].estimate == reading_.workloads[0].containers[0].estimate
+
+
+def test_days_are_not_asked_for_before_the_first_hour_that_anything_is_told_of() -> None:
+    class Young(Server):
+        """Nothing is told of more than 15 days ago."""
+
+        def _rows(self, promql: str, at: datetime) -> list[Series]:
+            if "[1h]" not in promql:
+                return super()._rows(promql, at)
+            hours = [int(ago) for ago in re.findall(r"1h, (\d+)h ago", promql)]
+            told = [Series({"in": f"1h, {ago}h ago"}, 60.0) for ago in hours if ago < 15 * 24]
+            return [*told, Series({"in": "10m"}, 10.0)]
+
+    server, stored = Young(deployment("shop", "web", history_days=15, samples=99999)), FakeDigests()
+    read(server, "local", NOON, history=FORTNIGHT, oom_days=7, strategy="balanced", stored=stored)
+    first = min(begin for begin, _ in server.ranges)
+    assert TODAY - 18 * DAY <= first.date() <= TODAY - 15 * DAY
+    assert len(stored.kept) == 15
