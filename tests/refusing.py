@@ -21,7 +21,8 @@ def refusing(
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             kind = {"Content-Type": self.headers["Content-Type"]}
-            (promql,) = parse_qs(body.decode())["query"]
+            form = parse_qs(body.decode())
+            (promql,) = form.get("query") or form["match[]"]
             if refuses(self.path, promql):
                 self._answer(status, content)
             else:
