@@ -157,7 +157,13 @@ def _one_more_day(server: EmbeddedPrometheus, end: int) -> Cost:
 
         def scan(at: datetime) -> float:
             read = reading.read(
-                prometheus, "bench", at, history=timedelta(days=DAYS), oom_days=7, stored=digests
+                prometheus,
+                "bench",
+                at,
+                history=timedelta(days=DAYS),
+                oom_days=7,
+                stored=digests,
+                strategy="balanced",
             )
             assert all(each.containers[0].usage for each in read.workloads), "a container has no usage"
             return 0.0

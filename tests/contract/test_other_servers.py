@@ -244,7 +244,7 @@ def test_one_of_two_clusters_in_it_is_scanned_by_its_label(
     with serving(history.write(tmp_path / "history.om")) as address:
         scan = kubefinops(
             *("scan", "--prometheus", address, "--label", "cluster=eu", "--format", "json"),
-            environment=environment,
+            environment={**environment, "KUBEFINOPS_STRATEGY": "percentile"},
         )
         doctor = kubefinops("doctor", "--prometheus", address, columns="200", environment=environment)
     assert (scan.returncode, scan.stderr) == (0, "")
