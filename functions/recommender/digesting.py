@@ -38,10 +38,10 @@ Of = tuple["Controller", str]  # whose container, and its name
 DAY = timedelta(days=1)
 # A day is over for good after this much: samples may come late, by remote write, or out of order.
 LATE = timedelta(hours=1)
-# In one answer, so that neither side holds much: some 15 MB of text, for which a server takes several times
-# that. So one is asked for at a time, by all that the process reads, while the one before is digested.
+# In one answer, so that neither side holds much: some 15 MB of text. And so many answers at once, of all that
+# the process reads: one that is digested, while the next is asked for.
 MOST_POINTS = 450_000
-_ASKED, _HELD = threading.Lock(), threading.BoundedSemaphore(2)
+_HELD = threading.BoundedSemaphore(2)
 # Read at a time, the oldest first: where it is kept, what was read stays so though there be no time for more.
 _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
 # Into so many parts of its days a span is cut before its workloads are parted further.
@@ -414,8 +414,7 @@ def _days(
     # Each part of time is taken before the next is asked for: as text windows take much memory.
     for between in grid.cut(ceil(usage.points(grid, piece) / MOST_POINTS)):
         with _HELD:
-            with _ASKED:
-                curves, puts = usage.asking.piece(name, question, piece, between)
+            curves, puts = usage.asking.piece(name, question, piece, between)
             asked += puts
             if usage.exactly and _is_off(curves, *between):
                 raise BegunLater
@@ -518,8 +517,7 @@ def _by_day(
     if over:
         begin, end = grid.start + DAY, grid.start + DAY * len(over)
         of_a_day = {name: question(86400) for name, question in questions.items()}
-        with _ASKED:
-            answers = asking.ranges(of_a_day, part, begin, end, DAY)
+        answers = asking.ranges(of_a_day, part, begin, end, DAY)
         for name, curves in answers.items():
             for curve in curves:
                 yield from ((name, curve.labels, _day(at), value) for at, value in curve.points)

@@ -97,47 +97,33 @@ def read(
     if wanted is not None:
         # A part of a large namespace, maybe: the other parts' containers are read by other shards.
         names = {(workload.namespace, workload.kind, workload.name) for workload in wanted}
-    rows, recalled = both(
-        partial(state, asking, scope),
+    there, recalled = both(
+        partial(
+            _survey,
+            asking,
+            scope,
+            names,
+            since=since,
+            begin=begin,
+            by_node=by_node,
+            spot_matters=spot_matters,
+        ),
         partial(digesting.recall, stored, cluster, since, namespaces, names),
     )
-    now = Cluster.of(rows)
-    controllers = now.controllers()
-    whole = _part(scope, controllers)
-    if names is not None:
-        controllers = {controller: pods for controller, pods in controllers.items() if controller in names}
-        whole = whole.narrowed((namespace, name) for namespace, _, name in controllers)
+    now, controllers = there.now, there.controllers
+    whole, window, owners = there.whole, there.window, there.owners
     lasting = {
         controller: now.container_names(pods)
         for controller, pods in controllers.items()
         if controller[1] not in RUN_TO_COMPLETION
     }
-    days = digesting.known(recalled, lasting, today)
     runs = [controller for controller in controllers if controller not in lasting]
-    # How often scrapes come is seen in the best-scraped container of all, not in a half.
-    placing: dict[str, Question] = {}
-    if by_node or (spot_matters and now.spot):
-        placing["pod_nodes"] = queries.pod_nodes
-    if by_node:
-        placing["nodes"] = partial(_as_it_is, queries.node_facts(labels))
-    history_read = at - midnight(since)
-    frequencies = queries.frequencies(whole.scope, history_read)
-    first = asking.all({"frequencies": partial(_as_it_is, frequencies), **placing}, whole)
-    often = first["frequencies"]
-    window = queries.window(at - midnight(begin), *queries.samples(often))
-    if (silent := queries.begins_after(often, history_read)) is not None:
-        since = max(since, (at - silent).astimezone(UTC).date())  # no server keeps more than it has
+    days = digesting.known(recalled, lasting, today)
     spans_since = partial(
         digesting.spans, days, lasting, today=today, cpu_since=begin, kept=stored is not None
     )
-    spans = spans_since(since)
-    lived = at - midnight(begin if runs else min((each.begin for each in spans), default=today))
-    owners = Owners.of(asking.owners(whole, max(lived, digesting.LATE)))
-    owners.update(now.owners)
-    places = _places(first.get("pod_nodes", ()))
-    read_days = partial(
-        digesting.read, asking, whole, window, owners=owners, days=days, rule=queries.has_rule(often)
-    )
+    read_days = partial(digesting.read, asking, whole, window, owners=owners, days=days, rule=there.has_rule)
+    spans = spans_since(there.since)
     recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
     _, lately = both(
         partial(_read_days, read_days, asking, cluster, spans, spans_since=spans_since, stored=stored),
@@ -161,7 +147,7 @@ def read(
             at=at,
             past=past,
             estimates=estimates,
-            places=places,
+            places=there.places,
         )
         for controller, pods in sorted(controllers.items())
     )
@@ -175,8 +161,66 @@ def read(
         tuple(asking.asked),
         pods,
         labels,
-        nodes=nodes_of(first.get("nodes", ())),
+        nodes=there.nodes,
         spot=frozenset(now.spot),
+    )
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What is there, and how its past can be read: since when, in which windows, and whose pods it had."""
+
+    now: Cluster
+    controllers: dict[Controller, list[Pod]]
+    whole: Part
+    window: Window
+    since: date
+    has_rule: bool
+    owners: Owners
+    places: dict[Pod, str]
+    nodes: dict[str, Node]
+
+
+def _survey(
+    asking: Asking,
+    scope: Scope,
+    names: Collection[Controller] | None,
+    *,
+    since: date,
+    begin: date,
+    by_node: bool,
+    spot_matters: bool,
+) -> _Survey:
+    """Of the workloads of `names` (None: all). `since` is the first day to be read, `begin` the history's."""
+    at, now = asking.at, Cluster.of(state(asking, scope))
+    controllers = now.controllers()
+    whole = _part(scope, controllers)
+    if names is not None:
+        controllers = {controller: pods for controller, pods in controllers.items() if controller in names}
+        whole = whole.narrowed((namespace, name) for namespace, _, name in controllers)
+    placing: dict[str, Question] = {}
+    if by_node or (spot_matters and now.spot):
+        placing["pod_nodes"] = queries.pod_nodes
+    if by_node:
+        placing["nodes"] = partial(_as_it_is, queries.node_facts(scope.labels))
+    # How often scrapes come is seen in the best-scraped container of all, not in a half.
+    frequencies = queries.frequencies(whole.scope, at - midnight(since))
+    first = asking.all({"frequencies": partial(_as_it_is, frequencies), **placing}, whole)
+    often = first["frequencies"]
+    if (silent := queries.begins_after(often, at - midnight(since))) is not None:
+        since = max(since, (at - silent).astimezone(UTC).date())  # before there is nothing
+    owners = Owners.of(asking.owners(whole, max(at - midnight(since), digesting.LATE)))
+    owners.update(now.owners)
+    return _Survey(
+        now=now,
+        controllers=controllers,
+        whole=whole,
+        window=queries.window(at - midnight(begin), *queries.samples(often)),
+        since=since,
+        has_rule=queries.has_rule(often),
+        owners=owners,
+        places=_places(first.get("pod_nodes", ())),
+        nodes=nodes_of(first.get("nodes", ())),
     )
 
 

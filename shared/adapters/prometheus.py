@@ -85,8 +85,10 @@ class HttpPrometheus:
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=AT_ONCE))
-        # Over all threads of the process: a scan shall not be what a shared Prometheus is busy with.
+        # Over all threads of the process: a scan shall not be what a shared Prometheus is busy with. Ranges
+        # one at a time, because their answers take a server's memory, several times as much as their text.
         self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._ranges = threading.Lock()
         # As a session's header it would give way to a .netrc, as a session's `verify` to REQUESTS_CA_BUNDLE.
         self._session.auth = _Bearer(token) if token else user and _basic(*user)
         self._verify = ca_file or None
@@ -143,16 +145,32 @@ class HttpPrometheus:
         read: Read[R],
     ) -> list[R]:
         """What `read` makes of the answer. Raises what Prometheus.query does."""
+        if path != "query_range":
+            return self._read(promql, self._response(path, promql, times, timeout), read)
+        began = time.monotonic()
+        # Each one that is waited for ends in its own time.
+        if not self._ranges.acquire(timeout=-1 if timeout is None else timeout):
+            raise Temporary(self._text(promql, f"others were under way for all of {timeout:.3g} s"))
+        try:
+            left = None if timeout is None else max(0.001, timeout - (time.monotonic() - began))
+            response = self._response(path, promql, times, left)
+        finally:
+            self._ranges.release()
+        # While it is taken in, the server finds the next.
+        return self._read(promql, response, read)
+
+    def _response(
+        self, path: str, promql: str, times: dict[str, str], timeout: float | None
+    ) -> requests.Response:
         seconds = self._timeout if timeout is None else min(timeout, self._timeout)
         began = time.monotonic()
         if not self._places.acquire(timeout=seconds):
             raise Temporary(self._text(promql, f"{AT_ONCE} others were under way for all of {seconds:.3g} s"))
         try:
             left = max(0.001, seconds - (time.monotonic() - began))
-            response = self._asked(path, promql, times, left)
+            return self._asked(path, promql, times, left)
         finally:
             self._places.release()
-        return self._read(promql, response, read)
 
     def _asked(self, path: str, promql: str, times: dict[str, str], seconds: float) -> requests.Response:
         # In milliseconds: Prometheus takes no duration like 1e-05s. What VictoriaMetrics and Mimir keep of
