@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from functions.recommender import queries
 from functions.recommender.queries import Question, Scope
-from shared.contracts.errors import Temporary
+from shared.contracts.errors import Temporary, Throttled
 from shared.contracts.prometheus import AT_ONCE, QueryTooLarge, QueryTooSlow
 
 if TYPE_CHECKING:
@@ -122,6 +122,19 @@ class Asking:
         self.asked += asked
         return rows
 
+    def has_nothing(self, matchers: str, begin: datetime, end: datetime) -> bool:
+        """Whether the server is sure that no such series has samples between the two."""
+        if end <= begin:
+            return False
+        try:
+            found = self.prometheus.series(matchers, begin, end)
+        except Throttled:
+            raise
+        except Temporary:
+            return False
+        self.asked.append(Asked("history", matchers, len(found)))
+        return not found
+
     def answered(self, begin: datetime) -> datetime:
         """When a range that begins then is answered from. Raises what Prometheus.query_range does."""
         curves = self.prometheus.query_range("vector(1)", begin, self.at, DAY)
@@ -143,8 +156,9 @@ class Asking:
 
         Raises what Prometheus.query does.
         """
-        calls = [partial(self._owners, history, piece) for piece in pieces(part, MOST_WORKLOADS)]
-        answers = at_once(calls)
+        # What is asked about all alike is asked once.
+        cut = {queries.owner_series(piece.scope): piece for piece in pieces(part, MOST_WORKLOADS)}
+        answers = at_once([partial(self._owners, history, piece) for piece in cut.values()])
         self.asked += [asked for _, puts in answers for asked in puts]
         return [labels for found, _ in answers for labels in found]
 
@@ -152,7 +166,11 @@ class Asking:
         matchers = queries.owner_series(piece.scope)
         try:
             found = self.prometheus.series(matchers, self.at - history, self.at)
+        except Throttled:
+            raise
         except Temporary:
+            found = []
+        if not found:
             # Not each server, nor each proxy before one, tells of series, or of so many at once.
             question = _of_scope(partial(queries.owners, history=history))
             rows, asked = _whole(self._now, "owners", question, piece)

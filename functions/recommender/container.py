@@ -149,6 +149,8 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
         wanted, why = _memory_of_guaranteed(current, usage, told, rules)
     elif told is not None:
         wanted, fits, why = told.memory_request_bytes, told.memory_fits_bytes, told.why_memory
+        if wanted < peak:  # a history may be longer than what the estimator looks back at
+            wanted, fits, why = peak, peak, f"{why}; not below the peak of {_mebibytes(peak)} before"
     else:
         wanted = peak * rules.memory_headroom
         why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(rules.memory_headroom)}"
@@ -196,8 +198,8 @@ def _memory_of_guaranteed(
     percent = _percent(rules.memory_limit_headroom)
     if told is not None and least <= now < told.memory_limit_bytes:
         return now, f"in a Guaranteed pod it is the limit too, and holds the peak and {percent} more"
-    if told is not None and least <= now:
-        return max(least, told.memory_limit_bytes), f"{told.why_limit} (in a Guaranteed pod it is both)"
+    if told is not None and least <= now and least <= told.memory_limit_bytes:
+        return told.memory_limit_bytes, f"{told.why_limit} (in a Guaranteed pod it is both)"
     if told is not None and told.memory_request_bytes > least:
         return told.memory_request_bytes, told.why_memory
     why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {percent}"

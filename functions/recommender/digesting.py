@@ -11,6 +11,7 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 from functions.recommender import queries
 from functions.recommender.asking import at_once, both, pieces
 from shared.contracts.digests import POINTS, Digest, midnight
-from shared.contracts.prometheus import QueryFailed
+from shared.contracts.errors import Temporary
 
 if TYPE_CHECKING:
     from functions.recommender.asking import Asked, Asking, Part
@@ -42,6 +43,8 @@ LATE = timedelta(hours=1)
 # the process reads: one that is digested, while the next is asked for.
 MOST_POINTS = 450_000
 _HELD = threading.BoundedSemaphore(2)
+# That one waits for a place. With the time that a delivery has for its queries it stays below its Service's.
+_HELD_SECONDS = 100
 # Read at a time, the oldest first: where it is kept, what was read stays so though there be no time for more.
 _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
 # Into so many parts of its days a span is cut before its workloads are parted further.
@@ -49,9 +52,10 @@ _MOST_CUTS = 3
 # Of a day's windows: those at or below the points before each, and those that it stands for.
 _UP_TO = (0.0, *POINTS)
 _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
-# Of a span, at which what is recorded is compared with what it was made of. A rule is evaluated up to a
-# minute before, so a container more or less, and what use changed since, is no difference.
-_MOMENTS, _MOST_UNRECORDED, _MOST_APART = 6, 0.02, 0.05
+# Of a span, at which what is recorded is compared with what it was made of: a rule is evaluated up to a
+# minute before, so at one of them a bursting container may differ. And so many of a day's windows that memory
+# has may lack in CPU that is recorded: at a container's begin and end.
+_MOMENTS, _MOST_UNRECORDED = 6, 2
 # Sorts behind all that a name may have in it.
 _LAST = "~"
 # Of workloads that lack different days; beyond, days are read again that are known.
@@ -97,8 +101,10 @@ def recall(
     """
     if stored is None or (wanted is not None and not wanted):
         return []
-    names = ["/".join(each) for each in wanted] if wanted is not None else sorted(namespaces)
-    first, last = (f"{min(names)}/", f"{max(names)}/{_LAST}") if names else ("", _LAST)
+    # With what follows them: web-api comes before web, for "-" sorts before "/".
+    whose = wanted if wanted is not None else [(namespace,) for namespace in namespaces]
+    names = ["/".join((*each, "")) for each in whose]
+    first, last = (min(names), max(names) + _LAST) if names else ("", _LAST)
     return list(stored.since(cluster, first, last, since))
 
 
@@ -191,7 +197,7 @@ def read(
     part = whole.narrowed((namespace, name) for namespace, _, name in span.containers)
     usage = _Usage(asking, window, span, owners)
     usage.exactly = exactly
-    usage.is_recorded = rule and not span.memory_alone and window.is_of_rule and _is_recorded(usage, part)
+    usage.is_recorded = rule and not span.memory_alone and window.is_of_rule and _tells_the_same(usage, part)
     rarer = replace(usage.grid, step=window.memory_step)
     calls = [
         partial(take, usage, its, piece)
@@ -201,6 +207,10 @@ def read(
     ]
     facts, asked = both(partial(_facts, usage, part), partial(at_once, calls))
     asking.asked += chain.from_iterable(asked)
+    if usage.is_recorded and usage.lacks():
+        usage.is_recorded = False
+        usage.found.clear()
+        asking.asked += chain.from_iterable(at_once([call for call in calls if call.func is _take_cpu]))
     sure = usage.sure(days) if window.is_scraped else set()
     fresh: list[Digest] = []
     for controller, its in span.containers.items():
@@ -252,11 +262,12 @@ class _Grid:
 
     def cut(self, parts: int) -> Iterator[tuple[datetime, datetime, timedelta]]:
         """The windows in at most so many parts of whole days: the first and last of each, and the step."""
-        step, whole = timedelta(seconds=self.step), 86400 // self.step
-        size = max(1, ceil(self.count / parts)) * whole
-        for first in range(1, self.windows + 1, size):
-            last = min(first + size - 1, self.windows)
-            yield self.start + step * first, self.start + step * last, step
+        step, size = timedelta(seconds=self.step), max(1, ceil(self.count / parts))
+        for day in range(0, self.count, size):
+            first = day * 86400 // self.step + 1
+            last = min((day + size) * 86400 // self.step, self.windows)
+            if first <= last:
+                yield self.start + step * first, self.start + step * last, step
 
     def is_over(self, day: date) -> bool:
         return midnight(day) + DAY + LATE <= self.at
@@ -280,6 +291,8 @@ class _Usage:
         self.span = span
         self.grid = _Grid(span.begin, span.days, asking.at, window.step)
         self.is_recorded, self.exactly = False, True
+        # Where CPU is recorded: how many of memory's windows each pod and day has of either.
+        self._told: dict[str, dict[tuple[Of, Pod, date], int]] = {}
         # By container and day: what is known by CPU, and memory at POINTS.
         self.found: dict[Of, dict[date, Digest]] = {}
         self.memory: dict[Of, dict[date, tuple[int, ...]]] = {}
@@ -304,6 +317,19 @@ class _Usage:
         if controller is None or name not in self.span.containers[controller]:
             return None
         return (controller, name), pod
+
+    def tell(self, name: str, whose: tuple[Of, Pod, date], ends: Iterable[float]) -> None:
+        """Counts those of the windows that memory is looked at in."""
+        begin, step = self.grid.start.timestamp(), self.window.memory_step
+        count = sum(1 for end in ends if (end - begin) % step < 1)
+        told = self._told.setdefault(name, {})
+        told[whose] = told.get(whose, 0) + count
+
+    def lacks(self) -> bool:
+        """Whether recorded CPU lacks what memory has: a rule may fail for hours, or know not each pod."""
+        cpu = self._told.get("cpu_windows", {})
+        memory = self._told.get("memory_windows", {})
+        return any(count - cpu.get(whose, 0) > _MOST_UNRECORDED for whose, count in memory.items())
 
     def doubt(self, curve: Curve) -> None:
         """Looks at a row that is nobody's: kube-state-metrics may have been away while its pod lived."""
@@ -347,11 +373,9 @@ class _Usage:
         return made
 
 
-def _is_recorded(usage: _Usage, part: Part) -> bool:
-    """Whether at some moments, from the span's begin to its end, CPU is recorded of all containers, and as
-    much as their own series tell.
-
-    It is not where the rule came later, or sums what two scrapers tell of one container.
+def _tells_the_same(usage: _Usage, part: Part) -> bool:
+    """Whether of no container the recorded CPU differs from what its series tell at most of some moments, as
+    it does where the rule sums what two scrapers tell. What it lacks shows beside memory's windows.
     """
     grid, step = usage.grid, timedelta(seconds=usage.grid.step)
     if not grid.windows:
@@ -359,21 +383,8 @@ def _is_recorded(usage: _Usage, part: Part) -> bool:
     last = grid.start + step * grid.windows
     apart = max(1, (grid.windows - 1) // _MOMENTS)
     begin = last - step * ((grid.windows - 1) // apart * apart)
-    promql = queries.rule_and_rate(part.scope)  # about all at once: sums of halves could not be put together
-    try:
-        answer = usage.asking.ranges({"recorded": lambda _: promql}, part, begin, last, step * apart)
-    except QueryFailed:
-        return False
-    told: dict[float, dict[str, float]] = {}
-    for curve in answer["recorded"]:
-        for at, value in curve.points:
-            told.setdefault(at, {})[curve.labels.get("of", "")] = value
-    return bool(told) and all(
-        abs(moment.get(f"{what} recorded", 0.0) - rate) <= tolerance * rate
-        for moment in told.values()
-        for what, tolerance in (("count", _MOST_UNRECORDED), ("sum", _MOST_APART))
-        for rate in (moment.get(f"{what} told", 0.0),)
-    )
+    answer = usage.asking.ranges({"rule_differs": queries.rule_differs}, part, begin, last, step * apart)
+    return all(len(curve.times) <= _MOMENTS // 2 for curve in answer["rule_differs"])
 
 
 def _take_cpu(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
@@ -413,15 +424,27 @@ def _days(
     question = queries.windows(usage.window, recorded=usage.is_recorded)[name]
     # Each part of time is taken before the next is asked for: as text windows take much memory.
     for between in grid.cut(ceil(usage.points(grid, piece) / MOST_POINTS)):
-        with _HELD:
+        with _held():
             curves, puts = usage.asking.piece(name, question, piece, between)
             asked += puts
             if usage.exactly and _is_off(curves, *between):
                 raise BegunLater
-            for container, pods in _by_pod(curves, usage).items():
-                for times, values in pods.values():
+            for container, pods in _by_pod(curves, usage, piece).items():
+                for pod, (times, values) in pods.items():
                     for day, part in grid.parts(times):
+                        if usage.is_recorded:
+                            usage.tell(name, (container, pod, day), times[part])
                         yield container, day, times[part], _points(values[part])
+
+
+@contextmanager
+def _held() -> Iterator[None]:
+    if not _HELD.acquire(timeout=_HELD_SECONDS):
+        raise Temporary(f"other readings of this process held their answers for {_HELD_SECONDS} s")
+    try:
+        yield
+    finally:
+        _HELD.release()
 
 
 def _is_off(curves: Iterable[Curve], begin: datetime, _end: datetime, step: timedelta) -> bool:
@@ -432,7 +455,7 @@ def _is_off(curves: Iterable[Curve], begin: datetime, _end: datetime, step: time
 
 
 def _by_pod(
-    curves: Iterable[Curve], usage: _Usage
+    curves: Iterable[Curve], usage: _Usage, piece: Part
 ) -> dict[Of, dict[Pod, tuple[Sequence[float], Sequence[float]]]]:
     """Times and values of each pod's windows: a window's value is the highest of those told of it.
 
@@ -445,6 +468,9 @@ def _by_pod(
             usage.doubt(curve)
             continue
         container, pod = whose
+        namespace, _, name = container[0]
+        if (namespace, name) not in piece.workloads:
+            continue  # its pods' names begin as another's do; it is in another piece
         usage.pods.setdefault(container[0], set()).add(pod)
         its = found.setdefault(container, {})
         if pod in its:

@@ -84,7 +84,7 @@ CONTAINER = "by (namespace, pod, container)"
 RUN = "by (namespace, pod, container, id, name, image, instance, node)"
 # Up to this interval of scrapes an instant is as good as the window before it: it sees five minutes back.
 _OFTEN_SECONDS = 120
-_MEMORY_STEPS = 6
+_MEMORY_STEPS = 5
 # Of a history, that are looked at for how often scrapes came.
 _HOURS = 5
 _WINDOW = 300
@@ -155,7 +155,7 @@ class Window:
     @property
     def memory_step(self) -> int:
         """From one memory window that is looked at to the next: it moves slowly, and each day's peak is asked
-        for beside them.
+        for beside them. Five have no measure in common with an hour: what runs by the clock is seen.
         """
         return _MEMORY_STEPS * self.step
 
@@ -235,6 +235,11 @@ def _facts(scope: Scope, metrics: Sequence[str], more: str, lately: bool) -> lis
     return facts
 
 
+def usage_series(labels: str = "") -> str:
+    """Of all containers: whether there is any usage."""
+    return f"{MEMORY}{{{Scope(labels=labels).containers}}}"
+
+
 def owner_series(scope: Scope) -> str:
     """Who owns the pods, ReplicaSets and Jobs: all of it is in the labels."""
     return f"{{__name__=~{_any_of(OWNERS)}, {scope.namespace_matcher}}}"
@@ -294,8 +299,8 @@ def now(scope: Scope, window: Window) -> dict[str, str]:
 
 
 def begins_after(rows: Collection[Series], history: timedelta) -> timedelta | None:
-    """How long ago the last hour was that nothing is told of, nor of any before, in the rows of `frequencies`
-    about the history; None where the first of the hours is told of.
+    """How long ago the latest of the hours was that nothing is told of, nor of any before, in the rows of
+    `frequencies` about the history; None where the oldest is told of. It may be that scrapes failed then.
     """
     told = {row.labels.get("in") for row in rows}
     silent = None
@@ -311,15 +316,11 @@ def has_rule(rows: Collection[Series]) -> bool:
     return any(row.labels.get("in") == "rule" for row in rows)
 
 
-def rule_and_rate(scope: Scope) -> str:
-    """How many containers have recorded CPU and how many cores that is, beside what their own series tell."""
+def rule_differs(scope: Scope) -> str:
+    """The containers whose recorded CPU is another than their own series tell, by more than a quarter."""
     recorded = f"max {CONTAINER} ({CPU_RULE}{{{scope.containers}}})"
     told = f"max {CONTAINER} (rate({CPU}{{{scope.containers}}}[5m]))"
-    return " or ".join(
-        f'label_replace({function}({rows}), "of", "{function} {name}", "", "")'
-        for function in ("count", "sum")
-        for name, rows in (("recorded", recorded), ("told", told))
-    )
+    return f"abs({recorded} - {told}) > 0.25 * {told} + 0.01"
 
 
 def windows(window: Window, *, recorded: bool = False) -> dict[str, Question]:
@@ -356,14 +357,14 @@ def oom_kills(seconds: int) -> Question:
 
     def question(scope: Scope) -> str:
         restarts = f"{RESTARTS}{{{scope.containers}}}[{span}]"
-        # From what was told last before them: `increase` would miss a kill between two ranges.
+        # From what was told last before them: `increase` would miss a kill between two ranges. By uid,
+        # because a StatefulSet's pod that is made anew has its name, and counts from 0.
+        each = "by (namespace, pod, container, uid)"
         before = (
-            f"max {CONTAINER} (last_over_time({restarts} offset {span}))"
-            f" or min {CONTAINER} (min_over_time({restarts}))"
+            f"max {each} (last_over_time({restarts} offset {span})) or min {each} (min_over_time({restarts}))"
         )
-        return (
-            f"(max {CONTAINER} (max_over_time({restarts})) - ({before})) > 0 and {oom_killed(seconds)(scope)}"
-        )
+        steps = f"(max {each} (max_over_time({restarts})) - ({before})) > 0"
+        return f"sum {CONTAINER} ({steps}) and {oom_killed(seconds)(scope)}"
 
     return question
 

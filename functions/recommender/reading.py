@@ -15,7 +15,7 @@ from functions.recommender import daily, digesting, queries
 from functions.recommender.asking import Asked, Asking, Part, both
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.digesting import Days, Of, Span, first_day
-from functions.recommender.fitted import MEMORY_DAYS, constants
+from functions.recommender.fitted import CPU_DAYS, MEMORY_DAYS, constants
 from functions.recommender.nodes import Node, nodes_of
 from functions.recommender.queries import Question, Scope, Window
 from functions.recommender.rules import PERCENTILE
@@ -92,7 +92,10 @@ def read(
     asking = Asking(prometheus, at)
     scope = Scope(tuple(sorted(namespaces)), labels=labels)
     today, begin = at.astimezone(UTC).date(), first_day(at, history)
-    since = first_day(at, max(history, timedelta(days=MEMORY_DAYS))) if strategy != PERCENTILE else begin
+    since = cpu_since = begin
+    if strategy != PERCENTILE:
+        since = min(begin, first_day(at, timedelta(days=MEMORY_DAYS)))
+        cpu_since = min(begin, first_day(at, timedelta(days=CPU_DAYS)))
     names = None
     if wanted is not None:
         # A part of a large namespace, maybe: the other parts' containers are read by other shards.
@@ -120,7 +123,7 @@ def read(
     runs = [controller for controller in controllers if controller not in lasting]
     days = digesting.known(recalled, lasting, today)
     spans_since = partial(
-        digesting.spans, days, lasting, today=today, cpu_since=begin, kept=stored is not None
+        digesting.spans, days, lasting, today=today, cpu_since=cpu_since, kept=stored is not None
     )
     read_days = partial(digesting.read, asking, whole, window, owners=owners, days=days, rule=there.has_rule)
     spans = spans_since(there.since)
@@ -208,8 +211,10 @@ def _survey(
     first = asking.all({"frequencies": partial(_as_it_is, frequencies), **placing}, whole)
     often = first["frequencies"]
     if (silent := queries.begins_after(often, at - midnight(since))) is not None:
-        since = max(since, (at - silent).astimezone(UTC).date())  # before there is nothing
-    owners = Owners.of(asking.owners(whole, max(at - midnight(since), digesting.LATE)))
+        earliest = (at - silent).astimezone(UTC).date()
+        if asking.has_nothing(queries.usage_series(scope.labels), midnight(since), midnight(earliest)):
+            since = max(since, earliest)
+    owners = Owners.of(asking.owners(whole, max(at - midnight(min(since, begin)), digesting.LATE)))
     owners.update(now.owners)
     return _Survey(
         now=now,

@@ -414,7 +414,8 @@ def _numbers(parser: simdjson.Parser, text: bytes) -> array[float]:
         numbers = parser.parse(b"[%b]" % text)
         assert isinstance(numbers, simdjson.Array)
         return array("d", bytes(numbers.as_buffer(of_type="d")))
-    except ValueError:  # JSON has no NaN and nothing infinite
+    except (ValueError, RuntimeError):
+        # JSON has no NaN and nothing infinite, and simdjson no integer of 21 digits.
         return array("d", map(float, text.split(b",")))
 
 

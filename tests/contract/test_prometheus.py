@@ -334,16 +334,21 @@ def container_of(observed: Observed) -> ObservedContainer:
     return container
 
 
-def check_usage(observed: Observed, written: Written, *pods: str, at_once: int | None = None) -> None:
+def check_usage(
+    observed: Observed, written: Written, *pods: str, at_once: int | None = None, every: int = 1500
+) -> None:
     """The p95s and peaks are those of the worst of these pods, of which so many were there on one day.
 
     A day is that of its worst pod, and told by some points: a p95 over days lies within some percent. Of
-    memory the windows count that end every half hour.
+    memory the windows count that end `every` 25 minutes from the first day's midnight on.
     """
     usage = container_of(observed).usage
     assert usage is not None
     use = [list(written.use[pod].values()) for pod in pods]
-    looked_at = [[size for end, (_, size) in written.use[pod].items() if not end % 1800] for pod in pods]
+    first = BEGIN - BEGIN % DAY
+    looked_at = [
+        [size for end, (_, size) in written.use[pod].items() if not (end - first) % every] for pod in pods
+    ]
     assert usage.pods == (at_once or len(pods))
     near = 0.02 if at_once is None else 0.04
     assert usage.cpu_p95_m == pytest.approx(
@@ -419,11 +424,34 @@ def test_scrapes_rarer_than_a_window_are_read_whenever_they_come(tmp_path: Path)
 
 def test_jobs_of_a_cronjob_are_its_own(seen: dict[str, Observed], written: Written) -> None:
     nightly = seen["CronJob/nightly"]
-    check_usage(nightly, written, "nightly-1-zzzzz", "nightly-2-zzzzz")
+    check_usage(nightly, written, "nightly-1-zzzzz", "nightly-2-zzzzz", every=WINDOW)
     # An hour of pods in the day since the first one.
     assert nightly.pods == pytest.approx(1 / 24, rel=0.05)
     assert nightly.replicas == 1
     assert not any(name.startswith(("Job/", "ReplicaSet/")) for name in seen)
+
+
+def test_kills_of_a_statefulset_count_though_its_pod_was_made_anew(tmp_path: Path) -> None:
+    written = Written()
+    written.pod("db-0", ("StatefulSet", "db"))
+    written.run("db-0", blocks())
+    here = {"namespace": "shop", "pod": "db-0", "container": "app"}
+    for uid, begin, end, count in (("a", BEGIN, END - DAY, 5), ("b", END - DAY + 60, END, 2)):
+        times = range(int(begin), int(end) + 1, SCRAPE)
+        # The last kill of each half an hour before its end.
+        restarts = [(at, float(count if at >= end - 1800 else count - 1)) for at in times]
+        written.history.add("kube_pod_container_status_restarts_total", {**here, "uid": uid}, restarts)
+        killed = [(at, 1.0) for at in times]
+        reason = {**here, "uid": uid, "reason": "OOMKilled"}
+        written.history.add("kube_pod_container_status_last_terminated_reason", reason, killed)
+    history = written.history.write(tmp_path / "history.om")
+    with prometheus_server(openmetrics=history) as server:
+        read = reading.read(
+            HttpPrometheus(str(server.address)), "local", NOW, history=timedelta(days=DAYS), oom_days=2
+        )
+    usage = container_of(read.workloads[0]).usage
+    assert usage is not None
+    assert usage.oom_kills == 2
 
 
 def test_an_oom_kill_counts_while_restarts_follow_it_within_the_days(seen: dict[str, Observed]) -> None:
@@ -589,7 +617,7 @@ def test_recorded_cpu_is_read_where_it_tells_the_same(
             HttpPrometheus(str(server.address)), "local", NOW,
             history=timedelta(days=DAYS), oom_days=1, wanted=[db.workload],
         )  # fmt: skip
-    (windows,) = (each for each in read.asked if each.name == "cpu_windows")
+    *_, windows = (each for each in read.asked if each.name == "cpu_windows")
     assert windows.promql.startswith(queries.CPU_RULE) is is_read
     (observed,) = read.workloads
     check_usage(observed, written, "db-0", "db-1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from functions.recommender import digesting
 from functions.recommender.digesting import LATE, quantile
 from functions.recommender.reading import Reading, read
 from shared.contracts.digests import POINTS, Digest, midnight
@@ -318,7 +320,7 @@ def test_a_day_with_a_pod_of_which_nobody_tells_whose_it_is_is_not_kept() -> Non
 
 def test_a_peak_counts_though_no_window_that_is_looked_at_has_seen_it() -> None:
     class Short(Server):
-        """Lives from noon for ten minutes, between two of the half hours whose windows are looked at."""
+        """Lives for ten minutes, between two of the windows that are looked at: every 25 minutes."""
 
         def query_range(
             self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
@@ -326,9 +328,9 @@ def test_a_peak_counts_though_no_window_that_is_looked_at_has_seen_it() -> None:
             curves = super().query_range(promql, begin, end, step, timeout)
             if step == DAY:
                 return [Curve.of(curve.labels, curve.points[-1:]) for curve in curves]
-            noon = (NOON - DAY).timestamp()
+            born = (NOON - DAY).timestamp() + 600
             lived = (
-                (curve.labels, [point for point in curve.points if noon < point[0] <= noon + 600])
+                (curve.labels, [point for point in curve.points if born < point[0] <= born + 600])
                 for curve in curves
             )
             return [Curve.of(labels, points) for labels, points in lived if points]
@@ -401,3 +403,80 @@ def test_days_are_not_asked_for_before_the_first_hour_that_anything_is_told_of()
     first = min(begin for begin, _ in server.ranges)
     assert TODAY - 18 * DAY <= first.date() <= TODAY - 15 * DAY
     assert len(stored.kept) == 15
+
+
+def test_of_a_shard_whose_names_begin_alike_all_is_recalled() -> None:
+    server, stored = Server(*(deployment("shop", name) for name in ("web", "web-api"))), FakeDigests()
+    scan(server, NOON, stored)
+    server.pods[1].history_days = 1  # it has lost its past
+    whole = [each.workload for each in scan(server, NOON, stored).workloads]
+    again = read(
+        server,
+        "local",
+        NOON,
+        history=FORTNIGHT,
+        oom_days=7,
+        stored=stored,
+        namespaces=["shop"],
+        wanted=whole,
+    )
+    assert [len(each.containers[0].days) for each in again.workloads] == [15, 15]
+
+
+def test_one_whose_name_begins_as_anothers_is_digested_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digesting, "MOST_POINTS", 500)
+    server, stored = (
+        Server(*(deployment("shop", name, history_days=20, samples=9999) for name in ("web", "web-api"))),
+        FakeDigests(),
+    )
+    for each in scan(server, NOON, stored).workloads:
+        assert each.containers[0].usage is not None
+        assert each.containers[0].usage.pods == 1
+    assert {(digest.pods, digest.samples) for digest in stored.kept.values()} == {(1, 288)}
+
+
+def test_beside_jobs_the_estimators_whole_past_has_its_owners() -> None:
+    class Owning(Server):
+        def series(
+            self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+        ) -> list[Mapping[str, str]]:
+            asked.append(begin)
+            return super().series(matchers, begin, end, timeout)
+
+    asked: list[datetime] = []
+    server = Owning(deployment("shop", "web"), FakePod("shop", ("CronJob", "night")))
+    read(server, "local", NOON, history=FORTNIGHT, oom_days=7, strategy="balanced")
+    assert min(asked) == midnight(TODAY - 28 * DAY)
+
+
+def test_an_hour_in_which_scrapes_failed_is_no_end_of_the_past() -> None:
+    class Failed(Server):
+        """Nothing was scraped in the oldest hours that are looked at, but there is usage before."""
+
+        def _rows(self, promql: str, at: datetime) -> list[Series]:
+            if "[1h]" not in promql:
+                return super()._rows(promql, at)
+            return [Series({"in": "1h, 0h ago"}, 60.0), Series({"in": "10m"}, 10.0)]
+
+        def series(
+            self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+        ) -> list[Mapping[str, str]]:
+            if "container_memory" in matchers:
+                return [{"namespace": "shop"}]
+            return super().series(matchers, begin, end, timeout)
+
+    (web,) = scan(Failed(deployment("shop", "web")), NOON, None).workloads
+    assert len(web.containers[0].days) == 15
+
+
+def test_an_empty_answer_about_owners_is_not_believed_where_pods_are_told_of() -> None:
+    class Empty(Server):
+        def series(
+            self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+        ) -> list[Mapping[str, str]]:
+            return []
+
+    server = Empty(deployment("shop", "web"))
+    reading_ = scan(server, NOON, None)
+    (owners,) = (each for each in reading_.asked if each.name == "owners")
+    assert owners.promql.startswith("max by")

@@ -97,7 +97,7 @@ def test_the_clusters_labels_are_in_every_selector_of_every_query(scope: Scope) 
         *queries.now(scope, ranges).values(),
         *(ask(scope) for ask in queries.windows(ranges).values()),
         queries.windows(ranges, recorded=True)["cpu_windows"](scope),
-        queries.rule_and_rate(scope),
+        queries.rule_differs(scope),
         queries.owner_series(scope),
         *(ask(86400)(scope) for ask in (queries.oom_kills, queries.throttled_share, queries.memory_max)),
         *runs(scope, ranges).values(),

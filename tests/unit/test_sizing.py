@@ -374,6 +374,22 @@ def sized_by_estimate(current: Resources, **more: object) -> ContainerProposal:
     return size(replace(one, containers=containers), RULES).containers[0]
 
 
+def test_a_peak_of_a_history_longer_than_the_estimators_is_no_less_safe() -> None:
+    def sized(current: Resources, peak: int) -> ContainerProposal:
+        one = observed(current, usage(cpu=200, cpu_max=300, peak=peak))
+        containers = (replace(one.containers[0], estimate=ESTIMATE),)
+        return size(replace(one, containers=containers), RULES).containers[0]
+
+    for set_ in (2048, 600):
+        container = sized(resources(1000, set_), 900)
+        assert container.proposed.memory_request_bytes == 900 * MIB
+        assert "not below the peak of 900Mi before" in container.reasons[2]
+    guaranteed = resources(1000, 4096, 1000, 4096)
+    container = sized(guaranteed, 1900)
+    assert container.proposed.memory_limit_bytes == round_memory(1900 * MIB * RULES.memory_limit_headroom)
+    assert "the peak is 1900Mi" in container.reasons[2]
+
+
 def test_an_estimate_takes_the_place_of_percentile_and_headroom_with_its_own_sentence() -> None:
     proposal = sized_by_estimate(resources(1000, 1024))
     assert (proposal.proposed.cpu_request_m, proposal.proposed.memory_request_bytes) == (150, 500 * MIB)
