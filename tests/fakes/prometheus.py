@@ -119,10 +119,13 @@ class FakePrometheus:
         self.before: Callable[[str], None] = lambda promql: None
 
     def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+        self.now = at
+        return self._told(promql, at, timeout)
+
+    def _told(self, promql: str, at: datetime, timeout: float | None) -> list[Series]:
         self.before(promql)
         if self.down:
             raise Temporary("Prometheus http://fake: ConnectionError")
-        self.now = at
         self.asked.append(promql)
         self.timeouts.append(timeout)
         matchers = {
@@ -146,8 +149,7 @@ class FakePrometheus:
         if promql == "vector(1)":
             return [Curve({}, times, (1.0,) * count)]
         asked_at = self.now
-        rows = self.query(promql, end, timeout)
-        self.now = asked_at
+        rows = self._told(promql, end, timeout)
         if "restarts" in promql:
             if asked_at is not None and asked_at - end >= timedelta(days=1):
                 return []
@@ -171,7 +173,7 @@ class FakePrometheus:
     def series(
         self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
     ) -> list[Mapping[str, str]]:
-        return [row.labels for row in self.query(matchers, end, timeout) if "owner_kind" in row.labels]
+        return [row.labels for row in self._told(matchers, end, timeout) if "owner_kind" in row.labels]
 
     def _rows(self, promql: str, at: datetime) -> list[Series]:
         if "[1h]" in promql:

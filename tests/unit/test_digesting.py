@@ -299,8 +299,8 @@ def test_a_day_with_a_pod_of_which_nobody_tells_whose_it_is_is_not_kept() -> Non
     class Forgetful(Server):
         """kube-state-metrics was away while one pod lived."""
 
-        def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
-            rows = super().query(promql, at, timeout)
+        def _told(self, promql: str, at: datetime, timeout: float | None) -> list[Series]:
+            rows = super()._told(promql, at, timeout)
             names = {"owner_name": "web-5d8e6"}
             return [row for row in rows if not names.items() <= row.labels.items() or "rate(" in promql]
 
