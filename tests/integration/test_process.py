@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -131,3 +132,22 @@ time.sleep(600)
         os.kill(parent.pid, signal.SIGKILL)
 
     assert eventually(lambda: gone(child))
+
+
+def test_who_looks_while_another_thread_reaps_it_sees_it_end(tmp_path: Path) -> None:
+    for number in range(60):
+        process = Process.start(["sleep", "60"], {}, tmp_path / f"{number}.log")
+        seen: list[int | None] = []
+
+        def look(process: Process = process, seen: list[int | None] = seen) -> None:
+            while (code := process.returncode) is None:
+                pass
+            seen.append(code)
+
+        watching = [threading.Thread(target=look) for _ in range(2)]
+        for each in watching:
+            each.start()
+        process.kill()
+        for each in watching:
+            each.join()
+        assert seen == [-9, -9]

@@ -101,7 +101,10 @@ class Process:
         if self._popen.returncode is not None:
             return self._popen.returncode
         # Looked at but not reaped before `kill`: until then its number, and so its group's, is nobody else's.
-        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        try:
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return self._popen.poll()  # another thread's `kill` has reaped it this very moment
         if ended is None:
             return None
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
