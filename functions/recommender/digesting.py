@@ -524,7 +524,10 @@ def _facts(usage: _Usage, part: Part) -> dict[tuple[Of, date], _Facts]:
             if (whose := usage.container(labels)) is not None:
                 found.setdefault((whose[0], day), _Facts()).take(name, value)
 
-    ask({"memory_max": queries.memory_max, "throttled_share": queries.throttled_share}, part)
+    ask({"memory_max": queries.memory_max}, part)
+    if usage.span.memory_alone:
+        return found
+    ask({"throttled_share": queries.throttled_share}, part)
     # To count kills, restarts are read three times: of those alone that were killed some time.
     since = int((usage.grid.at - usage.grid.start).total_seconds())
     rows = usage.asking.all({"oom_killed": queries.oom_killed(since)}, part)["oom_killed"] if since else []

@@ -24,6 +24,7 @@ from shared.contracts.events import ContainerProposal, rfc3339
 from shared.contracts.money import Money
 from shared.contracts.quantities import MIB
 from shared.contracts.wording import LABELS, change, counted
+from shared.runtime.memory import one_arena
 
 if TYPE_CHECKING:
     from functions.recommender.settings import SizingSettings
@@ -70,6 +71,7 @@ def scan(
     settings = sizing_settings(prometheus_url, labels, ours, provider=provider, prices=prices)
     most = None if fail_on_waste is None else _amount(fail_on_waste, settings.currency)
     require_folder(output)
+    one_arena()
     at = datetime.now(UTC).replace(microsecond=0)
     seen = see(settings, namespaces, at, with_histories=form == "html", peer=peer)
     write(_text(form, seen, at, settings), output)

@@ -86,9 +86,9 @@ class HttpPrometheus:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=AT_ONCE))
         # Over all threads of the process: a scan shall not be what a shared Prometheus is busy with. Ranges
-        # one at a time, because their answers take a server's memory, several times as much as their text.
+        # two at a time, because their answers take a server's memory, several times as much as their text.
         self._places = threading.BoundedSemaphore(AT_ONCE)
-        self._ranges = threading.Lock()
+        self._ranges = threading.BoundedSemaphore(2)
         # As a session's header it would give way to a .netrc, as a session's `verify` to REQUESTS_CA_BUNDLE.
         self._session.auth = _Bearer(token) if token else user and _basic(*user)
         self._verify = ca_file or None
@@ -149,7 +149,7 @@ class HttpPrometheus:
             return self._read(promql, self._response(path, promql, times, timeout), read)
         began = time.monotonic()
         # Each one that is waited for ends in its own time.
-        if not self._ranges.acquire(timeout=-1 if timeout is None else timeout):
+        if not self._ranges.acquire(timeout=timeout):
             raise Temporary(self._text(promql, f"others were under way for all of {timeout:.3g} s"))
         try:
             left = None if timeout is None else max(0.001, timeout - (time.monotonic() - began))

@@ -50,8 +50,6 @@ class _LoadedOnFirstUse(ModuleType):
 
 def load_less() -> None:
     """To be called before the first client library is imported."""
-    import ctypes  # here, because a function is ready before it needs this
-
     for name, parts in ON_FIRST_USE.items():
         stub = _LoadedOnFirstUse(name)
         for part in parts:
@@ -62,7 +60,13 @@ def load_less() -> None:
             # None there is Python's own way to say that a module cannot be imported.
             sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     warnings.filterwarnings("ignore", message="Unable to find acceptable character detection")
-    # Each of a function's threads would have an arena of its own, with what it once needed.
+    one_arena()
+
+
+def one_arena() -> None:
+    """Each thread would have one of its own, with what it once needed."""
+    import ctypes  # here, because a function is ready before it needs this
+
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # glibc's
         mallopt(M_ARENA_MAX, 1)
