@@ -154,9 +154,8 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
     else:
         wanted = peak * rules.memory_headroom
         why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(rules.memory_headroom)}"
-    if wanted < rules.memory_floor_bytes:
-        wanted = _lifted(wanted, rules.memory_floor_bytes, now)
-        why = f"{why}, not below {_mebibytes(wanted)}"
+    if (lifted := _lifted(wanted, rules.memory_floor_bytes, now)) > wanted:
+        wanted, why = lifted, f"{why}, not below {_mebibytes(lifted)}"
     raised = _after_oom_kill(current, usage, stance)
     if raised is not None and raised >= max(wanted, now or 0):
         target = round_memory(raised)
