@@ -33,7 +33,6 @@ R = TypeVar("R", "Series", "Curve")
 Between = tuple[datetime, datetime, timedelta]
 """From the one to the other, both included, in steps."""
 
-DAY = timedelta(days=1)
 # In one query. Windows are all held at once, some 20 MB for fourteen days of a hundred workloads of 3 pods;
 # of other ranges one series at a time is.
 MOST_WORKLOADS = 2_000
@@ -124,20 +123,26 @@ class Asking:
 
     def has_nothing(self, matchers: str, begin: datetime, end: datetime) -> bool:
         """Whether the server is sure that no such series has samples between the two."""
-        if end <= begin:
-            return False
-        try:
-            found = self.prometheus.series(matchers, begin, end)
-        except Throttled:
-            raise
-        except Temporary:
+        found = self._series(matchers, begin, end) if begin < end else None
+        if found is None:
             return False
         self.asked.append(Asked("history", matchers, len(found)))
         return not found
 
+    def _series(self, matchers: str, begin: datetime, end: datetime) -> list[Mapping[str, str]] | None:
+        """None where they are not told: not each server, nor each proxy before one, tells of series, or of so
+        many at once.
+        """
+        try:
+            return self.prometheus.series(matchers, begin, end)
+        except Throttled:
+            raise
+        except Temporary:
+            return None
+
     def answered(self, begin: datetime) -> datetime:
         """When a range that begins then is answered from. Raises what Prometheus.query_range does."""
-        curves = self.prometheus.query_range("vector(1)", begin, self.at, DAY)
+        curves = self.prometheus.query_range("vector(1)", begin, self.at, timedelta(days=1))
         self.asked.append(Asked("answered", "vector(1)", len(curves)))
         first = min((each.times[0] for each in curves if each.times), default=0)
         return max(begin, datetime.fromtimestamp(first, UTC))
@@ -164,14 +169,8 @@ class Asking:
 
     def _owners(self, history: timedelta, piece: Part) -> tuple[list[Mapping[str, str]], list[Asked]]:
         matchers = queries.owner_series(piece.scope)
-        try:
-            found = self.prometheus.series(matchers, self.at - history, self.at)
-        except Throttled:
-            raise
-        except Temporary:
-            found = []
-        if not found:
-            # Not each server, nor each proxy before one, tells of series, or of so many at once.
+        found = self._series(matchers, self.at - history, self.at)
+        if not found:  # where there are workloads, somebody owns their pods
             question = _of_scope(partial(queries.owners, history=history))
             rows, asked = _whole(self._now, "owners", question, piece)
             return [row.labels for row in rows], asked

@@ -102,9 +102,8 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
         # In a Guaranteed pod the request is the limit as well, and that must not throttle the peak.
         wanted = usage.cpu_max_m
         why = f"in a Guaranteed pod it is the limit too: the peak of {_cores(usage.cpu_max_m)}"
-    if wanted < rules.cpu_floor_m:
-        wanted = _lifted(wanted, rules.cpu_floor_m, now)
-        why = f"{why}, not below {_cores(wanted)}"
+    if (lifted := _lifted(wanted, rules.cpu_floor_m, now)) > wanted:
+        wanted, why = lifted, f"{why}, not below {_cores(lifted)}"
     target = round_cpu(wanted)
     throttled = usage.throttled_share or 0.0
     if now is not None and target < now and throttled > rules.throttled_share:
@@ -225,9 +224,8 @@ def _memory_request_of_jvm(
     if not _is_told(jvm) or stance.guaranteed or usage.oom_kills:
         return now, f"{stays}: {_why_kept(jvm, usage, stance, rules)}"
     wanted, why = _most_of_jvm(jvm, usage, rules)
-    if wanted < rules.memory_floor_bytes:
-        wanted = _lifted(wanted, rules.memory_floor_bytes, now)
-        why = f"{why}, not below {_mebibytes(wanted)}"
+    if (lifted := _lifted(wanted, rules.memory_floor_bytes, now)) > wanted:
+        wanted, why = lifted, f"{why}, not below {_mebibytes(lifted)}"
     target = round_memory(wanted)
     if target > now or not _request_is_worth(now, target, rules.memory_change_bytes, stance, rules):
         end = "more, and it is raised after OOM kills alone" if target > now else "not worth a change"

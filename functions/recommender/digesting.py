@@ -1,8 +1,9 @@
 """What containers used, day by day: digests that are stored, and of the days that are not, their windows.
 
-A day is one of UTC. Once it is over, and what came late is there, its digest is made of all of its windows
-and never again: a scan reads the days that are new, and today so far. Windows come as they are, because one
-pass over them tells every quantile, while each quantile that a server finds is another pass.
+A day is one of UTC. Once it is over, and what came late is there, its digest is made of its windows, of
+memory's some and the day's peak, and never again: a scan reads the days that are new, and today so far.
+Windows come as they are, because one pass over them tells every quantile, while each quantile that a server
+finds is another pass.
 """
 
 from __future__ import annotations
@@ -195,8 +196,7 @@ def read(
         Temporary: Prometheus cannot be reached, or will not run a query.
     """
     part = whole.narrowed((namespace, name) for namespace, _, name in span.containers)
-    usage = _Usage(asking, window, span, owners)
-    usage.exactly = exactly
+    usage = _Usage(asking, window, span, owners, exactly=exactly)
     usage.is_recorded = rule and not span.memory_alone and window.is_of_rule and _tells_the_same(usage, part)
     rarer = replace(usage.grid, step=window.memory_step)
     calls = [
@@ -285,12 +285,13 @@ class _Grid:
 class _Usage:
     """What the windows of a span tell, and whose they are."""
 
-    def __init__(self, asking: Asking, window: Window, span: Span, owners: Owners) -> None:
+    def __init__(self, asking: Asking, window: Window, span: Span, owners: Owners, *, exactly: bool) -> None:
         self.asking = asking
         self.window = window
         self.span = span
         self.grid = _Grid(span.begin, span.days, asking.at, window.step)
-        self.is_recorded, self.exactly = False, True
+        self.exactly = exactly
+        self.is_recorded = False
         # Where CPU is recorded: how many of memory's windows each pod and day has of either.
         self._told: dict[str, dict[tuple[Of, Pod, date], int]] = {}
         # By container and day: what is known by CPU, and memory at POINTS.

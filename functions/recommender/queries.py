@@ -258,7 +258,7 @@ def frequencies(scope: Scope, history: timedelta) -> str:
     The hours' are over all namespaces, because no pod of a shard may have lived for one. Each hour is asked
     for by itself: a subquery would read all that lies between them.
     """
-    everywhere = f"{MEMORY}{{{Scope(labels=scope.labels).containers}}}"
+    everywhere = usage_series(scope.labels)
     asked = {_in_hour(ago): f"{everywhere}[1h]{f' offset {ago}h' if ago else ''}" for ago in _hours(history)}
     asked["10m"] = f"{MEMORY}{{{scope.containers}}}[10m]"
     asked["rule"] = f"{CPU_RULE}{{{scope.containers}}}[5m]"
@@ -294,7 +294,7 @@ def now(scope: Scope, window: Window) -> dict[str, str]:
             f"[5m:{duration(window.recent_step)}])"
         ),
         "memory_p95_recent": f"max {CONTAINER} (quantile_over_time(0.95, {memory}[5m]))",
-        "memory_max_recent": f"max {CONTAINER} (max_over_time({memory}[5m]))",
+        "memory_max_recent": memory_max(_WINDOW)(scope),
     }
 
 
@@ -380,13 +380,13 @@ def throttled_share(seconds: int) -> Question:
 
 def usage(scope: Scope, window: Window) -> dict[str, str]:
     """Each figure of the whole history by one query. CPU in cores, memory in bytes; the p95s are by run."""
-    cpu, memory = f"{CPU}{{{scope.containers}}}", f"{MEMORY}{{{scope.containers}}}"
+    cpu = f"{CPU}{{{scope.containers}}}"
     history, step = duration(window.history), duration(window.step)
     rate = f"rate({cpu}[{duration(window.cpu)}])"
     return {
         "cpu_p95": f"max {RUN} (quantile_over_time(0.95, {rate}[{history}:{step}]))",
         "memory_p95": (f"max {RUN} (quantile_over_time(0.95, {_memory(scope, window)}[{history}:{step}]))"),
-        "memory_max": f"max {CONTAINER} (max_over_time({memory}[{history}]))",
+        "memory_max": memory_max(window.history)(scope),
     }
 
 

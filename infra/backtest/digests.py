@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from functions.recommender.fitted import POINTS
 
-__all__ = ["POINTS", "Digests", "Floats", "digest"]
-
 Floats = NDArray[np.float64]
 
 

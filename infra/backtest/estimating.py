@@ -31,26 +31,8 @@ from functions.recommender.fitted import (
     SHARES,
     STEADY_DAYS,
     Constants,
-    constants,
 )
 from infra.backtest.digests import Digests, Floats
-
-__all__ = [
-    "CPU_DAYS",
-    "MEMORY_DAYS",
-    "STEADY_DAYS",
-    "Constants",
-    "Estimates",
-    "Sizes",
-    "constants",
-    "estimate",
-    "kept",
-    "margin",
-    "mixture",
-    "peak",
-    "sized",
-    "usual",
-]
 
 _GIB = 2**30
 

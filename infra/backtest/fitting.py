@@ -23,19 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
+from functions.recommender.fitted import CPU_DAYS, MEMORY_DAYS, Constants
 from infra.backtest.digests import Digests, Floats
-from infra.backtest.estimating import (
-    CPU_DAYS,
-    MEMORY_DAYS,
-    Constants,
-    Estimates,
-    Sizes,
-    margin,
-    mixture,
-    peak,
-    sized,
-    usual,
-)
+from infra.backtest.estimating import Estimates, Sizes, margin, mixture, peak, sized, usual
 from infra.backtest.fleet import Fleet, TraceError, read
 from infra.backtest.peers import highest, quantile
 from infra.backtest.scoring import MEASURED

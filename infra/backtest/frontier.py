@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from jinja2 import Environment
 
-from infra.backtest.estimating import constants
+from functions.recommender.fitted import constants
 from infra.backtest.fleet import Fleet
 from infra.backtest.peers import krr
 from infra.backtest.scoring import Rates, Score, score

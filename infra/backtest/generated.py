@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -179,12 +179,12 @@ def main(arguments: list[str]) -> int:
         rows = csv.writer(file)
         rows.writerow(HEADER)
         for each in generated(seed).values():
-            _write(rows, each.seen)
+            rows.writerows(_rows(each.seen))
     print(path)
     return 0
 
 
-def _write(rows: object, fleet: Fleet) -> None:
+def _rows(fleet: Fleet) -> Iterator[tuple[object, ...]]:
     for index, (workload, container) in enumerate(fleet.containers):
         were_set = (
             f"{fleet.cpu_request[index]:.3f}",
@@ -193,8 +193,7 @@ def _write(rows: object, fleet: Fleet) -> None:
         )
         times = range(int(fleet.begin), int(fleet.begin) + fleet.seconds, fleet.window)
         for time, cpu, memory in zip(times, fleet.cpu[index], fleet.memory[index], strict=True):
-            values = (time, workload, "", container, f"{cpu:.6f}", f"{memory:.0f}", *were_set)
-            rows.writerow(values)  # type: ignore[attr-defined]
+            yield time, workload, "", container, f"{cpu:.6f}", f"{memory:.0f}", *were_set
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from functions.recommender.fitted import Constants, constants
 from functions.recommender.rules import Rules
 from infra.backtest.digests import Floats
-from infra.backtest.estimating import Constants, Estimates, Sizes, constants, estimate, kept
+from infra.backtest.estimating import Estimates, Sizes, estimate, kept
 from infra.backtest.fleet import Fleet
 from infra.backtest.peers import PEERS, Windows, highest, quantile
 from infra.backtest.walking import Past, Strategy

@@ -9,8 +9,9 @@ import numpy as np
 
 from functions.recommender import daily
 from functions.recommender.container import Day
-from infra.backtest.digests import POINTS, Digests
-from infra.backtest.estimating import MEMORY_DAYS, constants, estimate
+from functions.recommender.fitted import MEMORY_DAYS, POINTS, constants
+from infra.backtest.digests import Digests
+from infra.backtest.estimating import estimate
 from shared.contracts.digests import POINTS as STORED
 from tests.bench.figure import Figure
 

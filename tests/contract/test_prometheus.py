@@ -329,6 +329,13 @@ def test_each_day_is_digested_as_its_windows_say_and_the_worst_pod_counts(
     assert (found["silent"].days, found["silent"].estimate) == ((), None)
 
 
+def read_from(history: Path, workload: Workload) -> reading.Reading:
+    """One workload of another history than that of `seen`."""
+    with prometheus_server(openmetrics=history) as server:
+        client = HttpPrometheus(str(server.address))
+        return reading.read(client, "local", NOW, history=timedelta(days=DAYS), oom_days=1, wanted=[workload])
+
+
 def container_of(observed: Observed) -> ObservedContainer:
     (container,) = observed.containers
     return container
@@ -566,12 +573,7 @@ def test_what_is_federated_beside_what_is_scraped_counts_once(
         twin.run(pod, {end + 17: use for end, use in written.use[pod].items()}, instance="federated")
     history = twin.history.write(tmp_path / "history.om")
     db = seen["StatefulSet/db"]
-    with prometheus_server(openmetrics=history) as server:
-        read = reading.read(
-            HttpPrometheus(str(server.address)), "local", NOW,
-            history=timedelta(days=DAYS), oom_days=1, wanted=[db.workload],
-        )  # fmt: skip
-    (observed,) = read.workloads
+    (observed,) = read_from(history, db.workload).workloads
     assert observed.pods == db.pods
     assert observed.containers[0].usage is not None
     assert db.containers[0].usage is not None
@@ -612,11 +614,7 @@ def test_recorded_cpu_is_read_where_it_tells_the_same(
     text = history.read_text(encoding="utf-8").removesuffix("# EOF\n")
     history.write_text(text + "".join(rule) + "# EOF\n", encoding="utf-8")
     db = seen["StatefulSet/db"]
-    with prometheus_server(openmetrics=history) as server:
-        read = reading.read(
-            HttpPrometheus(str(server.address)), "local", NOW,
-            history=timedelta(days=DAYS), oom_days=1, wanted=[db.workload],
-        )  # fmt: skip
+    read = read_from(history, db.workload)
     *_, windows = (each for each in read.asked if each.name == "cpu_windows")
     assert windows.promql.startswith(queries.CPU_RULE) is is_read
     (observed,) = read.workloads

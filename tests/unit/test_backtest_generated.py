@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from infra.backtest.estimating import Sizes, constants
+from functions.recommender.fitted import constants
+from infra.backtest.estimating import Sizes
 from infra.backtest.generated import CONTAINERS, KINDS, Generated, generated
 from infra.backtest.peers import krr
 from infra.backtest.scoring import Rates, Score

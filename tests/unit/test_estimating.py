@@ -5,20 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from functions.recommender.fitted import POINTS, STEADY_DAYS, Constants, constants
 from functions.recommender.rules import Rules
-from infra.backtest.digests import POINTS, Digests, digest
-from infra.backtest.estimating import (
-    STEADY_DAYS,
-    Constants,
-    Sizes,
-    constants,
-    estimate,
-    kept,
-    margin,
-    mixture,
-    peak,
-    usual,
-)
+from infra.backtest.digests import Digests, digest
+from infra.backtest.estimating import Sizes, estimate, kept, margin, mixture, peak, usual
 from infra.backtest.strategies import MEMORY_FLOOR, applied
 
 GIB = 2**30

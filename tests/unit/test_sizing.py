@@ -367,25 +367,20 @@ ESTIMATE = Estimate(
 )
 
 
-def sized_by_estimate(current: Resources, **more: object) -> ContainerProposal:
-    one = observed(current, usage(cpu=200, cpu_max=300, peak=200))
+def sized_by_estimate(current: Resources, used: Usage | None = None, **more: object) -> ContainerProposal:
+    one = observed(current, used)
     (container,) = one.containers
     containers = (replace(container, estimate=ESTIMATE, **more),)  # type: ignore[arg-type]
     return size(replace(one, containers=containers), RULES).containers[0]
 
 
 def test_a_peak_of_a_history_longer_than_the_estimators_is_no_less_safe() -> None:
-    def sized(current: Resources, peak: int) -> ContainerProposal:
-        one = observed(current, usage(cpu=200, cpu_max=300, peak=peak))
-        containers = (replace(one.containers[0], estimate=ESTIMATE),)
-        return size(replace(one, containers=containers), RULES).containers[0]
-
     for set_ in (2048, 600):
-        container = sized(resources(1000, set_), 900)
+        container = sized_by_estimate(resources(1000, set_), usage(peak=900))
         assert container.proposed.memory_request_bytes == 900 * MIB
         assert "not below the peak of 900Mi before" in container.reasons[2]
     guaranteed = resources(1000, 4096, 1000, 4096)
-    container = sized(guaranteed, 1900)
+    container = sized_by_estimate(guaranteed, usage(peak=1900))
     assert container.proposed.memory_limit_bytes == round_memory(1900 * MIB * RULES.memory_limit_headroom)
     assert "the peak is 1900Mi" in container.reasons[2]
 
@@ -422,15 +417,10 @@ def test_what_is_not_set_is_set_to_the_estimate() -> None:
     assert sized_by_estimate(resources(130, None)).proposed == resources(130, 500)
 
 
-def sized_after(current: Resources, **more: object) -> ContainerProposal:
-    one = observed(current, usage(cpu=200, cpu_max=300, peak=200, **more))  # type: ignore[arg-type]
-    (container,) = one.containers
-    return size(replace(one, containers=(replace(container, estimate=ESTIMATE),)), RULES).containers[0]
-
-
 def test_after_an_oom_kill_or_while_throttled_what_was_used_is_no_proof_that_it_fits() -> None:
-    assert sized_after(resources(130, 300), oom_kills=1).proposed == resources(130, 500)
-    assert sized_after(resources(130, 300), throttled_share=0.5).proposed == resources(150, 300)
+    killed, throttled = usage(oom_kills=1), usage(throttled_share=0.5)
+    assert sized_by_estimate(resources(130, 300), killed).proposed == resources(130, 500)
+    assert sized_by_estimate(resources(130, 300), throttled).proposed == resources(150, 300)
 
 
 def test_in_a_guaranteed_pod_an_estimate_lowers_to_what_a_limit_needs_and_no_further() -> None:
