@@ -16,6 +16,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import groupby, pairwise
+from math import ceil, inf
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from functions.recommender import queries
@@ -82,13 +85,13 @@ class Part:
         middle = ordered[len(ordered) // 2]
         if ordered[0][0] == ordered[-1][0]:
             return [
-                self._with(each for each in ordered if each < middle),
-                self._with(each for each in ordered if each >= middle),
+                self.cut_to(each for each in ordered if each < middle),
+                self.cut_to(each for each in ordered if each >= middle),
             ]
         # The middle's namespace goes to the side where there would be none.
         begins_with_it = ordered[0][0] == middle[0]
         first = {each for each in ordered if each[0] < middle[0] or (begins_with_it and each[0] == middle[0])}
-        return [self._with(first), self._with(set(ordered) - first)]
+        return [self.cut_to(first), self.cut_to(set(ordered) - first)]
 
     def narrowed(self, workloads: Iterable[tuple[str, str]]) -> Part:
         """The part that has these workloads of this one, looked for by name where they are few."""
@@ -97,7 +100,8 @@ class Part:
         names = tuple(sorted({name for _, name in some}))
         return Part(replace(self.scope, names=names) if few else self.scope, some)
 
-    def _with(self, workloads: Iterable[tuple[str, str]]) -> Part:
+    def cut_to(self, workloads: Iterable[tuple[str, str]]) -> Part:
+        """The part that has these of its workloads, looked for by namespace; by name, if it is one's."""
         part = frozenset(workloads)
         namespaces = tuple(sorted({namespace for namespace, _ in part}))
         by_name = bool(self.scope.names) or len({namespace for namespace, _ in self.workloads}) == 1
@@ -177,10 +181,17 @@ class Asking:
         return found, [Asked("owners", matchers, len(found))]
 
     def ranges(
-        self, questions: Mapping[str, Question], part: Part, begin: datetime, end: datetime, step: timedelta
+        self,
+        questions: Mapping[str, Question],
+        part: Part,
+        begin: datetime,
+        end: datetime,
+        step: timedelta,
+        *,
+        most: int = MOST_WORKLOADS,
     ) -> dict[str, list[Curve]]:
-        """The same at `begin` and every `step` after it up to `end`."""
-        return self._all(partial(self._between, begin, end, step), questions, part)
+        """The same at `begin` and every `step` after it up to `end`, about so many workloads at `most`."""
+        return self._all(partial(self._between, begin, end, step), questions, part, most=most)
 
     def piece(
         self, name: str, question: Question, piece: Part, between: Between
@@ -200,12 +211,14 @@ class Asking:
         questions: Mapping[str, Question],
         part: Part,
         over_windows: Collection[str] = (),
+        *,
+        most: int = MOST_WORKLOADS,
     ) -> dict[str, list[R]]:
         calls = {
             # What is asked about all alike is asked once.
             (name, ask(piece.scope)): partial(_whole, put, name, _of_scope(ask), piece)
             for name, ask in questions.items()
-            for piece in pieces(part, MOST_OVER_WINDOWS if name in over_windows else MOST_WORKLOADS)
+            for piece in pieces(part, MOST_OVER_WINDOWS if name in over_windows else most)
         }
         answers = at_once(list(calls.values()))
         self.asked += [asked for _, puts in answers for asked in puts]
@@ -249,10 +262,27 @@ def count(part: Part) -> int:
 
 
 def pieces(part: Part, most: int, size: Callable[[Part], int] = count) -> list[Part]:
-    """The part in as many as it takes for none to be larger; one workload is not parted."""
-    if size(part) <= most or not (halves := part.halves()):
+    """The part in as few as it takes for none to be larger: of whole namespaces, or of one by name. One
+    workload is not parted.
+    """
+    if size(part) <= most or len(part.workloads) < 2:
         return [part]
-    return [piece for half in halves for piece in pieces(half, most, size)]
+    by_namespace = [list(its) for _, its in groupby(sorted(part.workloads), itemgetter(0))]
+    if len(by_namespace) == 1:
+        [names] = by_namespace
+        number = min(ceil(size(part) / most), len(names))
+        ends = [len(names) * each // number for each in range(number + 1)]
+        cut = [names[begin:end] for begin, end in pairwise(ends)]
+    else:
+        cut, filled = [], inf
+        for its in by_namespace:
+            more = size(Part(part.scope, frozenset(its)))
+            if filled + more > most:
+                cut.append([])
+                filled = 0
+            cut[-1] += its
+            filled += more
+    return [piece for each in cut for piece in pieces(part.cut_to(each), most, size)]
 
 
 def _of_scope(question: Question) -> Callable[[Part], str]:

@@ -42,14 +42,16 @@ DAY = timedelta(days=1)
 LATE = timedelta(hours=1)
 # In one answer, so that neither side holds much: some 15 MB of text. And so many answers at once, of all that
 # the process reads: one that is digested, while the next is asked for.
-MOST_POINTS = 450_000
+MOST_POINTS = 180_000
 _HELD = threading.BoundedSemaphore(2)
 # That one waits for a place. With the time that a delivery has for its queries it stays below its Service's.
 _HELD_SECONDS = 100
 # Read at a time, the oldest first: where it is kept, what was read stays so though there be no time for more.
 _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
 # Into so many parts of its days a span is cut before its workloads are parted further.
-_MOST_CUTS = 3
+_MOST_CUTS = 5
+# Of a workload, that one question by the day is about: for each a server holds where its samples are.
+_MOST_WORKLOAD_DAYS = 7_000
 # Of a day's windows: those at or below the points before each, and those that it stands for.
 _UP_TO = (0.0, *POINTS)
 _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
@@ -227,7 +229,7 @@ def read(
                 digest
                 for digest in made
                 if digest.day in sure
-                and (digest.windows or not digest.memory_bytes)
+                and (digest.windows or not usage.memory.get((controller, each), {}).get(digest.day))
                 and not usage.is_doubtful(controller, digest.day)
             )
     return fresh
@@ -289,7 +291,7 @@ class _Usage:
         self.asking = asking
         self.window = window
         self.span = span
-        self.grid = _Grid(span.begin, span.days, asking.at, window.step)
+        self.grid = _Grid(span.begin, span.days, asking.at, window.cpu_step)
         self.exactly = exactly
         self.is_recorded = False
         # Where CPU is recorded: how many of memory's windows each pod and day has of either.
@@ -394,7 +396,7 @@ def _take_cpu(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
     for container, day, ends, cores in _days(usage, grid, piece, "cpu_windows", asked):
         digests = usage.found.setdefault(container, {})
         digest = digests.get(day) or Digest(_name(*container), day)
-        first = int(ends[0]) - grid.step
+        first = int(ends[0]) - usage.window.step
         digests[day] = replace(
             digest,
             pods=digest.pods + 1,
@@ -547,7 +549,9 @@ def _by_day(
     if over:
         begin, end = grid.start + DAY, grid.start + DAY * len(over)
         of_a_day = {name: question(86400) for name, question in questions.items()}
-        answers = asking.ranges(of_a_day, part, begin, end, DAY)
+        answers = asking.ranges(
+            of_a_day, part, begin, end, DAY, most=max(1, _MOST_WORKLOAD_DAYS // len(over))
+        )
         for name, curves in answers.items():
             for curve in curves:
                 yield from ((name, curve.labels, _day(at), value) for at, value in curve.points)

@@ -12,9 +12,9 @@ from functions.recommender.container import Day, Estimate
 from functions.recommender.digesting import used
 from functions.recommender.fitted import Constants, constants
 from functions.recommender.jvm import Jvm
-from functions.recommender.report import DailyDigest, Entry, Report, draft, entry
+from functions.recommender.report import DailyDigest, Entry, Report, Window, draft, entry
 from functions.recommender.rules import PERCENTILE, Rules, Strategy
-from functions.recommender.sizing import Observed, ObservedContainer, engine, size
+from functions.recommender.sizing import RUN_TO_COMPLETION, Observed, ObservedContainer, engine, size
 from shared.contracts.errors import KubeFinOpsError
 from shared.contracts.events import ContainerProposal, RecommendationCreated, Resources
 from shared.contracts.wording import LABELS
@@ -110,9 +110,16 @@ def observed(report: Report, stored: Entry, lacking: list[str]) -> Observed:
         pods=stored.pods,
         containers=containers,
         scales_on=frozenset(stored.scales_on),
-        windows_per_day=86400 / report.window.step_seconds,
+        windows_per_day=86400 / _step_seconds(report.window, stored.workload.kind),
         nodes=tuple(name for name, pods in sorted(stored.nodes.items()) for _ in range(pods)),
     )
+
+
+def _step_seconds(window: Window, kind: str) -> int:
+    """From one window that its samples are of to the next."""
+    if kind in RUN_TO_COMPLETION or window.cpu_step_seconds is None:
+        return window.step_seconds
+    return window.cpu_step_seconds
 
 
 def _as_older_reports_tell(

@@ -84,7 +84,10 @@ CONTAINER = "by (namespace, pod, container)"
 RUN = "by (namespace, pod, container, id, name, image, instance, node)"
 # Up to this interval of scrapes an instant is as good as the window before it: it sees five minutes back.
 _OFTEN_SECONDS = 120
-_MEMORY_STEPS = 5
+# Seconds from one window of what goes on running to the next that is looked at: a day has 100 of CPU, and 25
+# of memory, whose ends lie at 25 times of the hour, 144 s apart: what runs by the clock is seen in as large a
+# share of them as it runs for.
+CPU_APART, MEMORY_APART = 864, 3456
 # Of a history, that are looked at for how often scrapes came.
 _HOURS = 5
 _WINDOW = 300
@@ -130,9 +133,9 @@ class Window:
     """The ranges that the scrape intervals allow, in seconds.
 
     `history` is the whole span, `interval` the time between two scrapes. `cpu` is the range of `rate` over
-    it and of one memory window, `step` their distance: 5 minutes both, unless scrapes are so rare that 4 of
-    them take longer. `recent_cpu` and `recent_step` are the same for the last 5 minutes. `is_scraped`: in
-    the last ten there was anything.
+    it, `step` that of one memory window, and how far apart they are where all are looked at: 5 minutes both,
+    unless scrapes are so rare that 4 of them take longer. `recent_cpu` and `recent_step` are the same for the
+    last 5 minutes. `is_scraped`: in the last ten there was anything.
     """
 
     history: int
@@ -144,8 +147,11 @@ class Window:
     is_scraped: bool = True
 
     @property
-    def samples_per_day(self) -> float:
-        return 86400 / self.step
+    def cpu_step(self) -> int:
+        """From one CPU window of what goes on running to the next that is looked at: quantiles of many days
+        are no others by all windows, at three times the cost (docs/digests.md).
+        """
+        return max(CPU_APART, self.step)
 
     @property
     def is_of_rule(self) -> bool:
@@ -154,10 +160,8 @@ class Window:
 
     @property
     def memory_step(self) -> int:
-        """From one memory window that is looked at to the next: it moves slowly, and each day's peak is asked
-        for beside them. Five have no measure in common with an hour: what runs by the clock is seen.
-        """
-        return _MEMORY_STEPS * self.step
+        """The same of memory: it moves slowly, and each day's peak is asked for beside them."""
+        return max(MEMORY_APART, self.step)
 
 
 def window(history: timedelta, samples_in_hour: float | None, samples_in_ten_minutes: float | None) -> Window:
@@ -294,7 +298,6 @@ def now(scope: Scope, window: Window) -> dict[str, str]:
             f"[5m:{duration(window.recent_step)}])"
         ),
         "memory_p95_recent": f"max {CONTAINER} (quantile_over_time(0.95, {memory}[5m]))",
-        "memory_max_recent": memory_max(_WINDOW)(scope),
     }
 
 

@@ -5,7 +5,9 @@ Every query is asked at the scan's time, so a repetition sees the same past.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -126,34 +128,38 @@ def read(
         digesting.spans, days, lasting, today=today, cpu_since=cpu_since, kept=stored is not None
     )
     read_days = partial(digesting.read, asking, whole, window, owners=owners, days=days, rule=there.has_rule)
-    spans = spans_since(there.since)
+    since, first = there.since, min((each.day for each in recalled if each.windows), default=there.since)
+    if asking.has_nothing(queries.usage_series(labels), midnight(since), midnight(first)):
+        since = first
+    spans = spans_since(since)
     recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
-    _, lately = both(
-        partial(_read_days, read_days, asking, cluster, spans, spans_since=spans_since, stored=stored),
-        partial(beside.all, {name: _question(recent, name) for name in recent(whole.scope)}, whole),
-    )
-    asking.asked += beside.asked
-    figures = _Figures(lately, owners)
-    if runs:
-        _read_runs(asking, whole.scope, runs, window, figures=figures, oom_days=oom_days)
-    estimates: Mapping[Of, Estimate] = {}
-    past = _Past(days, figures, at, begin, oom_days)
-    if strategy != PERCENTILE:
-        estimates = daily.estimates(past.seen, strategy, constants()[strategy])
-    workloads = tuple(
-        _observed(
-            _workload(cluster, controller),
-            pods,
-            now=now,
-            figures=figures,
-            window=window,
-            at=at,
-            past=past,
-            estimates=estimates,
-            places=there.places,
+    with _keeping(stored, cluster) as keep:
+        _, lately = both(
+            partial(_read_days, read_days, asking, spans, spans_since=spans_since, keep=keep),
+            partial(beside.all, {name: _question(recent, name) for name in recent(whole.scope)}, whole),
         )
-        for controller, pods in sorted(controllers.items())
-    )
+        asking.asked += beside.asked
+        figures = _Figures(lately, owners)
+        if runs:
+            _read_runs(asking, whole.scope, runs, window, figures=figures, oom_days=oom_days)
+        estimates: Mapping[Of, Estimate] = {}
+        past = _Past(days, figures, at, begin, oom_days=oom_days, windows_per_day=86400 // window.cpu_step)
+        if strategy != PERCENTILE:
+            estimates = daily.estimates(past.seen, strategy, constants()[strategy])
+        workloads = tuple(
+            _observed(
+                _workload(cluster, controller),
+                pods,
+                now=now,
+                figures=figures,
+                window=window,
+                at=at,
+                past=past,
+                estimates=estimates,
+                places=there.places,
+            )
+            for controller, pods in sorted(controllers.items())
+        )
     pods = {
         _workload(cluster, controller): frozenset(days.pods.get(controller) or figures.pods(controller))
         for controller in controllers
@@ -195,7 +201,14 @@ def _survey(
     spot_matters: bool,
 ) -> _Survey:
     """Of the workloads of `names` (None: all). `since` is the first day to be read, `begin` the history's."""
-    at, now = asking.at, Cluster.of(state(asking, scope))
+    at, beside = asking.at, Asking(asking.prometheus, asking.at)
+    # How often scrapes come is seen in the best-scraped container of all, not in a half.
+    frequencies = partial(_as_it_is, queries.frequencies(scope, at - midnight(since)))
+    rows, first = both(
+        partial(state, asking, scope), partial(beside.all, {"frequencies": frequencies}, Part(scope))
+    )
+    asking.asked += beside.asked
+    now, often = Cluster.of(rows), first["frequencies"]
     controllers = now.controllers()
     whole = _part(scope, controllers)
     if names is not None:
@@ -206,10 +219,7 @@ def _survey(
         placing["pod_nodes"] = queries.pod_nodes
     if by_node:
         placing["nodes"] = partial(_as_it_is, queries.node_facts(scope.labels))
-    # How often scrapes come is seen in the best-scraped container of all, not in a half.
-    frequencies = queries.frequencies(whole.scope, at - midnight(since))
-    first = asking.all({"frequencies": partial(_as_it_is, frequencies), **placing}, whole)
-    often = first["frequencies"]
+    placed = asking.all(placing, whole)
     if (silent := queries.begins_after(often, at - midnight(since))) is not None:
         earliest = (at - silent).astimezone(UTC).date()
         if asking.has_nothing(queries.usage_series(scope.labels), midnight(since), midnight(earliest)):
@@ -224,8 +234,8 @@ def _survey(
         since=since,
         has_rule=queries.has_rule(often),
         owners=owners,
-        places=_places(first.get("pod_nodes", ())),
-        nodes=nodes_of(first.get("nodes", ())),
+        places=_places(placed.get("pod_nodes", ())),
+        nodes=nodes_of(placed.get("nodes", ())),
     )
 
 
@@ -249,13 +259,12 @@ def _told(asking: Asking, name: str, question: Callable[..., str], metrics: tupl
 def _read_days(
     read_days: Callable[..., list[Digest]],
     asking: Asking,
-    cluster: str,
     spans: Sequence[Span],
     *,
     spans_since: Callable[[date], list[Span]],
-    stored: Digests | None,
+    keep: Callable[[list[Digest]], None],
 ) -> None:
-    """Reads them by `read_days`, and keeps the days that are over for good."""
+    """Reads them by `read_days`, and gives to `keep` the days that are over for good."""
     today = asking.at.astimezone(UTC).date()
     exactly = True
     while spans:
@@ -271,8 +280,25 @@ def _read_days(
                 spans = spans_since(since)
             continue
         spans = left
-        if stored is not None and fresh:
-            stored.add(cluster, fresh)
+        keep(fresh)
+
+
+@contextmanager
+def _keeping(stored: Digests | None, cluster: str) -> Iterator[Callable[[list[Digest]], None]]:
+    """Takes digests, which are stored while more is read; all of them are at the end.
+
+    Raises Temporary if one could not be, at the end.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        under_way: list[Future[None]] = []
+
+        def keep(digests: list[Digest]) -> None:
+            if stored is not None and digests:
+                under_way.append(pool.submit(stored.add, cluster, digests))
+
+        yield keep
+        for each in under_way:
+            each.result()
 
 
 def _places(rows: Iterable[Series]) -> dict[Pod, str]:
@@ -425,7 +451,7 @@ def _observed(
         pods=mean,
         containers=containers,
         scales_on=now.scales_on(controller),
-        windows_per_day=window.samples_per_day,
+        windows_per_day=86400 / (window.step if runs else window.cpu_step),
         nodes=tuple(sorted(places[pod] for pod in live if pod in places)),
     )
 
@@ -442,8 +468,18 @@ class _Container:
 class _Past:
     """The figures of what goes on running, from the digests of its days."""
 
-    def __init__(self, days: Days, figures: _Figures, at: datetime, begin: date, oom_days: int) -> None:
+    def __init__(
+        self,
+        days: Days,
+        figures: _Figures,
+        at: datetime,
+        begin: date,
+        *,
+        oom_days: int,
+        windows_per_day: int,
+    ) -> None:
         self._days = days
+        self._windows_per_day = windows_per_day
         self._figures = figures
         self._at = at
         self._today = at.astimezone(UTC).date()
@@ -476,21 +512,17 @@ class _Past:
         return _Container(usage, seconds, seen)
 
     def _seen(self, container: Of) -> tuple[Day, ...]:
-        """The days that tell something; the last window, which is not over, adds its peak to the last."""
-        peak = self._recent("memory_max_recent", container)
+        """The days that tell something."""
         seen = []
-        digests = self._days.digests[container]
-        # Just after midnight today has no window yet.
-        last = max((each.day for each in digests if each.memory_bytes), default=None)
-        for digest in digests:
+        for digest in self._days.digests[container]:
             points = digest.memory_bytes
-            if digest.day == last and peak is not None:
-                points = (*points[:-1], max(points[-1], round(peak)))
             if digest.windows or points:
                 seen.append(
                     Day(
                         ago=(self._today - digest.day).days,
-                        windows=digest.windows,
+                        # One that an earlier version stored, or of the time before scrapes became rarer,
+                        # has more, and weighs no more for it.
+                        windows=min(digest.windows, self._windows_per_day),
                         cpu_m=digest.cpu_m,
                         memory_bytes=points[-1] if points else 0,
                         memory_points=points,

@@ -158,6 +158,11 @@ class Window(Payload):
     step_seconds: int
     recent_cpu_range_seconds: int
     recent_step_seconds: int
+    cpu_step_seconds: int | None = Field(
+        default=None,
+        description="of what goes on running, from one window that is looked at to the next; older: each is",
+    )
+    memory_step_seconds: int | None = None
 
 
 class Report(Payload):
@@ -215,6 +220,8 @@ def window(at: datetime, ranges: queries.Window) -> Window:
         step_seconds=ranges.step,
         recent_cpu_range_seconds=ranges.recent_cpu,
         recent_step_seconds=ranges.recent_step,
+        cpu_step_seconds=ranges.cpu_step,
+        memory_step_seconds=ranges.memory_step,
     )
 
 
@@ -243,7 +250,7 @@ def entry(observed: Observed, sized: Sized, rates: Rates) -> Entry:
             for each in observed.containers
         ),
         digests={
-            each.name: tuple(DailyDigest.model_validate(asdict(day)) for day in each.days)
+            each.name: tuple(DailyDigest.model_validate(day, from_attributes=True) for day in each.days)
             for each in observed.containers
             if each.days
         },

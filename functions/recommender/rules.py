@@ -24,7 +24,7 @@ class Rules:
     """
 
     minimum_history_hours: float = 24.0
-    minimum_samples: int = 100
+    minimum_samples: int = 30
     minimum_runs: int = 5
     cpu_headroom: float = 1.15
     memory_headroom: float = 1.15

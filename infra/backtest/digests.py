@@ -8,12 +8,15 @@ container are 168 numbers, in place of 8,064 samples.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from functions.recommender.fitted import POINTS
+from functions.recommender.queries import CPU_APART, MEMORY_APART
 
 Floats = NDArray[np.float64]
 
@@ -36,24 +39,44 @@ class Digests:
         return Digests(self.counts[:, part], self.cpu[:, part], self.memory[:, part])
 
 
-def digest(cpu: Floats, memory: Floats, windows_per_day: int) -> Digests:
-    """Digests of whole days, from the first on.
+def digest(cpu: Floats, memory: Floats, windows_per_day: int, seconds: float) -> Digests:
+    """Digests of whole days, from the first on, by the windows that a scan looks at, and memory's peak.
 
     Args:
         cpu: cores, one column a window, NaN where nothing was measured.
         memory: bytes, likewise.
         windows_per_day: 288 where windows are 5 minutes long.
+        seconds: a window's length.
     """
     containers, windows = cpu.shape
     days = windows // windows_per_day
     shape = (containers, days, windows_per_day)
-    by_day = [each[:, : days * windows_per_day].reshape(shape) for each in (cpu, memory)]
-    counts = np.isfinite(by_day[0]).sum(axis=2).astype(np.float64)
-    return Digests(counts, *(_points(each) for each in by_day))
+    cores, sizes = (each[:, : days * windows_per_day].reshape(shape) for each in (cpu, memory))
+    looked_at = cores[:, :, _looked_at(windows_per_day, seconds, CPU_APART)]
+    counts = np.isfinite(looked_at).sum(axis=2).astype(np.float64)
+    memory_points = _points(sizes[:, :, _looked_at(windows_per_day, seconds, MEMORY_APART)])
+    with _of_nothing():
+        memory_points[:, :, -1] = np.nanmax(sizes, axis=2)
+    return Digests(counts, _points(looked_at), memory_points)
+
+
+def _looked_at(windows_per_day: int, seconds: float, apart: int) -> NDArray[np.int64]:
+    """Which of a day's windows: those that end last before each time that a scan asks about."""
+    step = max(apart, seconds)
+    ends = np.arange(1, max(1, int(windows_per_day * seconds / step)) + 1) * step
+    found: NDArray[np.int64] = np.minimum(ends // seconds, windows_per_day).astype(np.int64) - 1
+    return found
 
 
 def _points(values: Floats) -> Floats:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="All-NaN slice")
+    with _of_nothing():
         found = np.nanquantile(values, POINTS, axis=2)
     return np.moveaxis(found, 0, -1)
+
+
+@contextmanager
+def _of_nothing() -> Iterator[None]:
+    """Of a day without a measure all is NaN, and that is as it should be."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="All-NaN")
+        yield

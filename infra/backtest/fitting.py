@@ -39,8 +39,8 @@ ENOUGH_WEEKS = 200  # of containers: fewer tell no share
 @dataclass(frozen=True)
 class Bounds:
     """What a strategy may cost others, as shares: of CPU time and volume above the request, and of weeks in
-    which memory exceeded the request and the limit. They are stricter than what is promised, because what is
-    kept apart never turns out as well as what was tuned on.
+    which memory exceeded the request and the limit. Of memory they are stricter than what is promised,
+    because what is kept apart never turns out as well as what was tuned on.
     """
 
     cpu_time_above: float
@@ -50,7 +50,7 @@ class Bounds:
 
 
 STRATEGIES = {
-    "balanced": Bounds(0.034, 0.044, 0.035, 0.003),
+    "balanced": Bounds(0.035, 0.045, 0.035, 0.003),
     "cautious": Bounds(0.015, 0.020, 0.015, 0.002),
     "lean": Bounds(0.050, 0.065, 0.080, 0.002),
 }

@@ -89,7 +89,7 @@ def walk_on(fleet: Fleet, pace: Pace) -> Iterator[tuple[Past, slice]]:
     per_day = _windows(min(1.0, pace.hold), fleet)
     # Each day is digested once: the days of all refits end at the same moments.
     first = _windows(pace.learn, fleet) % per_day
-    digests = digest(fleet.cpu[:, first:], fleet.memory[:, first:], per_day)
+    digests = digest(fleet.cpu[:, first:], fleet.memory[:, first:], per_day, fleet.window)
     for windows in pace.holds(fleet):
         now = windows.start
         yield (

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from functions.recommender.explaining import Explanation, Figure, NotReproducible, explain, told
-from functions.recommender.report import DailyDigest, Entry, Report, entry_at, read
+from functions.recommender.report import DailyDigest, Entry, Report, Window, entry_at, read
 from infra.cli.tables import table, text_of
 from shared.adapters.mongo import MongoRecommendations
 from shared.adapters.objectstore import ObjectStore
@@ -212,8 +212,8 @@ def lines(explained: Explained) -> Iterator[str]:
     )
     yield f"evidence: {_address(item.proposal.report)} at {item.proposal.report.pointer}, its sha256 is right"
     yield (
-        f"usage: from {rfc3339(report.window.begin)} on, in windows of {report.window.step_seconds} s;"
-        f" {entry.pods:g} pods on average, QoS class {entry.qos}"
+        f"usage: from {rfc3339(report.window.begin)} on, in windows of {report.window.step_seconds} s"
+        f"{_apart(report.window)}; {entry.pods:g} pods on average, QoS class {entry.qos}"
         + (f", autoscaled by {' and '.join(entry.scales_on)}" if entry.scales_on else "")
     )
     yield f"settings: {_settings(report.settings)}"
@@ -290,6 +290,13 @@ def _usage(usage: Usage) -> str:
         f" memory p95 {usage.memory_p95_bytes / MIB:.1f}Mi, peak {usage.memory_max_bytes / MIB:.1f}Mi,"
         f" {kills}; {counted(usage.samples, 'sample')} in {counted(usage.pods, 'pod')}"
     )
+
+
+def _apart(window: Window) -> str:
+    """What older reports do not tell of: all windows were looked at."""
+    if window.cpu_step_seconds is None:
+        return ""
+    return f", CPU in every {window.cpu_step_seconds} s and memory in every {window.memory_step_seconds} s"
 
 
 def _digests(days: tuple[DailyDigest, ...]) -> str:

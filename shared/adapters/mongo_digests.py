@@ -29,7 +29,7 @@ class MongoDigests:
         between = {"$gte": first, "$lte": last}
         query = {"cluster": cluster, "container": between, "day": {"$gte": midnight(day)}}
         with _translated():
-            found = self._mongo.database["digests"].find(query, {"_id": 0, "cluster": 0})
+            found = self._mongo.database["digests"].find(query)
             # Of other points than this version's nothing can be told: they count as not there.
             ours = (
                 each for each in found.batch_size(5_000) if len(each.get("cpu_m", ())) in {0, len(POINTS)}

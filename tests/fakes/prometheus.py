@@ -173,7 +173,13 @@ class FakePrometheus:
     def series(
         self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
     ) -> list[Mapping[str, str]]:
-        return [row.labels for row in self._told(matchers, end, timeout) if "owner_kind" in row.labels]
+        rows = self._told(matchers, end, timeout)
+        if "owner" in matchers:
+            return [row.labels for row in rows if "owner_kind" in row.labels]
+        now = self.now or end
+        ages = {(pod.namespace, pod.name): timedelta(days=pod.history_days) for pod in self.pods}
+        pods = [(row.labels, (row.labels["namespace"], row.labels["pod"])) for row in rows]
+        return [labels for labels, pod in pods if now - ages[pod] < end]
 
     def _rows(self, promql: str, at: datetime) -> list[Series]:
         if "[1h]" in promql:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -25,6 +26,7 @@ NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 TODAY = NOON.date()
 DAY = timedelta(days=1)
 FORTNIGHT = timedelta(days=14)
+STEP = timedelta(seconds=864)
 
 
 class Server(FakePrometheus):
@@ -51,14 +53,14 @@ def test_a_first_scan_reads_the_history_and_the_next_one_what_is_new() -> None:
     server, stored = Server(deployment("shop", "web")), FakeDigests()
     first = scan(server, NOON, stored)
     begins = [begin for begin, _ in server.ranges]
-    assert begins == [midnight(TODAY - DAY * ago) + timedelta(minutes=5) for ago in (14, 11, 8, 5, 2)]
+    assert begins == [midnight(TODAY - DAY * ago) + STEP for ago in (14, 11, 8, 5, 2)]
     assert server.ranges[-1][1] == NOON
     assert {day for _, _, day in stored.kept} == {TODAY - DAY * ago for ago in range(1, 15)}
     again = scan(server, NOON, stored)
-    assert server.ranges == [(midnight(TODAY) + timedelta(minutes=5), NOON)]
+    assert server.ranges == [(midnight(TODAY) + STEP, NOON)]
     assert again.workloads == first.workloads
     scan(server, NOON + DAY, stored)
-    assert server.ranges == [(midnight(TODAY) + timedelta(minutes=5), NOON + DAY)]
+    assert server.ranges == [(midnight(TODAY) + STEP, NOON + DAY)]
     assert len(stored.kept) == 15
 
 
@@ -66,7 +68,7 @@ def test_a_scan_that_comes_days_late_reads_those_days() -> None:
     server, stored = Server(deployment("shop", "web", history_days=99, samples=99999)), FakeDigests()
     scan(server, NOON - 4 * DAY, stored)
     late = scan(server, NOON, stored)
-    assert server.ranges[0][0] == midnight(TODAY - 4 * DAY) + timedelta(minutes=5)
+    assert server.ranges[0][0] == midnight(TODAY - 4 * DAY) + STEP
     assert late.workloads == scan(server, NOON, None).workloads
 
 
@@ -102,7 +104,7 @@ def test_a_longer_history_is_read_from_its_first_day_on() -> None:
     server, stored = Server(deployment("shop", "web", history_days=40, samples=99999)), FakeDigests()
     scan(server, NOON, stored)
     scan(server, NOON, stored, 30 * DAY)
-    assert server.ranges[0][0] == midnight(TODAY - 30 * DAY) + timedelta(minutes=5)
+    assert server.ranges[0][0] == midnight(TODAY - 30 * DAY) + STEP
     assert len(stored.kept) == 30
 
 
@@ -233,8 +235,8 @@ def test_what_was_read_before_the_time_was_up_is_kept() -> None:
 def test_no_answer_has_more_points_than_a_server_gives() -> None:
     server = Server(deployment("shop", "web"))
     scan(server, NOON, None, 90 * DAY)
-    assert all((end - begin) / timedelta(minutes=5) < 11_000 for begin, end in server.ranges)
-    lengths = [end - begin + timedelta(minutes=5) for begin, end in server.ranges]
+    assert all((end - begin) / STEP < 11_000 for begin, end in server.ranges)
+    lengths = [end - begin + STEP for begin, end in server.ranges]
     assert sum(lengths, timedelta()) == 90.5 * DAY
 
 
@@ -320,7 +322,7 @@ def test_a_day_with_a_pod_of_which_nobody_tells_whose_it_is_is_not_kept() -> Non
 
 def test_a_peak_counts_though_no_window_that_is_looked_at_has_seen_it() -> None:
     class Short(Server):
-        """Lives for ten minutes, between two of the windows that are looked at: every 25 minutes."""
+        """Lives for ten minutes, between two of the windows that are looked at: every 58 minutes."""
 
         def query_range(
             self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
@@ -338,7 +340,7 @@ def test_a_peak_counts_though_no_window_that_is_looked_at_has_seen_it() -> None:
     web = deployment("shop", "web", memory_max=900.0 * 2**20)
     (read_web,) = scan(Short(web), NOON, None).workloads
     yesterday = next(day for day in read_web.containers[0].days if day.ago == 1)
-    assert yesterday.windows == 2
+    assert yesterday.windows == 1
     assert yesterday.memory_points == (900 * 2**20,) * 16
 
 
@@ -349,7 +351,7 @@ def test_a_shard_and_a_namespace_recall_their_own_and_what_lies_between_is_left(
     server, stored = Server(*pods), FakeDigests()
     whole = scan(server, NOON, stored)
     server.ranges.clear()
-    everything = [(midnight(TODAY) + timedelta(minutes=5), NOON)]
+    everything = [(midnight(TODAY) + STEP, NOON)]
     for namespaces in ((), ("b",), ("a", "c")):
         again = read(
             server, "local", NOON, history=FORTNIGHT, oom_days=7, stored=stored, namespaces=namespaces
@@ -375,16 +377,88 @@ def test_a_shard_and_a_namespace_recall_their_own_and_what_lies_between_is_left(
 def test_of_days_before_the_history_a_scan_that_keeps_nothing_reads_memory_alone() -> None:
     server = Server(deployment("shop", "web", history_days=40, samples=99999))
     reading_ = read(server, "local", NOON, history=FORTNIGHT, oom_days=7, strategy="balanced")
-    assert min(begin for begin, _ in server.ranges) == midnight(TODAY - FORTNIGHT) + timedelta(minutes=5)
+    assert min(begin for begin, _ in server.ranges) == midnight(TODAY - FORTNIGHT) + STEP
     days = {day.ago: day for day in reading_.workloads[0].containers[0].days}
     assert sorted(days) == list(range(29))
     assert all((day.windows == 0) is (ago > 14) for ago, day in days.items())
     assert all(day.memory_bytes and len(day.memory_points) == 16 for day in days.values())
     stored = FakeDigests()
     kept = read(server, "local", NOON, history=FORTNIGHT, oom_days=7, strategy="balanced", stored=stored)
-    assert all(digest.windows == 288 for digest in stored.kept.values())
+    assert all(digest.windows == 100 for digest in stored.kept.values())
     assert len(stored.kept) == 28
     assert kept.workloads[0].containers[0].estimate == reading_.workloads[0].containers[0].estimate
+
+
+def test_days_before_the_first_that_anything_is_stored_of_are_not_asked_for_again() -> None:
+    class Young(Server):
+        """Of an hour of ten days ago something is told, of the days around it nothing."""
+
+        def _rows(self, promql: str, at: datetime) -> list[Series]:
+            if "[1h]" not in promql:
+                return super()._rows(promql, at)
+            hours = [int(ago) for ago in re.findall(r"1h, (\d+)h ago", promql)]
+            return [
+                *(Series({"in": f"1h, {ago}h ago"}, 60.0) for ago in hours if ago <= 10 * 24),
+                Series({"in": "10m"}, 10.0),
+            ]
+
+    server, stored = Young(deployment("shop", "web", history_days=6, samples=99999)), FakeDigests()
+    scan(server, NOON, stored)
+    assert {day for _, _, day in stored.kept} == {TODAY - DAY * ago for ago in range(1, 7)}
+    scan(server, NOON, stored)
+    assert server.ranges == [(midnight(TODAY) + STEP, NOON)]
+    # But where the server does have something of them, it is read.
+    server.pods[0].history_days = 8
+    scan(server, NOON, stored)
+    assert {day for _, _, day in stored.kept} == {TODAY - DAY * ago for ago in range(1, 9)}
+
+
+def test_a_day_that_was_stored_with_more_windows_weighs_no_more() -> None:
+    server, stored = Server(deployment("shop", "web", history_days=40, samples=99999)), FakeDigests()
+    scan(server, NOON, stored)
+    key = "local", "shop/Deployment/web/app", TODAY - DAY
+    stored.kept[key] = replace(stored.kept[key], windows=288, samples=288, cpu_m=(900.0,) * 16)
+    (web,) = scan(server, NOON, stored).workloads
+    container = web.containers[0]
+    assert {day.windows for day in container.days if day.ago} == {100}
+    assert container.usage is not None
+    # One day of fourteen and a half is 7 %; by 288 windows it would be 19.
+    assert container.usage.cpu_p95_m == 900.0
+    assert quantile([(day.windows, day.cpu_m) for day in container.days], 0.91) == 200.0
+
+
+def test_a_day_in_which_it_lived_between_two_windows_is_kept() -> None:
+    class Short(Server):
+        """From ten minutes before midnight on: no window is looked at then, and the day has its peak."""
+
+        def query_range(
+            self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+        ) -> list[Curve]:
+            curves = super().query_range(promql, begin, end, step, timeout)
+            born = midnight(TODAY).timestamp() - 600
+            return [
+                Curve.of(curve.labels, (point for point in curve.points if point[0] > born + 600))
+                if step < DAY and curve.labels["pod"].startswith("windowless")
+                else curve
+                for curve in curves
+            ]
+
+    pods = deployment("shop", "web"), deployment("shop", "windowless", history_days=0.507)
+    server, stored = Short(*pods), FakeDigests()
+    scan(server, NOON, stored)
+    kept = stored.kept["local", "shop/Deployment/windowless/app", TODAY - DAY]
+    assert (kept.windows, kept.memory_bytes) == (0, (220 * 2**20,) * 16)
+    scan(server, NOON, stored)
+    assert len(server.ranges) == 1
+
+
+def test_what_cannot_be_stored_fails_the_scan_that_read_it() -> None:
+    class Full(FakeDigests):
+        def add(self, cluster: str, digests: Collection[Digest]) -> None:
+            raise Temporary(f"MongoDB: no place for {len(digests)} of {cluster}")
+
+    with pytest.raises(Temporary, match="no place for 9 of local"):
+        scan(Server(*(deployment("shop", name) for name in ("web", "api", "cart"))), NOON, Full())
 
 
 def test_days_are_not_asked_for_before_the_first_hour_that_anything_is_told_of() -> None:
@@ -432,7 +506,7 @@ def test_one_whose_name_begins_as_anothers_is_digested_once(monkeypatch: pytest.
     for each in scan(server, NOON, stored).workloads:
         assert each.containers[0].usage is not None
         assert each.containers[0].usage.pods == 1
-    assert {(digest.pods, digest.samples) for digest in stored.kept.values()} == {(1, 288)}
+    assert {(digest.pods, digest.samples) for digest in stored.kept.values()} == {(1, 100)}
 
 
 def test_beside_jobs_the_estimators_whole_past_has_its_owners() -> None:

@@ -27,7 +27,7 @@ FITTED = Constants(
 
 
 def of(cpu: list[list[float]], memory: list[list[float]], per_day: int = 4) -> Digests:
-    return digest(np.array(cpu, dtype=float), np.array(memory, dtype=float), per_day)
+    return digest(np.array(cpu, dtype=float), np.array(memory, dtype=float), per_day, 86400 / per_day)
 
 
 def test_a_digest_has_each_days_points_and_leaves_the_last_part_of_a_day_out() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import pairwise
+from math import ceil
 
 import pytest
 from hypothesis import given
@@ -147,6 +150,27 @@ def test_a_large_cluster_is_asked_about_in_pieces_and_what_is_about_all_once() -
     assert max(len(piece.workloads) for piece in cut) <= MOST_OVER_WINDOWS
     assert frozenset[tuple[str, str]]().union(*(piece.workloads for piece in cut)) == many
     assert sorted(prometheus.put) == sorted([*(question(piece.scope) for piece in cut), "up"])
+
+
+@given(st.frozensets(st.tuples(st.sampled_from("abcde"), st.integers(100, 140).map(str))), st.integers(1, 30))
+def test_pieces_are_few_and_of_whole_namespaces_where_these_fit(
+    workloads: frozenset[tuple[str, str]], most: int
+) -> None:
+    cut = pieces(Part(Scope(), workloads), most)
+    assert sorted(each for piece in cut for each in piece.workloads) == sorted(workloads)
+    assert all(len(piece.workloads) <= most for piece in cut)
+    sizes = Counter(namespace for namespace, _ in workloads)
+    for piece in cut:
+        if piece.scope.names:  # a part of one that does not fit, as large as the others
+            [namespace] = piece.scope.namespaces
+            assert sizes[namespace] > most
+            assert len(piece.workloads) >= sizes[namespace] // ceil(sizes[namespace] / most)
+        else:
+            namespaces = {namespace for namespace, _ in piece.workloads}
+            assert len(piece.workloads) == sum(sizes[namespace] for namespace in namespaces)
+    for one, other in pairwise(cut):
+        if not one.scope.names and not other.scope.names:
+            assert len(one.workloads) + sizes[min(other.scope.namespaces)] > most
 
 
 def test_another_error_ends_the_reading_at_once() -> None:

@@ -217,7 +217,7 @@ def test_the_scan_has_what_it_is_to_have(scan: Scan) -> None:
     assert by_digests == ("and holds the peak" in scan.of("guaranteed")[1].containers[0].reasons[2])
     days = {day.ago: day for day in scan.of("checkout")[1].digests["app"]}
     assert 7 not in days
-    assert (days[5].windows, days[5].memory_bytes) == (288, 0)
+    assert (days[5].windows, days[5].memory_bytes) == (100, 0)
     assert len({day.cpu_m for ago, day in days.items() if ago < 14}) == 13
 
 

@@ -115,7 +115,7 @@ def test_a_reading_and_a_discovery_put_them_into_whatever_they_ask() -> None:
     at = datetime(2026, 11, 20, tzinfo=UTC)
     found = discover(prometheus, "local", at, labels=LABELS)
     read(prometheus, "local", at, history=FORTNIGHT, oom_days=7, wanted=found[:1], labels=LABELS)
-    assert len(prometheus.asked) > 15
+    assert len(prometheus.asked) > 14
     assert all(LABELS in promql for promql in prometheus.asked)
 
 
@@ -142,7 +142,7 @@ def test_prices_cost_no_query_where_nothing_asks_for_them_and_at_most_two_else()
     prometheus = FakePrometheus(deployment("shop", "web", node="n1"), deployment("shop", "api", node="n2"))
     prometheus.nodes = [FakeNode("n1")]
     plain = asked(prometheus)
-    assert len(plain) == 11
+    assert len(plain) == 10
     assert not any("kube_pod_info" in promql or "status_capacity" in promql for promql in plain)
     by_node = asked(prometheus, by_node=True)
     more = set(by_node) - set(plain)
@@ -458,7 +458,7 @@ def test_where_a_server_looks_less_far_back_whole_days_are_read_from_there_on(ho
     prometheus = LooksBack(deployment("shop", "web"), at=at, back=timedelta(hours=hours))
     (web,) = read(prometheus, "local", at, history=FORTNIGHT, oom_days=7).workloads
     assert [day.ago for day in web.containers[0].days] == [*range(days, -1, -1)]
-    assert {day.windows for day in web.containers[0].days if day.ago} == {288}
+    assert {day.windows for day in web.containers[0].days if day.ago} == {100}
     # The first windows and what asks how far back it looks; all others begin where they were asked to.
     assert len([promql for promql in prometheus.moved if promql.startswith("rate(")]) == 1
 

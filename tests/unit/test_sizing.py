@@ -190,7 +190,7 @@ def test_too_little_data_is_said() -> None:
     assert reason(resources(1000, 1024), history=3600) == (
         "too little data: app: 1.0 h of history, 24 h wanted"
     )
-    assert reason(resources(1000, 1024), usage(samples=99)) == "too little data: app: 99 samples, 100 wanted"
+    assert reason(resources(1000, 1024), usage(samples=29)) == "too little data: app: 29 samples, 30 wanted"
 
 
 def test_best_effort_stays_best_effort_unless_told_otherwise() -> None:
