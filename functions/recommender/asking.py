@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import groupby, pairwise
 from math import ceil, inf
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from functions.recommender import queries
 from functions.recommender.queries import Question, Scope
+from shared.contracts.digests import midnight
 from shared.contracts.errors import Temporary, Throttled
 from shared.contracts.prometheus import AT_ONCE, QueryTooLarge, QueryTooSlow
 
@@ -125,9 +126,13 @@ class Asking:
         self.asked += asked
         return rows
 
-    def has_nothing(self, matchers: str, begin: datetime, end: datetime) -> bool:
-        """Whether the server is sure that no such series has samples between the two."""
-        found = self._series(matchers, begin, end) if begin < end else None
+    def has_nothing(self, matchers: str, first: date, end: date) -> bool:
+        """Whether the server is sure that no such series has samples on the days from `first` on, before
+        `end`.
+        """
+        # What is of the very midnight is of the next day: to servers the end of a range is part of it.
+        before = midnight(end) - timedelta(seconds=1)
+        found = self._series(matchers, midnight(first), before) if first < end else None
         if found is None:
             return False
         self.asked.append(Asked("history", matchers, len(found)))

@@ -34,15 +34,19 @@ class Day:
 class Estimate:
     """What a strategy would request, and why.
 
-    A request that holds `cpu_fits_m`, or `memory_fits_bytes`, is not raised: use fits in it.
+    A request that holds `cpu_fits_m`, or `memory_fits_bytes`, is not raised: use fits in it. Memory's is
+    lowered to `memory_request_bytes` and raised to `memory_raise_bytes`, which is less where few days are
+    known.
     """
 
     strategy: str
     cpu_request_m: float
     memory_request_bytes: int
+    memory_raise_bytes: int
     memory_limit_bytes: int
     why_cpu: str
     why_memory: str
+    why_raise: str = ""
     why_limit: str = ""
     cpu_fits_m: float = inf
     memory_fits_bytes: float = inf
@@ -147,9 +151,7 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
     if stance.guaranteed:
         wanted, why = _memory_of_guaranteed(current, usage, told, rules)
     elif told is not None:
-        wanted, fits, why = told.memory_request_bytes, told.memory_fits_bytes, told.why_memory
-        if wanted < peak:  # a history may be longer than what the estimator looks back at
-            wanted, fits, why = peak, peak, f"{why}; not below the peak of {_mebibytes(peak)} before"
+        wanted, fits, why = _memory_by_estimate(now, peak, told)
     else:
         wanted = peak * rules.memory_headroom
         why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(rules.memory_headroom)}"
@@ -161,7 +163,7 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
         return target, (
             f"memory request {_arrow(now, target, format_memory)}: {_raise(current, usage, rules)}"
         )
-    if stance.guaranteed and wanted == now:
+    if (stance.guaranteed or told is not None) and wanted == now:
         return now, f"memory request stays {format_memory(now)}: {why}"
     target = round_memory(wanted)
     if now is not None and target < now and usage.oom_kills:
@@ -182,6 +184,18 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
     return target, f"memory request {_arrow(now, target, format_memory)}: {why}"
 
 
+def _memory_by_estimate(now: int | None, peak: int, told: Estimate) -> tuple[float, float, str]:
+    """Bytes to request, what has to fit in a request that is not raised, and why."""
+    wanted, fits, why = told.memory_request_bytes, told.memory_fits_bytes, told.why_memory
+    if now is not None and told.memory_raise_bytes <= now < wanted:
+        wanted, why = now, f"it holds what use needs, and is not lowered below {_mebibytes(wanted)} ({why})"
+    elif now is not None and now < wanted:
+        wanted, why = told.memory_raise_bytes, told.why_raise
+    if wanted < peak:  # a history may be longer than what the estimator looks back at
+        return peak, peak, f"{why}; not below the peak of {_mebibytes(peak)} before"
+    return wanted, fits, why
+
+
 def _memory_of_guaranteed(
     current: Resources, usage: Usage, told: Estimate | None, rules: Rules
 ) -> tuple[float, str]:
@@ -198,8 +212,8 @@ def _memory_of_guaranteed(
         return now, f"in a Guaranteed pod it is the limit too, and holds the peak and {percent} more"
     if told is not None and least <= now and least <= told.memory_limit_bytes:
         return told.memory_limit_bytes, f"{told.why_limit} (in a Guaranteed pod it is both)"
-    if told is not None and told.memory_request_bytes > least:
-        return told.memory_request_bytes, told.why_memory
+    if told is not None and told.memory_raise_bytes > least:
+        return told.memory_raise_bytes, told.why_raise
     why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {percent}"
     return least, f"{why} (in a Guaranteed pod it is the limit too)"
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 from functions.recommender.container import Day, Estimate
 from functions.recommender.fitted import (
     CPU_DAYS,
+    ENOUGH_DAYS,
     MEMORY_DAYS,
     POINTS,
     SHARES,
@@ -22,6 +23,7 @@ from functions.recommender.fitted import (
 )
 from shared.contracts.digests import POINTS as STORED
 from shared.contracts.quantities import GIB, MIB
+from shared.contracts.wording import counted
 
 K = TypeVar("K")
 
@@ -48,16 +50,24 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
         return None
     level = _usual(days)
     factor, is_steady = _margin(peak, level, fitted)
-    limit = peak * (1 + (factor - 1) * fitted.memory_limit_factor)
+    known = sum(1 for day in days if day.memory_bytes and day.ago < MEMORY_DAYS)
+    lowest = 1 + (factor - 1) * (ENOUGH_DAYS / min(known, ENOUGH_DAYS)) ** fitted.memory_days_exponent
+    limit = peak * max(lowest, 1 + (factor - 1) * fitted.memory_limit_factor)
     peaked = f"{strategy}: the peak of {MEMORY_DAYS} days is {peak / MIB:.0f}Mi"
     because = "for its size"
     if is_steady:
         assert level is not None
         because = f"because it is steady: {peak / level - 1:.0%} above the usual level"
+    so_few = (
+        f", and because only {counted(known, 'day')} {'is' if known == 1 else 'are'} known"
+        if lowest > factor
+        else ""
+    )
     return Estimate(
         strategy=strategy,
         cpu_request_m=round((cpu + fitted.cpu_pad) * 1000, 3),
-        memory_request_bytes=round(peak * factor),
+        memory_request_bytes=round(peak * lowest),
+        memory_raise_bytes=round(peak * factor),
         memory_limit_bytes=round(limit),
         cpu_fits_m=round(cpu * 1000, 3),
         memory_fits_bytes=round(peak * fitted.memory_raise_at),
@@ -65,7 +75,8 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
             f"{strategy}: the p{fitted.cpu_quantile * 100:g} of {CPU_DAYS} days, weights halved every"
             f" {fitted.cpu_half_life:g}, is {cpu * 1000:.0f}m, plus {fitted.cpu_pad * 1000:g}m"
         ),
-        why_memory=f"{peaked}, times {factor:.2f} {because}",
+        why_memory=f"{peaked}, times {lowest:.2f} {because}{so_few}",
+        why_raise=f"{peaked}, times {factor:.2f} {because}",
         why_limit=(
             f"{peaked}, times {limit / peak:.2f}, because a limit kills:"
             f" {fitted.memory_limit_factor:g} times the request's margin"

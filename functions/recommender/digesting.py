@@ -40,7 +40,7 @@ Of = tuple["Controller", str]  # whose container, and its name
 DAY = timedelta(days=1)
 # A day is over for good after this much: samples may come late, by remote write, or out of order.
 LATE = timedelta(hours=1)
-# In one answer, so that neither side holds much: some 15 MB of text. And so many answers at once, of all that
+# In one answer, so that neither side holds much: some 6 MB of text. And so many answers at once, of all that
 # the process reads: one that is digested, while the next is asked for.
 MOST_POINTS = 180_000
 _HELD = threading.BoundedSemaphore(2)
@@ -56,8 +56,8 @@ _MOST_WORKLOAD_DAYS = 7_000
 _UP_TO = (0.0, *POINTS)
 _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
 # Of a span, at which what is recorded is compared with what it was made of: a rule is evaluated up to a
-# minute before, so at one of them a bursting container may differ. And so many of a day's windows that memory
-# has may lack in CPU that is recorded: at a container's begin and end.
+# minute before, so at one of them a bursting container may differ. And so many windows may lack
+# in a day's CPU that is recorded, beside those that memory has: at a container's begin and end.
 _MOMENTS, _MOST_UNRECORDED = 6, 2
 # Sorts behind all that a name may have in it.
 _LAST = "~"
@@ -111,14 +111,21 @@ def recall(
     return list(stored.since(cluster, first, last, since))
 
 
-def known(recalled: Iterable[Digest], containers: Mapping[Controller, Sequence[str]], today: date) -> Days:
-    """What is stored of these containers."""
+def known(
+    recalled: Iterable[Digest], containers: Mapping[Controller, Sequence[str]], today: date, most_windows: int
+) -> Days:
+    """What is stored of these containers. A day that was stored when more windows were looked at, or scrapes
+    came more often, weighs no more for it.
+    """
     names = {
         _name(controller, each): (controller, each) for controller, its in containers.items() for each in its
     }
     days = Days({container: [] for container in names.values()})
     for digest in recalled:
         if digest.day < today and (container := names.get(digest.container)) is not None:
+            if digest.windows > most_windows:
+                samples = round(digest.samples * most_windows / digest.windows)
+                digest = replace(digest, windows=most_windows, samples=samples)  # noqa: PLW2901
             days.digests[container].append(digest)
     return days
 
@@ -229,7 +236,7 @@ def read(
                 digest
                 for digest in made
                 if digest.day in sure
-                and (digest.windows or not usage.memory.get((controller, each), {}).get(digest.day))
+                and (digest.windows or usage.memory_windows[(controller, each), digest.day] < 2)
                 and not usage.is_doubtful(controller, digest.day)
             )
     return fresh
@@ -241,7 +248,9 @@ def _name(controller: Controller, container: str) -> str:
 
 @dataclass(frozen=True)
 class _Grid:
-    """The ends of the windows of some days, `step` seconds apart, up to `at`."""
+    """The ends of the windows of some days, `step` seconds apart since 1970, up to `at`: the same, whichever
+    days are read together.
+    """
 
     begin: date
     count: int
@@ -254,22 +263,32 @@ class _Grid:
 
     @property
     def windows(self) -> int:
-        end = min(self.at, self.start + DAY * self.count)
-        return int((end - self.start).total_seconds() // self.step)
+        return self._number(self.start + DAY * self.count) - self._number(self.start)
+
+    @property
+    def last(self) -> datetime:
+        """The end of the last window, if there is any."""
+        return self._end(self._number(self.start + DAY * self.count))
 
     @property
     def days(self) -> list[date]:
         """Each of them; the last may be today."""
         return [self.begin + DAY * number for number in range(self.count)]
 
-    def cut(self, parts: int) -> Iterator[tuple[datetime, datetime, timedelta]]:
-        """The windows in at most so many parts of whole days: the first and last of each, and the step."""
-        step, size = timedelta(seconds=self.step), max(1, ceil(self.count / parts))
-        for day in range(0, self.count, size):
-            first = day * 86400 // self.step + 1
-            last = min((day + size) * 86400 // self.step, self.windows)
+    def cut(self, days: int) -> Iterator[tuple[datetime, datetime, timedelta]]:
+        """The windows of so many days at a time: the first and last of each part, and the step."""
+        for day in range(0, self.count, days):
+            first = self._number(self.start + DAY * day) + 1
+            last = self._number(self.start + DAY * min(day + days, self.count))
             if first <= last:
-                yield self.start + step * first, self.start + step * last, step
+                yield self._end(first), self._end(last), timedelta(seconds=self.step)
+
+    def _number(self, time: datetime) -> int:
+        """Of the last window that is over then."""
+        return int(min(time, self.at).timestamp() // self.step)
+
+    def _end(self, number: int) -> datetime:
+        return datetime.fromtimestamp(number * self.step, UTC)
 
     def is_over(self, day: date) -> bool:
         return midnight(day) + DAY + LATE <= self.at
@@ -294,11 +313,15 @@ class _Usage:
         self.grid = _Grid(span.begin, span.days, asking.at, window.cpu_step)
         self.exactly = exactly
         self.is_recorded = False
-        # Where CPU is recorded: how many of memory's windows each pod and day has of either.
-        self._told: dict[str, dict[tuple[Of, Pod, date], int]] = {}
+        # Where CPU is recorded: how many windows each pod and day has of it, and of memory.
+        self._told: dict[str, Counter[tuple[Of, Pod, date]]] = {
+            "cpu_windows": Counter(),
+            "memory_windows": Counter(),
+        }
         # By container and day: what is known by CPU, and memory at POINTS.
         self.found: dict[Of, dict[date, Digest]] = {}
         self.memory: dict[Of, dict[date, tuple[int, ...]]] = {}
+        self.memory_windows: Counter[tuple[Of, date]] = Counter()
         self.pods: dict[Controller, set[Pod]] = {}
         # By namespace and day, pods that were used of which nobody told whose they are.
         self._doubtful: dict[tuple[str, date], set[str]] = {}
@@ -321,18 +344,18 @@ class _Usage:
             return None
         return (controller, name), pod
 
-    def tell(self, name: str, whose: tuple[Of, Pod, date], ends: Iterable[float]) -> None:
-        """Counts those of the windows that memory is looked at in."""
-        begin, step = self.grid.start.timestamp(), self.window.memory_step
-        count = sum(1 for end in ends if (end - begin) % step < 1)
-        told = self._told.setdefault(name, {})
-        told[whose] = told.get(whose, 0) + count
+    def tell(self, name: str, whose: tuple[Of, Pod, date], count: int) -> None:
+        """So many windows are told of it."""
+        self._told[name][whose] += count
 
     def lacks(self) -> bool:
         """Whether recorded CPU lacks what memory has: a rule may fail for hours, or know not each pod."""
-        cpu = self._told.get("cpu_windows", {})
-        memory = self._told.get("memory_windows", {})
-        return any(count - cpu.get(whose, 0) > _MOST_UNRECORDED for whose, count in memory.items())
+        each = self.window.memory_step // self.window.cpu_step  # of CPU, from one of memory to the next
+        cpu = self._told["cpu_windows"]
+        return any(
+            not cpu[whose] or (count - 1) * each + 1 - cpu[whose] > _MOST_UNRECORDED
+            for whose, count in self._told["memory_windows"].items()
+        )
 
     def doubt(self, curve: Curve) -> None:
         """Looks at a row that is nobody's: kube-state-metrics may have been away while its pod lived."""
@@ -380,10 +403,9 @@ def _tells_the_same(usage: _Usage, part: Part) -> bool:
     """Whether of no container the recorded CPU differs from what its series tell at most of some moments, as
     it does where the rule sums what two scrapers tell. What it lacks shows beside memory's windows.
     """
-    grid, step = usage.grid, timedelta(seconds=usage.grid.step)
+    grid, step, last = usage.grid, timedelta(seconds=usage.grid.step), usage.grid.last
     if not grid.windows:
         return False
-    last = grid.start + step * grid.windows
     apart = max(1, (grid.windows - 1) // _MOMENTS)
     begin = last - step * ((grid.windows - 1) // apart * apart)
     answer = usage.asking.ranges({"rule_differs": queries.rule_differs}, part, begin, last, step * apart)
@@ -411,7 +433,8 @@ def _take_cpu(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
 def _take_memory(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
     """Adds what the windows of memory tell; returns what was asked."""
     asked: list[Asked] = []
-    for container, day, _, sizes in _days(usage, grid, piece, "memory_windows", asked):
+    for container, day, ends, sizes in _days(usage, grid, piece, "memory_windows", asked):
+        usage.memory_windows[container, day] = max(usage.memory_windows[container, day], len(ends))
         days = usage.memory.setdefault(container, {})
         days[day] = _worst(days.get(day, ()), tuple(round(each) for each in sizes))
     return asked
@@ -426,7 +449,8 @@ def _days(
     """
     question = queries.windows(usage.window, recorded=usage.is_recorded)[name]
     # Each part of time is taken before the next is asked for: as text windows take much memory.
-    for between in grid.cut(ceil(usage.points(grid, piece) / MOST_POINTS)):
+    of_a_day = usage.points(grid, piece) / grid.windows * 86400 / grid.step
+    for between in grid.cut(max(1, int(MOST_POINTS / max(1, of_a_day)))):
         with _held():
             curves, puts = usage.asking.piece(name, question, piece, between)
             asked += puts
@@ -436,7 +460,7 @@ def _days(
                 for pod, (times, values) in pods.items():
                     for day, part in grid.parts(times):
                         if usage.is_recorded:
-                            usage.tell(name, (container, pod, day), times[part])
+                            usage.tell(name, (container, pod, day), part.stop - part.start)
                         yield container, day, times[part], _points(values[part])
 
 

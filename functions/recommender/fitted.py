@@ -14,6 +14,8 @@ from types import MappingProxyType
 
 # Days that the estimator looks back at.
 CPU_DAYS, MEMORY_DAYS = 14, 28
+# Of fewer measured days memory's margin has to be larger.
+ENOUGH_DAYS = 14
 # Of fewer measured days steadiness says little: each day of a week has to be among them.
 STEADY_DAYS = 7
 # Shares of a day's windows that lie at or below the points that it was fitted to; the last is the maximum.
@@ -28,7 +30,8 @@ SHARES = (0.25, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.
 class Constants:
     """What is fitted. Half-life in days, pad in cores; a margin is a factor over the peak of memory, as is
     `memory_raise_at`: a request is raised that does not hold so much. The limit lies `memory_limit_factor`
-    times as far above the peak as the request.
+    times as far above the peak as the request. A request is lowered so far that it lies above the peak of few
+    days (ENOUGH_DAYS / days) ** `memory_days_exponent` times as far as above that of many.
     """
 
     cpu_half_life: float
@@ -39,6 +42,7 @@ class Constants:
     memory_least_margin: float
     memory_most_margin: float
     memory_spread_slope: float
+    memory_days_exponent: float
     memory_raise_at: float
     memory_limit_factor: float
 

@@ -84,10 +84,10 @@ CONTAINER = "by (namespace, pod, container)"
 RUN = "by (namespace, pod, container, id, name, image, instance, node)"
 # Up to this interval of scrapes an instant is as good as the window before it: it sees five minutes back.
 _OFTEN_SECONDS = 120
-# Seconds from one window of what goes on running to the next that is looked at: a day has 100 of CPU, and 25
-# of memory, whose ends lie at 25 times of the hour, 144 s apart: what runs by the clock is seen in as large a
-# share of them as it runs for.
-CPU_APART, MEMORY_APART = 864, 3456
+# Seconds from one window of what goes on running to the next that is looked at: a day has 99 of CPU and 25 of
+# memory. They are no part of an hour nor of a day, so what runs by the clock is seen on some days at least,
+# and in as large a share of the windows as it runs for.
+CPU_APART, MEMORY_APART = 870, 3480
 # Of a history, that are looked at for how often scrapes came.
 _HOURS = 5
 _WINDOW = 300

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from functions.recommender import daily, digesting, queries
@@ -123,13 +124,13 @@ def read(
         if controller[1] not in RUN_TO_COMPLETION
     }
     runs = [controller for controller in controllers if controller not in lasting]
-    days = digesting.known(recalled, lasting, today)
+    days = digesting.known(recalled, lasting, today, ceil(86400 / window.cpu_step))
     spans_since = partial(
         digesting.spans, days, lasting, today=today, cpu_since=cpu_since, kept=stored is not None
     )
     read_days = partial(digesting.read, asking, whole, window, owners=owners, days=days, rule=there.has_rule)
     since, first = there.since, min((each.day for each in recalled if each.windows), default=there.since)
-    if asking.has_nothing(queries.usage_series(labels), midnight(since), midnight(first)):
+    if there.begun_lately and asking.has_nothing(queries.usage_series(labels), since, first):
         since = first
     spans = spans_since(since)
     recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
@@ -143,7 +144,7 @@ def read(
         if runs:
             _read_runs(asking, whole.scope, runs, window, figures=figures, oom_days=oom_days)
         estimates: Mapping[Of, Estimate] = {}
-        past = _Past(days, figures, at, begin, oom_days=oom_days, windows_per_day=86400 // window.cpu_step)
+        past = _Past(days, figures, at, begin, oom_days)
         if strategy != PERCENTILE:
             estimates = daily.estimates(past.seen, strategy, constants()[strategy])
         workloads = tuple(
@@ -184,6 +185,7 @@ class _Survey:
     whole: Part
     window: Window
     since: date
+    begun_lately: bool
     has_rule: bool
     owners: Owners
     places: dict[Pod, str]
@@ -220,9 +222,10 @@ def _survey(
     if by_node:
         placing["nodes"] = partial(_as_it_is, queries.node_facts(scope.labels))
     placed = asking.all(placing, whole)
-    if (silent := queries.begins_after(often, at - midnight(since))) is not None:
+    silent = queries.begins_after(often, at - midnight(since))
+    if silent is not None:
         earliest = (at - silent).astimezone(UTC).date()
-        if asking.has_nothing(queries.usage_series(scope.labels), midnight(since), midnight(earliest)):
+        if asking.has_nothing(queries.usage_series(scope.labels), since, earliest):
             since = max(since, earliest)
     owners = Owners.of(asking.owners(whole, max(at - midnight(min(since, begin)), digesting.LATE)))
     owners.update(now.owners)
@@ -232,6 +235,7 @@ def _survey(
         whole=whole,
         window=queries.window(at - midnight(begin), *queries.samples(often)),
         since=since,
+        begun_lately=silent is not None,
         has_rule=queries.has_rule(often),
         owners=owners,
         places=_places(placed.get("pod_nodes", ())),
@@ -287,18 +291,22 @@ def _read_days(
 def _keeping(stored: Digests | None, cluster: str) -> Iterator[Callable[[list[Digest]], None]]:
     """Takes digests, which are stored while more is read; all of them are at the end.
 
-    Raises Temporary if one could not be, at the end.
+    Raises Temporary if some could not be: when the next are taken, or at the end.
     """
     with ThreadPoolExecutor(1) as pool:
         under_way: list[Future[None]] = []
 
+        def stored_so_far() -> None:
+            while under_way:
+                under_way.pop().result()
+
         def keep(digests: list[Digest]) -> None:
             if stored is not None and digests:
+                stored_so_far()
                 under_way.append(pool.submit(stored.add, cluster, digests))
 
         yield keep
-        for each in under_way:
-            each.result()
+        stored_so_far()
 
 
 def _places(rows: Iterable[Series]) -> dict[Pod, str]:
@@ -468,18 +476,8 @@ class _Container:
 class _Past:
     """The figures of what goes on running, from the digests of its days."""
 
-    def __init__(
-        self,
-        days: Days,
-        figures: _Figures,
-        at: datetime,
-        begin: date,
-        *,
-        oom_days: int,
-        windows_per_day: int,
-    ) -> None:
+    def __init__(self, days: Days, figures: _Figures, at: datetime, begin: date, oom_days: int) -> None:
         self._days = days
-        self._windows_per_day = windows_per_day
         self._figures = figures
         self._at = at
         self._today = at.astimezone(UTC).date()
@@ -520,9 +518,7 @@ class _Past:
                 seen.append(
                     Day(
                         ago=(self._today - digest.day).days,
-                        # One that an earlier version stored, or of the time before scrapes became rarer,
-                        # has more, and weighs no more for it.
-                        windows=min(digest.windows, self._windows_per_day),
+                        windows=digest.windows,
                         cpu_m=digest.cpu_m,
                         memory_bytes=points[-1] if points else 0,
                         memory_points=points,

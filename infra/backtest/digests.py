@@ -52,20 +52,25 @@ def digest(cpu: Floats, memory: Floats, windows_per_day: int, seconds: float) ->
     days = windows // windows_per_day
     shape = (containers, days, windows_per_day)
     cores, sizes = (each[:, : days * windows_per_day].reshape(shape) for each in (cpu, memory))
-    looked_at = cores[:, :, _looked_at(windows_per_day, seconds, CPU_APART)]
+    looked_at = _looked_at(cores, seconds, CPU_APART)
     counts = np.isfinite(looked_at).sum(axis=2).astype(np.float64)
-    memory_points = _points(sizes[:, :, _looked_at(windows_per_day, seconds, MEMORY_APART)])
+    memory_points = _points(_looked_at(sizes, seconds, MEMORY_APART))
     with _of_nothing():
-        memory_points[:, :, -1] = np.nanmax(sizes, axis=2)
+        peaks = np.nanmax(sizes, axis=2)
+    memory_points[:, :, -1] = peaks
+    # As of a container that lived between two of the windows.
+    memory_points = np.where(np.isnan(memory_points), peaks[:, :, None], memory_points)
     return Digests(counts, _points(looked_at), memory_points)
 
 
-def _looked_at(windows_per_day: int, seconds: float, apart: int) -> NDArray[np.int64]:
-    """Which of a day's windows: those that end last before each time that a scan asks about."""
+def _looked_at(days: Floats, seconds: float, apart: int) -> Floats:
+    """Each day's windows that end last before the times that a scan asks about, and NaN for all others."""
+    _, count, per_day = days.shape
     step = max(apart, seconds)
-    ends = np.arange(1, max(1, int(windows_per_day * seconds / step)) + 1) * step
-    found: NDArray[np.int64] = np.minimum(ends // seconds, windows_per_day).astype(np.int64) - 1
-    return found
+    ends = np.arange(1, int(count * per_day * seconds / step) + 1) * step
+    chosen = np.zeros(count * per_day, dtype=bool)
+    chosen[(ends // seconds).astype(np.int64) - 1] = True
+    return np.where(chosen.reshape(count, per_day), days, np.nan)
 
 
 def _points(values: Floats) -> Floats:

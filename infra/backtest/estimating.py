@@ -10,7 +10,9 @@ Memory: what decides is how far the coming week exceeds the past ones, and that 
 container doubles easily, a large one does not. So the margin over the peak of four weeks is a power of the
 peak, between a least and a most one. It depends on steadiness too: what stayed near its usual level for weeks
 rarely leaves it, so the margin is at most the least one and the share by which the peak exceeds the usual
-level. The limit, which kills and costs nothing, lies a multiple of the request's margin above the peak.
+level. And it depends on how long was watched: a request is lowered no further than so few days allow, whose
+margin is a power of their share of two weeks. The limit, which kills and costs nothing, lies a multiple of
+the request's margin above the peak.
 
 What is set is kept while the difference is not worth a change, and it is raised on evidence alone: where use
 itself no longer fits, CPU's quantile or memory's peak with a little on top.
@@ -26,6 +28,7 @@ from numpy.typing import NDArray
 
 from functions.recommender.fitted import (
     CPU_DAYS,
+    ENOUGH_DAYS,
     MEMORY_DAYS,
     POINTS,
     SHARES,
@@ -51,8 +54,9 @@ class Estimates:
     """Sizes, and what a request that is set has to hold so that it need not be raised; one a container.
 
     `cpu_fits` is the quantile of CPU as it was used, in cores, and `memory_fits` the peak of memory with a
-    little on top. `peak` is that peak alone, in bytes like the former, and `margin` the factor over it for a
-    request; `steady` says that it is smaller than the size alone would have it.
+    little on top. `peak` is that peak alone, in bytes like the former, and `margin` the factor over it that a
+    request is raised to; `steady` says that it is smaller than the size alone would have it. The size of the
+    request is what it is lowered to, further above where few days are known.
     """
 
     sizes: Sizes
@@ -67,17 +71,19 @@ def estimate(digests: Digests, fitted: Constants) -> Estimates:
     """For the coming days, from digests that end now."""
     past = digests.before(digests.days, MEMORY_DAYS)
     cpu = mixture(digests.before(digests.days, CPU_DAYS), fitted.cpu_half_life, fitted.cpu_quantile)
-    return sized(cpu, peak(past), usual(past), fitted)
+    return sized(cpu, peak(past), usual(past), measured(past), fitted)
 
 
-def sized(cpu: Floats, tops: Floats, levels: Floats, fitted: Constants) -> Estimates:
-    """From CPU's quantile (cores), and memory's peaks and usual levels (bytes)."""
+def sized(cpu: Floats, tops: Floats, levels: Floats, days: Floats, fitted: Constants) -> Estimates:
+    """From CPU's quantile (cores), and memory's peaks and usual levels (bytes) in so many days."""
     factors, steady = margin(tops, levels, fitted)
+    fewer = (ENOUGH_DAYS / np.clip(days, 1, ENOUGH_DAYS)) ** fitted.memory_days_exponent
+    lowest = tops * (1 + (factors - 1) * fewer)
     return Estimates(
         sizes=Sizes(
             cpu_request=cpu + fitted.cpu_pad,
-            memory_request=tops * factors,
-            memory_limit=tops * (1 + (factors - 1) * fitted.memory_limit_factor),
+            memory_request=lowest,
+            memory_limit=np.fmax(lowest, tops * (1 + (factors - 1) * fitted.memory_limit_factor)),
         ),
         cpu_fits=cpu,
         memory_fits=tops * fitted.memory_raise_at,
@@ -111,6 +117,12 @@ def peak(digests: Digests) -> Floats:
         warnings.filterwarnings("ignore", message="All-NaN")
         found: Floats = np.nanmax(digests.memory[:, :, -1], axis=1, initial=-np.inf)
     return np.where(np.isfinite(found), found, np.nan)
+
+
+def measured(digests: Digests) -> Floats:
+    """Of how many days memory is known."""
+    found: Floats = np.isfinite(digests.memory[:, :, -1]).sum(axis=1).astype(np.float64)
+    return found
 
 
 def usual(digests: Digests) -> Floats:

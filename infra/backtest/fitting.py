@@ -10,6 +10,9 @@ constants.
 What a candidate requests in a set is told by how many times the oracle's it is, and of these the geometric
 mean is taken, each set weighing as the square root of its weeks: so a large set says more, and does not drown
 a small one. A set of few weeks cannot tell a share of some percent: it bears on what is requested alone.
+
+How much more few days need is fitted last: by the least exponent with which, sized by no more than each of
+SHORT_PASTS, no more weeks exceed their request than the strategy may have, or than sized by ENOUGH_DAYS.
 """
 
 from __future__ import annotations
@@ -23,12 +26,13 @@ from pathlib import Path
 
 import numpy as np
 
-from functions.recommender.fitted import CPU_DAYS, MEMORY_DAYS, Constants
+from functions.recommender.fitted import CPU_DAYS, ENOUGH_DAYS, MEMORY_DAYS, Constants
 from infra.backtest.digests import Digests, Floats
-from infra.backtest.estimating import Estimates, Sizes, margin, mixture, peak, sized, usual
+from infra.backtest.estimating import Estimates, Sizes, margin, measured, mixture, peak, sized, usual
 from infra.backtest.fleet import Fleet, TraceError, read
 from infra.backtest.peers import highest, quantile
 from infra.backtest.scoring import MEASURED
+from infra.backtest.short_pasts import ShortPast, short_past
 from infra.backtest.strategies import applied
 from infra.backtest.walking import Pace, walk_on
 
@@ -39,8 +43,8 @@ ENOUGH_WEEKS = 200  # of containers: fewer tell no share
 @dataclass(frozen=True)
 class Bounds:
     """What a strategy may cost others, as shares: of CPU time and volume above the request, and of weeks in
-    which memory exceeded the request and the limit. Of memory they are stricter than what is promised,
-    because what is kept apart never turns out as well as what was tuned on.
+    which memory exceeded the request and the limit. They are stricter than what is promised, because what is
+    kept apart never turns out as well as what was tuned on.
     """
 
     cpu_time_above: float
@@ -50,19 +54,21 @@ class Bounds:
 
 
 STRATEGIES = {
-    "balanced": Bounds(0.035, 0.045, 0.035, 0.003),
+    "balanced": Bounds(0.0335, 0.0445, 0.035, 0.003),
     "cautious": Bounds(0.015, 0.020, 0.015, 0.002),
     "lean": Bounds(0.050, 0.065, 0.080, 0.002),
 }
 HALF_LIVES = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 5.0)  # days
 QUANTILES = (0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98)
-PADS = (0.005, 0.010, 0.015, 0.020, 0.025, 0.030)  # cores
+PADS = (0.005, 0.010, 0.015, 0.020, 0.0225, 0.025, 0.030)  # cores
 SCALES = tuple(float(each) for each in np.round(np.geomspace(1.2, 4.0, 11), 3))
 EXPONENTS = (0.0, 0.15, 0.25, 0.35, 0.5)
 LEASTS = (1.05, 1.1, 1.15, 1.2, 1.3)
 MOSTS = (1.5, 2.0, 2.5, 3.0, 4.0)
 SLOPES = (0.5, 1.0, 2.0, 4.0)
 RAISES = (1.0, 1.1, 1.2, 1.3)
+DAYS_EXPONENTS = tuple(float(each) for each in np.round(np.arange(0.0, 2.05, 0.1), 1))
+SHORT_PASTS = (3, 5, 7, 10)  # days
 LIMIT_FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 40.0, 60.0)
 
 
@@ -70,13 +76,14 @@ LIMIT_FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0,
 class Refit:
     """One moment of one fleet: what was known, and what came.
 
-    `tops` and `levels` are of the memory of the past, `peak` is the highest to come, bytes all three;
-    `windows` says how many of those to come were measured.
+    `tops` and `levels` are of the memory of the past, `days` of which are known, `peak` is the highest to
+    come, bytes all three; `windows` says how many of those to come were measured.
     """
 
     digests: Digests
     tops: Floats
     levels: Floats
+    days: Floats
     cpu: Floats
     peak: Floats
     windows: Floats
@@ -92,6 +99,7 @@ class TraceSet:
 
     containers: dict[str, int]
     walks: Walks
+    shorts: list[ShortPast]
     cpu_needed: float
     memory_needed: float
 
@@ -124,7 +132,9 @@ def main(arguments: list[str]) -> int:
     memory = list(_told("memory", _memory_candidates(sets)))
     best: dict[str, _Candidate] = {}
     for name, bounds in STRATEGIES.items():
-        best[name] = _best(bounds, _ordered(name, cpu, best), _ordered(name, memory, best), sets)
+        chosen = _best(bounds, _ordered(name, cpu, best), _ordered(name, memory, best), sets)
+        exponent = _days_exponent(chosen.values, bounds, sets)
+        best[name] = replace(chosen, values=chosen.values | {"memory_days_exponent": exponent})
     document = {
         "fitted_by": "python -m infra.backtest.fitting",
         "traces": [each.containers for each in sets],
@@ -142,6 +152,7 @@ def _trace_set(folder: Path) -> TraceSet:
     if not fleets:
         raise TraceError(f"{folder}: no trace is of {pace.learn + pace.hold:g} days")
     walks = [list(_refits(fleet, pace)) for fleet in fleets]
+    shorts = [short_past(fleets, pace, days) for days in (*SHORT_PASTS, ENOUGH_DAYS)]
     every = [one for walk in walks for one in walk]
     cpu = memory = 0.0
     for one in every:
@@ -149,7 +160,7 @@ def _trace_set(folder: Path) -> TraceSet:
         cpu += float(np.nansum((quantile(one.cpu, 0.95) * measured)[one.judged]))
         memory += float(np.nansum((one.peak * one.windows)[one.judged]))
     counts = {fleet.name: len(fleet.containers) for fleet in fleets}
-    return TraceSet(counts, walks, cpu, memory)
+    return TraceSet(counts, walks, shorts, cpu, memory)
 
 
 def _refits(fleet: Fleet, pace: Pace) -> Iterator[Refit]:
@@ -160,6 +171,7 @@ def _refits(fleet: Fleet, pace: Pace) -> Iterator[Refit]:
             digests=past.digests.before(past.digests.days, CPU_DAYS),
             tops=peak(days),
             levels=usual(days),
+            days=measured(days),
             cpu=cpu,
             peak=highest(memory),
             windows=np.isfinite(memory).sum(axis=1).astype(np.float64),
@@ -186,7 +198,9 @@ def _cpu_outcome(
     requested = used = volume = 0.0
     above = windows = 0
     for walk, its in zip(traces.walks, mixtures, strict=True):
-        found = (sized(each, one.tops, one.levels, fitted) for each, one in zip(its, walk, strict=True))
+        found = (
+            sized(each, one.tops, one.levels, one.days, fitted) for each, one in zip(its, walk, strict=True)
+        )
         for one, sizes in zip(walk, _held(found), strict=True):
             judged = one.judged & np.isfinite(sizes.cpu_request)
             cpu, request = one.cpu[judged], sizes.cpu_request[judged, None]
@@ -198,6 +212,22 @@ def _cpu_outcome(
             above += int(over.sum())
             windows += int(measured.sum())
     return float(np.log(requested / traces.cpu_needed)), [above / windows, volume / used]
+
+
+def _days_exponent(values: dict[str, float], bounds: Bounds, sets: Sequence[TraceSet]) -> float:
+    """The least that is enough; the greatest, where none is."""
+
+    def above(exponent: float) -> Iterator[list[float]]:
+        """Of each set that tells shares: those of each of the short pasts, and of ENOUGH_DAYS."""
+        fitted = _constants(values | {"memory_days_exponent": exponent})
+        for each in sets:
+            if each.weeks >= min(ENOUGH_WEEKS, max(one.weeks for one in sets)):
+                yield [past.share_above(fitted) for past in each.shorts]
+
+    def is_enough(exponent: float) -> bool:
+        return all(max(short) <= max(enough, bounds.weeks_memory_above) for *short, enough in above(exponent))
+
+    return next(filter(is_enough, DAYS_EXPONENTS), DAYS_EXPONENTS[-1])
 
 
 def _memory_candidates(sets: Sequence[TraceSet]) -> Iterator[_Candidate]:
@@ -219,7 +249,7 @@ def _memory_outcome(traces: TraceSet, fitted: Constants) -> tuple[float, list[fl
     requested, weeks, above, killed = 0.0, 0, 0, 0
     for walk in traces.walks:
         # CPU has no say here: any quantile will do.
-        found = (sized(one.tops, one.tops, one.levels, fitted) for one in walk)
+        found = (sized(one.tops, one.tops, one.levels, one.days, fitted) for one in walk)
         for one, sizes in zip(walk, _held(found), strict=True):
             judged = one.judged & np.isfinite(sizes.memory_request) & (one.peak > 0)
             request, top = sizes.memory_request[judged], one.peak[judged]
@@ -288,7 +318,7 @@ def _least(candidates: list[_Candidate], bounds: tuple[float, ...]) -> _Candidat
 
 
 def _constants(values: dict[str, float]) -> Constants:
-    neutral = Constants(2.0, 0.95, 0.01, 2.0, 0.3, 1.1, 3.0, 1.0, 1.0, 1.0)
+    neutral = Constants(2.0, 0.95, 0.01, 2.0, 0.3, 1.1, 3.0, 1.0, 0.0, 1.0, 1.0)
     return replace(neutral, **values)
 
 

@@ -49,10 +49,10 @@ def vpa(past: Windows) -> tuple[Floats, Floats]:
     (vertical-pod-autoscaler/pkg/recommender/{logic/recommender.go,model/aggregations_config.go}).
     """
     recent = past.last(8)
-    days = recent.memory.shape[1] // past.per_day
-    peaks = highest(
-        recent.memory[:, -days * past.per_day :].reshape(recent.memory.shape[0], days, past.per_day)
-    )
+    containers, count = recent.memory.shape
+    # A day that is not whole has its peak so far.
+    lacking = np.full((containers, -count % past.per_day), np.nan)
+    peaks = highest(np.hstack([lacking, recent.memory]).reshape(containers, -1, past.per_day))
     cpu = _decayed(recent.cpu, 0.90, past.per_day, first=0.01)
     memory = _decayed(peaks, 0.90, 1, first=1e7)
     return np.maximum(cpu * 1.15, 0.025), np.maximum(memory * 1.15, 250 * MIB)

@@ -39,8 +39,10 @@ def applied(found: Estimates, before: Sizes | None) -> Sizes:
     limit = found.sizes.memory_limit
     if before is not None:
         cpu = kept(cpu, before.cpu_request, found.cpu_fits, RULES.relative_change, RULES.cpu_change_m / 1000)
+        # What lies between is enough to stay, and not so much that few days allow to lower it.
+        enough = np.maximum(found.peak * found.margin, MEMORY_FLOOR)
         memory = kept(
-            memory,
+            np.where(memory > before.memory_request, np.fmax(enough, before.memory_request), memory),
             before.memory_request,
             found.memory_fits,
             RULES.relative_change,

@@ -174,6 +174,7 @@ def _estimates(
             strategy=rule.name,
             cpu_request_m=round(float(cpu[row]) * 1000, 3),
             memory_request_bytes=round(float(memory[row])),
+            memory_raise_bytes=round(float(memory[row])),
             memory_limit_bytes=round(float(memory[row])),
             why_cpu=f"{rule.name}'s rule, for comparison only",
             why_memory=f"{rule.name}'s rule, for comparison only",

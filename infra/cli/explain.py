@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from functions.recommender.explaining import Explanation, Figure, NotReproducible, explain, told
 from functions.recommender.report import DailyDigest, Entry, Report, Window, entry_at, read
+from functions.recommender.sizing import RUN_TO_COMPLETION
 from infra.cli.tables import table, text_of
 from shared.adapters.mongo import MongoRecommendations
 from shared.adapters.objectstore import ObjectStore
@@ -213,7 +214,7 @@ def lines(explained: Explained) -> Iterator[str]:
     yield f"evidence: {_address(item.proposal.report)} at {item.proposal.report.pointer}, its sha256 is right"
     yield (
         f"usage: from {rfc3339(report.window.begin)} on, in windows of {report.window.step_seconds} s"
-        f"{_apart(report.window)}; {entry.pods:g} pods on average, QoS class {entry.qos}"
+        f"{_apart(report.window, entry.workload.kind)}; {entry.pods:g} pods on average, QoS class {entry.qos}"
         + (f", autoscaled by {' and '.join(entry.scales_on)}" if entry.scales_on else "")
     )
     yield f"settings: {_settings(report.settings)}"
@@ -292,9 +293,9 @@ def _usage(usage: Usage) -> str:
     )
 
 
-def _apart(window: Window) -> str:
-    """What older reports do not tell of: all windows were looked at."""
-    if window.cpu_step_seconds is None:
+def _apart(window: Window, kind: str) -> str:
+    """Nothing where all windows were looked at: in older reports, and of pods that run to completion."""
+    if window.cpu_step_seconds is None or kind in RUN_TO_COMPLETION:
         return ""
     return f", CPU in every {window.cpu_step_seconds} s and memory in every {window.memory_step_seconds} s"
 

@@ -123,7 +123,7 @@ def test_another_tenant_of_mimir_has_nothing_and_who_names_none_is_told_to(on_mi
         "-search.maxQueryLen=1200",
         "-search.maxResponseSeries=40",
         "-search.maxMemoryPerQuery=40KB",
-        "-memory.allowedBytes=1MB",  # of which a quarter is for all queries
+        "-memory.allowedBytes=300KB",  # of which a quarter is for all queries
     ],
 )
 def test_what_victoriametrics_will_not_answer_at_once_is_read_in_parts_and_alike(
@@ -273,7 +273,7 @@ def test_where_mimir_looks_less_far_back_whole_days_are_read_and_no_kill_is_miss
         (web,) = reading.read(client, "local", now, history=timedelta(days=14), oom_days=7).workloads
     (container,) = web.containers
     assert [day.ago for day in container.days if day.ago] == ([2, 1] if now.hour < 11 else [1])
-    assert {day.windows for day in container.days if day.ago} == {288}
+    assert {day.windows for day in container.days if day.ago} <= {99, 100}
     assert container.usage is not None
     assert container.usage.oom_kills == 1
 

@@ -37,7 +37,7 @@ END = NOW.timestamp()
 DAY = 86400
 MIB = 2**20
 SCRAPE, WINDOW, DAYS = 60, 300, 2
-CPU_STEP, MEMORY_STEP = 864, 3456  # from one window that is looked at to the next
+CPU_STEP, MEMORY_STEP = 870, 3480  # from one window that is looked at to the next
 BEGIN = END - DAYS * DAY
 RANDOM = random.Random(7)
 
@@ -57,14 +57,14 @@ def blocks(begin: float = BEGIN, end: float = END, *, cores: float = 0.1, size: 
 
 
 def windows(use: Blocks, step: int) -> dict[int, tuple[float, float]]:
-    """The mean of cores and the peak of bytes within the windows that end every `step` seconds from midnight
-    on, as samples tell them: a window may lie in two of the blocks.
+    """The mean of cores and the peak of bytes within the windows that end every `step` seconds since 1970, as
+    samples tell them: a window may lie in two of the blocks.
     """
     samples = {
         at: told for end, told in use.items() for at in range(int(end) - WINDOW + 30, int(end), SCRAPE)
     }
     found, times = {}, sorted(samples)
-    for end in range(int(BEGIN - BEGIN % DAY) + step, int(END) + 1, step):
+    for end in range(int(BEGIN // step * step), int(END) + 1, step):
         inside = [samples[at] for at in times[bisect_left(times, end - WINDOW) : bisect_right(times, end)]]
         if len(inside) > 1:
             # From one sample to the next half is counted at the use of either's block.
@@ -649,7 +649,7 @@ def test_recorded_cpu_is_read_where_it_tells_the_same(
         # What was recorded last before each window's end, not what its own samples tell.
         usage = container_of(observed).usage
         assert usage is not None
-        ends = range(int(BEGIN - BEGIN % DAY) + CPU_STEP, int(END) + 1, CPU_STEP)
+        ends = range(int(BEGIN // CPU_STEP * CPU_STEP), int(END) + 1, CPU_STEP)
         told = [
             [written.use[pod][(end + 30) // WINDOW * WINDOW][0] for end in ends if end - BEGIN >= WINDOW]
             for pod in names

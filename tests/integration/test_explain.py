@@ -141,7 +141,7 @@ def test_each_figure_is_told_with_its_inputs_and_computed_again(
         in said.out
     )
     assert "\nprices: a core-hour 0.031611 USD, a GiB-hour 0.004237 USD\n" in said.out
-    assert "app: CPU p95 200m, peak 400m; memory p95 200.0Mi, peak 220.0Mi, no OOM kills; 1400" in said.out
+    assert "app: CPU p95 200m, peak 400m; memory p95 200.0Mi, peak 220.0Mi, no OOM kills; 1390" in said.out
     assert "14.0 days of history" in said.out
     assert "digests of 15 days, 14 to 0 days before" in said.out
     fitted = constants()["balanced"]

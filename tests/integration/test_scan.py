@@ -19,8 +19,8 @@ import pytest
 import requests
 import yaml
 
-from functions.recommender.container import round_cpu, round_memory
-from functions.recommender.fitted import constants
+from functions.recommender.container import round_cpu
+from functions.recommender.fitted import ENOUGH_DAYS, constants
 from tests.cli import COMMAND, kubefinops
 from tests.fakes.prometheus import History
 from tests.refusing import refusing
@@ -106,10 +106,14 @@ def test_unless_told_otherwise_the_estimator_sizes_by_daily_digests_and_says_so(
     curve = fitted.memory_scale * (100 / 1024) ** -fitted.memory_exponent
     margin = min(max(curve, fitted.memory_least_margin), fitted.memory_most_margin)
     assert container["proposed"]["cpu_request_m"] == round_cpu(100 + fitted.cpu_pad * 1000)
-    assert container["proposed"]["memory_request_bytes"] == round_memory(100 * MIB * margin)
     cpu, _, memory, _ = container["reasons"]
+    days = re.search(r"and because only (\d) days are known", memory)
+    assert days is not None, memory
+    lowest = 1 + (margin - 1) * (ENOUGH_DAYS / int(days[1])) ** fitted.memory_days_exponent
+    # 1Gi is set, and of a day and two hours nothing is known that would allow to lower it.
+    assert container["proposed"]["memory_request_bytes"] == 1024 * MIB < 100 * MIB * lowest
     assert f"weights halved every {fitted.cpu_half_life:g}, is 100m, plus {fitted.cpu_pad * 1000:g}m" in cpu
-    assert f"balanced: the peak of 28 days is 100Mi, times {margin:.2f} for its size" in memory
+    assert f"balanced: the peak of 28 days is 100Mi, times {lowest:.2f} for its size" in memory
     assert "digests" not in entries["wasteful"]
     assert entries["young"]["decision"] == "skipped"
 

@@ -9,7 +9,7 @@ import pytest
 
 from functions.recommender.container import Day, Estimate
 from functions.recommender.daily import estimates
-from functions.recommender.fitted import MEMORY_DAYS, POINTS, STEADY_DAYS, Constants, constants
+from functions.recommender.fitted import ENOUGH_DAYS, MEMORY_DAYS, POINTS, STEADY_DAYS, Constants, constants
 from infra.backtest.digests import Digests
 from infra.backtest.estimating import estimate
 from shared.contracts.digests import POINTS as STORED
@@ -24,6 +24,7 @@ FITTED = Constants(
     memory_least_margin=1.1,
     memory_most_margin=3.0,
     memory_spread_slope=1.0,
+    memory_days_exponent=0.5,
     memory_raise_at=1.2,
     memory_limit_factor=4.0,
 )
@@ -41,16 +42,32 @@ def of(*days: Day) -> Estimate:
 
 def test_a_steady_week_is_told_with_how_far_the_peak_stood_above_the_usual_level() -> None:
     found = of(*(day(ago) for ago in range(STEADY_DAYS)))
-    assert found.memory_request_bytes == round(125 * MIB * 1.35)
+    assert found.memory_raise_bytes == round(125 * MIB * 1.35)
+    assert found.memory_request_bytes == pytest.approx(125 * MIB * (1 + 0.35 * 2**0.5), abs=1)
     assert found.memory_limit_bytes == round(125 * MIB * 2.4)
     assert found.memory_fits_bytes == 150 * MIB
+    told = "because it is steady: 25% above the usual level"
+    assert found.why_raise == f"balanced: the peak of 28 days is 125Mi, times 1.35 {told}"
     assert found.why_memory == (
-        "balanced: the peak of 28 days is 125Mi, times 1.35 because it is steady: 25% above the usual level"
+        f"balanced: the peak of 28 days is 125Mi, times 1.49 {told}, and because only 7 days are known"
     )
     assert found.why_limit == (
         "balanced: the peak of 28 days is 125Mi, times 2.40, because a limit kills:"
         " 4 times the request's margin"
     )
+
+
+def test_of_two_weeks_no_more_is_needed_for_few_days() -> None:
+    found = of(*(day(ago) for ago in range(ENOUGH_DAYS)))
+    assert found.memory_request_bytes == found.memory_raise_bytes == round(125 * MIB * 1.35)
+    assert found.why_memory == found.why_raise
+
+
+def test_a_limit_does_not_lie_below_what_few_days_make_the_request() -> None:
+    found = of(day(0))
+    assert found.memory_request_bytes == pytest.approx(125 * MIB * (1 + 14**0.5), abs=1)
+    assert found.memory_limit_bytes == round(125 * MIB * 5)
+    assert "because only 1 day is known" in found.why_memory
 
 
 def test_cpu_is_told_with_what_was_used_and_what_is_added() -> None:
@@ -70,13 +87,13 @@ def test_cpu_is_told_with_what_was_used_and_what_is_added() -> None:
     ids=["less than a week", "a peak far above the usual", "days of which only the peak is known"],
 )
 def test_without_proof_of_steadiness_the_margin_is_the_one_for_the_size(days: list[Day]) -> None:
-    assert of(*days).memory_request_bytes == 250 * MIB
-    assert of(*days).why_memory == "balanced: the peak of 28 days is 125Mi, times 2.00 for its size"
+    assert of(*days).memory_raise_bytes == 250 * MIB
+    assert of(*days).why_raise == "balanced: the peak of 28 days is 125Mi, times 2.00 for its size"
 
 
 def test_a_peak_at_the_start_counts_as_any_other_and_older_days_do_not() -> None:
-    assert of(day(0), day(27, peak=400)).memory_request_bytes == 800 * MIB
-    assert of(day(0), day(28, peak=400)).memory_request_bytes == 250 * MIB
+    assert of(day(0), day(27, peak=400)).memory_raise_bytes == 800 * MIB
+    assert of(day(0), day(28, peak=400)).memory_raise_bytes == 250 * MIB
 
 
 def test_nothing_is_said_where_cpu_or_memory_was_not_measured() -> None:
@@ -119,7 +136,7 @@ def test_the_walk_forward_test_sizes_a_fleet_just_so(strategy: str) -> None:
         days = history(random)
         found = estimates({"app": days}, strategy, fitted).get("app")
         check(found, fleet_of(days), fitted)
-        steady += found is not None and "steady" in found.why_memory
+        steady += found is not None and "steady" in found.why_raise
     assert 20 < steady < 280
 
 
@@ -147,6 +164,7 @@ def check(found: Estimate | None, digests: Digests, fitted: Constants) -> None:
         return
     assert found.cpu_request_m == pytest.approx(sizes.cpu_request[0] * 1000, abs=0.001)
     assert found.memory_request_bytes == pytest.approx(sizes.memory_request[0], rel=1e-9, abs=1)
+    assert found.memory_raise_bytes == pytest.approx(fleet.peak[0] * fleet.margin[0], rel=1e-9, abs=1)
     assert found.memory_limit_bytes == pytest.approx(sizes.memory_limit[0], rel=1e-9, abs=1)
     assert found.cpu_fits_m == pytest.approx(fleet.cpu_fits[0] * 1000, abs=0.001)
     assert found.memory_fits_bytes == pytest.approx(fleet.memory_fits[0], rel=1e-9, abs=1)

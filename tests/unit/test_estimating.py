@@ -21,6 +21,7 @@ FITTED = Constants(
     memory_least_margin=1.1,
     memory_most_margin=3.0,
     memory_spread_slope=1.0,
+    memory_days_exponent=0.0,
     memory_raise_at=1.2,
     memory_limit_factor=4.0,
 )

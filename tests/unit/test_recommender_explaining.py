@@ -217,7 +217,7 @@ def test_the_scan_has_what_it_is_to_have(scan: Scan) -> None:
     assert by_digests == ("and holds the peak" in scan.of("guaranteed")[1].containers[0].reasons[2])
     days = {day.ago: day for day in scan.of("checkout")[1].digests["app"]}
     assert 7 not in days
-    assert (days[5].windows, days[5].memory_bytes) == (100, 0)
+    assert (days[5].windows, days[5].memory_bytes) == (99, 0)
     assert len({day.cpu_m for ago, day in days.items() if ago < 14}) == 13
 
 
@@ -384,6 +384,15 @@ def test_an_older_report_is_computed_again_with_what_it_has(scan: Scan) -> None:
             assert ("not measured" in lacking) == (name in ("sidecars", "spoilt", "unseen")), name
 
 
+def test_a_day_has_as_many_samples_as_windows_were_looked_at(balanced: Scan) -> None:
+    report, lasting = balanced.of("checkout")
+    _, nightly = balanced.of("nightly")
+    before = report.model_copy(update={"window": report.window.model_copy(update={"cpu_step_seconds": None})})
+    assert observed(report, lasting, []).windows_per_day == pytest.approx(86400 / 870)
+    assert observed(report, nightly, []).windows_per_day == 288
+    assert observed(before, lasting, []).windows_per_day == 288
+
+
 def test_a_setting_that_a_report_lacks_is_told_and_one_that_is_not_known_is_refused(balanced: Scan) -> None:
     report, entry = balanced.of("checkout")
     settings = {name: value for name, value in report.settings.items() if name != "throttled_share"}
@@ -397,7 +406,7 @@ def test_a_setting_that_a_report_lacks_is_told_and_one_that_is_not_known_is_refu
 @pytest.mark.parametrize(
     ("update", "why"),
     [
-        ({"engine": "balanced/1"}, "engine balanced/1 made the report, and this code is balanced/2"),
+        ({"engine": "balanced/1"}, "engine balanced/1 made the report, and this code is balanced/3"),
         ({"engine": "crystal/1"}, "engine crystal/1 .* no such strategy"),
         ({"constants": {"cpu_half_life": 1.0}}, "constants of balanced"),
     ],

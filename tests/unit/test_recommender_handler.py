@@ -289,7 +289,7 @@ def test_a_shard_ends_in_documents_events_and_a_report_that_they_point_into(prod
     report = json.loads(product.objects.get(row.key, row.version_id))
     index = int(pointer.pointer.removeprefix("/workloads/"))
     assert report["workloads"][index]["workload"]["name"] == "checkout"
-    assert product.last_entry("young").reason == "too little data: app: 11.8 h of history, 24 h wanted"
+    assert product.last_entry("young").reason == "too little data: app: 12.1 h of history, 24 h wanted"
     assert report["window"]["begin"] == "2026-11-09T00:00:00Z", "whole days, and today so far"
     assert {query["name"] for query in report["queries"]} >= {"cpu_windows", "memory_windows", "owners"}
     assert all(query["promql"] in product.prometheus.asked for query in report["queries"])
@@ -346,7 +346,7 @@ def test_unless_told_otherwise_the_estimator_sizes_and_its_constants_are_in_the_
     product.whole_scan()
     (row,) = product.reports.rows.values()
     report = product.report(row)
-    assert report.engine == "balanced/2"
+    assert report.engine == "balanced/3"
     assert report.constants == asdict(constants()["balanced"])
     (container,) = report.workloads[0].containers
     assert container.reasons[0].startswith("CPU request 1 -> ")

@@ -358,9 +358,11 @@ ESTIMATE = Estimate(
     strategy="balanced",
     cpu_request_m=150.0,
     memory_request_bytes=500 * MIB,
+    memory_raise_bytes=500 * MIB,
     memory_limit_bytes=2000 * MIB,
     why_cpu="balanced: so much CPU",
     why_memory="balanced: so much memory",
+    why_raise="balanced: so much memory",
     why_limit="balanced: so much more for a limit",
     cpu_fits_m=130.0,
     memory_fits_bytes=240 * MIB,
@@ -370,7 +372,7 @@ ESTIMATE = Estimate(
 def sized_by_estimate(current: Resources, used: Usage | None = None, **more: object) -> ContainerProposal:
     one = observed(current, used)
     (container,) = one.containers
-    containers = (replace(container, estimate=ESTIMATE, **more),)  # type: ignore[arg-type]
+    containers = (replace(container, **{"estimate": ESTIMATE, **more}),)  # type: ignore[arg-type]
     return size(replace(one, containers=containers), RULES).containers[0]
 
 
@@ -410,6 +412,23 @@ def test_nothing_is_raised_to_an_estimate_while_use_fits_in_what_is_set() -> Non
         " 500Mi (balanced: so much memory)"
     )
     assert sized_by_estimate(resources(129, 239)).proposed == resources(150, 500)
+
+
+def test_of_few_days_little_is_lowered_and_no_more_is_raised_than_of_many() -> None:
+    few = replace(ESTIMATE, memory_raise_bytes=300 * MIB, why_raise="balanced: enough")
+    lowered, between, raised, unset = (
+        sized_by_estimate(resources(150, set_), estimate=few) for set_ in (1024, 400, 239, None)
+    )
+    assert lowered.proposed.memory_request_bytes == unset.proposed.memory_request_bytes == 500 * MIB
+    assert between.proposed.memory_request_bytes == 400 * MIB
+    assert between.reasons[2] == (
+        "memory request stays 400Mi: it holds what use needs, and is not lowered below 500Mi (balanced: so"
+        " much memory)"
+    )
+    assert raised.proposed.memory_request_bytes == 300 * MIB
+    assert raised.reasons[2] == "memory request 239Mi -> 300Mi: balanced: enough"
+    guaranteed = resources(1000, 200, 1000, 200)
+    assert sized_by_estimate(guaranteed, estimate=few).proposed.memory_limit_bytes == 300 * MIB
 
 
 def test_what_is_not_set_is_set_to_the_estimate() -> None:
