@@ -123,7 +123,6 @@ def test_another_tenant_of_mimir_has_nothing_and_who_names_none_is_told_to(on_mi
         "-search.maxQueryLen=1200",
         "-search.maxResponseSeries=40",
         "-search.maxMemoryPerQuery=40KB",
-        "-memory.allowedBytes=300KB",  # of which a quarter is for all queries
     ],
 )
 def test_what_victoriametrics_will_not_answer_at_once_is_read_in_parts_and_alike(
