@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -139,12 +139,22 @@ def _scan(server: EmbeddedPrometheus, days: int) -> float:
         command += ["--output", output.name]
         environment = {**os.environ, "KUBEFINOPS_HISTORY_DAYS": str(days)}
         scan = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        _, status, used = os.wait4(scan.pid, 0)
-        said = scan.stderr.read().decode() if scan.stderr else ""
-        scan.returncode = os.waitstatus_to_exitcode(status)
-        assert scan.returncode == 0, said
+        own = 0.0
+        while scan.poll() is None:
+            own = max(own, _peak(scan.pid))
+            time.sleep(0.02)
+        assert scan.returncode == 0, scan.stderr.read().decode() if scan.stderr else ""
         assert json.loads(Path(output.name).read_text())["workloads"], "the scan has seen nothing"
-    return used.ru_maxrss / 1024
+    return own
+
+
+def _peak(pid: int) -> float:
+    """MiB. What wait4 tells of a child is no less than its parent had when it was forked."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def _one_more_day(server: EmbeddedPrometheus, end: int) -> Cost:
