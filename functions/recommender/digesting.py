@@ -123,11 +123,14 @@ def known(
     days = Days({container: [] for container in names.values()})
     for digest in recalled:
         if digest.day < today and (container := names.get(digest.container)) is not None:
-            if digest.windows > most_windows:
-                samples = round(digest.samples * most_windows / digest.windows)
-                digest = replace(digest, windows=most_windows, samples=samples)  # noqa: PLW2901
-            days.digests[container].append(digest)
+            days.digests[container].append(_of_at_most(most_windows, digest))
     return days
+
+
+def _of_at_most(windows: int, digest: Digest) -> Digest:
+    if digest.windows <= windows:
+        return digest
+    return replace(digest, windows=windows, samples=round(digest.samples * windows / digest.windows))
 
 
 def spans(

@@ -63,6 +63,21 @@ class Server(FakePrometheus):
         return super().query_range(promql, begin, end, step, timeout)
 
 
+class Young(Server):
+    """Of the hours that are asked about it tells of none more than so many days ago."""
+
+    def __init__(self, pod: FakePod, days: int) -> None:
+        super().__init__(pod)
+        self.days = days
+
+    def _rows(self, promql: str, at: datetime) -> list[Series]:
+        if "[1h]" not in promql:
+            return super()._rows(promql, at)
+        hours = [int(ago) for ago in re.findall(r"1h, (\d+)h ago", promql)]
+        told = [Series({"in": f"1h, {ago}h ago"}, 60.0) for ago in hours if ago <= self.days * 24]
+        return [*told, Series({"in": "10m"}, 10.0)]
+
+
 def scan(server: Server, at: datetime, stored: FakeDigests | None, history: timedelta = FORTNIGHT) -> Reading:
     server.ranges.clear()
     return read(server, "local", at, history=history, oom_days=7, stored=stored)
@@ -409,19 +424,8 @@ def test_of_days_before_the_history_a_scan_that_keeps_nothing_reads_memory_alone
 
 
 def test_days_before_the_first_that_anything_is_stored_of_are_not_asked_for_again() -> None:
-    class Young(Server):
-        """Of an hour of ten days ago something is told, of the days around it nothing."""
-
-        def _rows(self, promql: str, at: datetime) -> list[Series]:
-            if "[1h]" not in promql:
-                return super()._rows(promql, at)
-            hours = [int(ago) for ago in re.findall(r"1h, (\d+)h ago", promql)]
-            return [
-                *(Series({"in": f"1h, {ago}h ago"}, 60.0) for ago in hours if ago <= 10 * 24),
-                Series({"in": "10m"}, 10.0),
-            ]
-
-    server, stored = Young(deployment("shop", "web", history_days=6, samples=99999)), FakeDigests()
+    # Of an hour in those ten days something is told, of the days around it nothing.
+    server, stored = Young(deployment("shop", "web", history_days=6, samples=99999), 10), FakeDigests()
     scan(server, NOON, stored)
     assert {day for _, _, day in stored.kept} == {TODAY - DAY * ago for ago in range(1, 7)}
     scan(server, NOON, stored)
@@ -523,17 +527,7 @@ def test_a_burst_that_comes_daily_is_seen_whenever_it_comes() -> None:
 
 
 def test_days_are_not_asked_for_before_the_first_hour_that_anything_is_told_of() -> None:
-    class Young(Server):
-        """Nothing is told of more than 15 days ago."""
-
-        def _rows(self, promql: str, at: datetime) -> list[Series]:
-            if "[1h]" not in promql:
-                return super()._rows(promql, at)
-            hours = [int(ago) for ago in re.findall(r"1h, (\d+)h ago", promql)]
-            told = [Series({"in": f"1h, {ago}h ago"}, 60.0) for ago in hours if ago < 15 * 24]
-            return [*told, Series({"in": "10m"}, 10.0)]
-
-    server, stored = Young(deployment("shop", "web", history_days=15, samples=99999)), FakeDigests()
+    server, stored = Young(deployment("shop", "web", history_days=15, samples=99999), 15), FakeDigests()
     read(server, "local", NOON, history=FORTNIGHT, oom_days=7, strategy="balanced", stored=stored)
     first = min(begin for begin, _ in server.ranges)
     assert TODAY - 18 * DAY <= first.date() <= TODAY - 15 * DAY

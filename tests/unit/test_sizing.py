@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -369,10 +370,10 @@ ESTIMATE = Estimate(
 )
 
 
-def sized_by_estimate(current: Resources, used: Usage | None = None, **more: object) -> ContainerProposal:
+def sized_by_estimate(current: Resources, used: Usage | None = None, **more: Any) -> ContainerProposal:
     one = observed(current, used)
     (container,) = one.containers
-    containers = (replace(container, **{"estimate": ESTIMATE, **more}),)  # type: ignore[arg-type]
+    containers = (replace(container, **{"estimate": ESTIMATE, **more}),)
     return size(replace(one, containers=containers), RULES).containers[0]
 
 
