@@ -11,8 +11,9 @@ questions about a whole history: quantiles need all of it. Windows by the day ar
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -43,6 +44,24 @@ MOST_WORKLOADS = 2_000
 MOST_OVER_WINDOWS = 100
 # What takes as long for an eighth does not take long for its size: the server is busy.
 MOST_HALVINGS_FOR_TIME = 3
+
+
+# For a range over days a server holds where all its samples are: one at a time, of all long readings of the
+# process.
+_RANGES = threading.BoundedSemaphore(1)
+# That one waits for a place. With the time that a delivery has for its queries it stays below its Service's.
+_WAIT_SECONDS = 100
+
+
+@contextmanager
+def a_place(places: threading.BoundedSemaphore) -> Iterator[None]:
+    """One of them, once it is free. Raises Temporary if none is for long."""
+    if not places.acquire(timeout=_WAIT_SECONDS):
+        raise Temporary(f"other readings of this process took {_WAIT_SECONDS} s and more")
+    try:
+        yield
+    finally:
+        places.release()
 
 
 @dataclass(frozen=True)
@@ -112,11 +131,15 @@ class Part:
 
 @dataclass
 class Asking:
-    """Puts queries that end at one time, and keeps them, in the order of the questions, for the report."""
+    """Puts queries that end at one time, and keeps them, in the order of the questions, for the report.
+
+    `is_long`: there are many days to read, and a server's memory matters more than time.
+    """
 
     prometheus: Prometheus
     at: datetime
     asked: list[Asked] = field(default_factory=list)
+    is_long: bool = False
 
     def metrics(
         self, name: str, question: Callable[[tuple[str, ...]], str], names: tuple[str, ...]
@@ -137,6 +160,15 @@ class Asking:
             return False
         self.asked.append(Asked("history", matchers, len(found)))
         return not found
+
+    def told(
+        self, name: str, matchers: Callable[[Scope], str], part: Part, begin: datetime, end: datetime
+    ) -> list[Mapping[str, str]] | None:
+        """The labels of all such series that have samples then; None where they are not told."""
+        cut = list(dict.fromkeys(matchers(piece.scope) for piece in pieces(part, MOST_WORKLOADS)))
+        found = at_once([partial(self._series, each, begin, end) for each in cut])
+        self.asked += [Asked(name, each, len(its or ())) for each, its in zip(cut, found, strict=True)]
+        return None if None in found else [labels for its in found for labels in its or ()]
 
     def _series(self, matchers: str, begin: datetime, end: datetime) -> list[Mapping[str, str]] | None:
         """None where they are not told: not each server, nor each proxy before one, tells of series, or of so
@@ -205,7 +237,8 @@ class Asking:
         return _whole(partial(self._between, *between), name, _of_scope(question), piece)
 
     def _between(self, begin: datetime, end: datetime, step: timedelta, promql: str) -> list[Curve]:
-        return self.prometheus.query_range(promql, begin, end, step)
+        with a_place(_RANGES) if self.is_long else nullcontext():
+            return self.prometheus.query_range(promql, begin, end, step)
 
     def _now(self, promql: str) -> list[Series]:
         return self.prometheus.query(promql, self.at)

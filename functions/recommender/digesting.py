@@ -12,19 +12,17 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
-from itertools import chain, pairwise, repeat
+from itertools import chain, groupby, pairwise, repeat
 from math import ceil
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from functions.recommender import queries
-from functions.recommender.asking import at_once, both, pieces
+from functions.recommender.asking import a_place, at_once, both, pieces
 from shared.contracts.digests import POINTS, Digest, midnight
-from shared.contracts.errors import Temporary
 
 if TYPE_CHECKING:
     from functions.recommender.asking import Asked, Asking, Part
@@ -40,18 +38,16 @@ Of = tuple["Controller", str]  # whose container, and its name
 DAY = timedelta(days=1)
 # A day is over for good after this much: samples may come late, by remote write, or out of order.
 LATE = timedelta(hours=1)
-# In one answer, so that neither side holds much: some 6 MB of text. And so many answers at once, of all that
+# In one answer, so that neither side holds much: some 3 MB of text. And so many answers at once, of all that
 # the process reads: one that is digested, while the next is asked for.
-MOST_POINTS = 180_000
+MOST_POINTS = 95_000
 _HELD = threading.BoundedSemaphore(2)
-# That one waits for a place. With the time that a delivery has for its queries it stays below its Service's.
-_HELD_SECONDS = 100
 # Read at a time, the oldest first: where it is kept, what was read stays so though there be no time for more.
 _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
 # Into so many parts of its days a span is cut before its workloads are parted further.
 _MOST_CUTS = 5
 # Of a workload, that one question by the day is about: for each a server holds where its samples are.
-_MOST_WORKLOAD_DAYS = 7_000
+_MOST_WORKLOAD_DAYS = 3_500
 # Of a day's windows: those at or below the points before each, and those that it stands for.
 _UP_TO = (0.0, *POINTS)
 _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
@@ -85,6 +81,16 @@ class Days:
 
     digests: dict[Of, list[Digest]] = field(default_factory=dict)
     pods: dict[Controller, set[Pod]] = field(default_factory=dict)
+
+
+def apart(replicas: Mapping[Controller, int]) -> dict[str, int]:
+    """How many of a Window's steps lie between two windows that are looked at, by namespace: two where most
+    workloads run in several pods, for the windows of each are looked at.
+    """
+    several: dict[str, list[bool]] = {}
+    for (namespace, _, _), count in replicas.items():
+        several.setdefault(namespace, []).append(count > 1)
+    return {namespace: 2 if 2 * sum(those) > len(those) else 1 for namespace, those in several.items()}
 
 
 def first_day(at: datetime, history: timedelta) -> date:
@@ -194,6 +200,7 @@ def read(
     span: Span,
     owners: Owners,
     days: Days,
+    apart: Mapping[str, int],
     rule: bool = False,
     exactly: bool = True,
 ) -> list[Digest]:
@@ -208,14 +215,16 @@ def read(
         Temporary: Prometheus cannot be reached, or will not run a query.
     """
     part = whole.narrowed((namespace, name) for namespace, _, name in span.containers)
-    usage = _Usage(asking, window, span, owners, exactly=exactly)
+    usage = _Usage(asking, window, span, owners, apart, exactly=exactly)
     usage.is_recorded = rule and not span.memory_alone and window.is_of_rule and _tells_the_same(usage, part)
-    rarer = replace(usage.grid, step=window.memory_step)
     calls = [
         partial(take, usage, its, piece)
-        for take, its in ((_take_cpu, usage.grid), (_take_memory, rarer))
-        if its.windows and not (span.memory_alone and take is _take_cpu)
-        for piece in pieces(part, MOST_POINTS * min(_MOST_CUTS, its.count), partial(usage.points, its))
+        for take, step in ((_take_cpu, window.cpu_step), (_take_memory, window.memory_step))
+        if not (span.memory_alone and take is _take_cpu)
+        for steps, some in usage.by_apart(part)
+        for its in (replace(usage.grid, step=step * steps),)
+        if its.windows
+        for piece in pieces(some, MOST_POINTS * min(_MOST_CUTS, its.count), partial(usage.points, its))
     ]
     facts, asked = both(partial(_facts, usage, part), partial(at_once, calls))
     asking.asked += chain.from_iterable(asked)
@@ -309,11 +318,21 @@ class _Grid:
 class _Usage:
     """What the windows of a span tell, and whose they are."""
 
-    def __init__(self, asking: Asking, window: Window, span: Span, owners: Owners, *, exactly: bool) -> None:
+    def __init__(
+        self,
+        asking: Asking,
+        window: Window,
+        span: Span,
+        owners: Owners,
+        apart: Mapping[str, int],
+        *,
+        exactly: bool,
+    ) -> None:
         self.asking = asking
         self.window = window
         self.span = span
         self.grid = _Grid(span.begin, span.days, asking.at, window.cpu_step)
+        self.apart = apart
         self.exactly = exactly
         self.is_recorded = False
         # Where CPU is recorded: how many windows each pod and day has of it, and of memory.
@@ -347,17 +366,30 @@ class _Usage:
             return None
         return (controller, name), pod
 
+    def workloads(self, rows: Iterable[Mapping[str, str]]) -> set[tuple[str, str]]:
+        """Namespace and name of each whose row is among these."""
+        all_whose = (self.container(labels) for labels in rows)
+        return {(whose[0][0][0], whose[0][0][2]) for whose in all_whose if whose is not None}
+
     def tell(self, name: str, whose: tuple[Of, Pod, date], count: int) -> None:
         """So many windows are told of it."""
         self._told[name][whose] += count
+
+    def by_apart(self, part: Part) -> Iterator[tuple[int, Part]]:
+        """The part by how far its windows lie apart, in steps."""
+        kinds = sorted(part.workloads, key=lambda workload: self.apart[workload[0]])
+        groups = [(steps, list(some)) for steps, some in groupby(kinds, lambda each: self.apart[each[0]])]
+        for steps, some in groups:
+            yield steps, part.cut_to(some) if len(groups) > 1 else part
 
     def lacks(self) -> bool:
         """Whether recorded CPU lacks what memory has: a rule may fail for hours, or know not each pod."""
         each = self.window.memory_step // self.window.cpu_step  # of CPU, from one of memory to the next
         cpu = self._told["cpu_windows"]
         return any(
-            not cpu[whose] or (count - 1) * each + 1 - cpu[whose] > _MOST_UNRECORDED
+            not cpu[whose] or (count - 1) * each + 1 - cpu[whose] > _MOST_UNRECORDED // self.apart[namespace]
             for whose, count in self._told["memory_windows"].items()
+            for ((namespace, *_), _), _, _ in (whose,)
         )
 
     def doubt(self, curve: Curve) -> None:
@@ -425,7 +457,7 @@ def _take_cpu(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
         digests[day] = replace(
             digest,
             pods=digest.pods + 1,
-            windows=max(digest.windows, len(ends)),
+            windows=max(digest.windows, len(ends) * grid.step // usage.window.cpu_step),
             samples=digest.samples + len(ends),
             first=first if digest.first is None else min(digest.first, first),
             cpu_m=_worst(digest.cpu_m, tuple(round(each * 1000, 3) for each in cores)),
@@ -454,7 +486,7 @@ def _days(
     # Each part of time is taken before the next is asked for: as text windows take much memory.
     of_a_day = usage.points(grid, piece) / grid.windows * 86400 / grid.step
     for between in grid.cut(max(1, int(MOST_POINTS / max(1, of_a_day)))):
-        with _held():
+        with a_place(_HELD):
             curves, puts = usage.asking.piece(name, question, piece, between)
             asked += puts
             if usage.exactly and _is_off(curves, *between):
@@ -465,16 +497,6 @@ def _days(
                         if usage.is_recorded:
                             usage.tell(name, (container, pod, day), part.stop - part.start)
                         yield container, day, times[part], _points(values[part])
-
-
-@contextmanager
-def _held() -> Iterator[None]:
-    if not _HELD.acquire(timeout=_HELD_SECONDS):
-        raise Temporary(f"other readings of this process held their answers for {_HELD_SECONDS} s")
-    try:
-        yield
-    finally:
-        _HELD.release()
 
 
 def _is_off(curves: Iterable[Curve], begin: datetime, _end: datetime, step: timedelta) -> bool:
@@ -557,14 +579,16 @@ def _facts(usage: _Usage, part: Part) -> dict[tuple[Of, date], _Facts]:
     ask({"memory_max": queries.memory_max}, part)
     if usage.span.memory_alone:
         return found
-    ask({"throttled_share": queries.throttled_share}, part)
+    limited = usage.asking.told("limited", queries.periods, part, usage.grid.start, usage.grid.at)
+    if limited is None:
+        ask({"throttled_share": queries.throttled_share}, part)
+    elif some := usage.workloads(limited):
+        ask({"throttled_share": queries.throttled_share}, part.narrowed(some))
     # To count kills, restarts are read three times: of those alone that were killed some time.
     since = int((usage.grid.at - usage.grid.start).total_seconds())
     rows = usage.asking.all({"oom_killed": queries.oom_killed(since)}, part)["oom_killed"] if since else []
-    killed = {whose[0][0] for row in rows if (whose := usage.container(row.labels)) is not None}
-    if killed:
-        some = part.narrowed((namespace, name) for namespace, _, name in killed)
-        ask({"oom_kills": queries.oom_kills}, some)
+    if some := usage.workloads(row.labels for row in rows):
+        ask({"oom_kills": queries.oom_kills}, part.narrowed(some))
     return found
 
 

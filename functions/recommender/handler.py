@@ -176,7 +176,7 @@ class RecommenderHandler:
             scan_id=scan.scan_id,
             scanned_at=scan.scanned_at,
             shard=shard,
-            window=reporting.window(scan.scanned_at, reading.window),
+            window=reporting.window(scan.scanned_at, reading.window, reading.apart),
             engine=engine(settings.strategy),
             settings=asdict(settings.rules) | {"history_days": settings.history} | settings.price_sources,
             constants={} if settings.strategy == PERCENTILE else asdict(constants()[settings.strategy]),

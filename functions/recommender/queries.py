@@ -72,6 +72,8 @@ STATE = (
     nodes.LABELS,
 )
 WORKLOADS = (*OWNERS, "kube_deployment_spec_replicas")
+# That have several rows a pod.
+_OFTEN_TOLD = ("kube_pod_container_resource_requests", "kube_pod_container_resource_limits")
 _OWNER_LABELS = "namespace, pod, replicaset, job_name, owner_kind, owner_name, owner_is_controller"
 _STATE_LABELS = (
     f"__name__, {_OWNER_LABELS}, deployment, container, resource, horizontalpodautoscaler,"
@@ -89,7 +91,7 @@ _OFTEN_SECONDS = 120
 # and in as large a share of the windows as it runs for.
 CPU_APART, MEMORY_APART = 870, 3480
 # Of a history, that are looked at for how often scrapes came.
-_HOURS = 5
+_HOURS = 4
 _WINDOW = 300
 # A pod's name begins with its controller's, cut to leave room for the generated end within 63 characters.
 POD_NAME_BEGINNING = 46
@@ -182,6 +184,14 @@ def window(history: timedelta, samples_in_hour: float | None, samples_in_ten_min
         interval=interval,
         is_scraped=samples_in_ten_minutes is not None,
     )
+
+
+def in_parts(metrics: Sequence[str]) -> list[tuple[str, ...]]:
+    """These metrics, owners first, in parts of which a server holds one at a time: it has all of an answer in
+    its memory.
+    """
+    alone = [(name,) for name in metrics if name in _OFTEN_TOLD]
+    return [tuple(name for name in metrics if name not in _OFTEN_TOLD), *alone]
 
 
 def state(scope: Scope, metrics: tuple[str, ...] = STATE, *, lately: bool = False) -> str:
@@ -372,12 +382,17 @@ def oom_kills(seconds: int) -> Question:
     return question
 
 
+def periods(scope: Scope) -> str:
+    """The series of what has a CPU limit, and may be throttled."""
+    return f"{PERIODS}{{{scope.containers}}}"
+
+
 def throttled_share(seconds: int) -> Question:
     """Of the CPU periods of the last seconds."""
     span = duration(seconds)
     return lambda scope: (
         f"max {CONTAINER} (increase({THROTTLED}{{{scope.containers}}}[{span}])"
-        f" / (increase({PERIODS}{{{scope.containers}}}[{span}]) > 0))"
+        f" / (increase({periods(scope)}[{span}]) > 0))"
     )
 
 

@@ -5,6 +5,7 @@ Every query is asked at the scan's time, so a repetition sees the same past.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,12 +34,19 @@ if TYPE_CHECKING:
 
 Key = tuple[str, str, str]  # namespace, pod, container
 
+# Are read side by side: yesterday and today, or the same of two kinds of workloads.
+_FEW_DAYS = 4
+# After which Python looks for objects that only refer to one another. Rows and digests do not, there are
+# hundreds of thousands, and looking after each 700, as it does by itself, was a tenth of a reading.
+_NEW_OBJECTS = 100_000
+
 
 @dataclass(frozen=True)
 class Reading:
     """What was seen: workloads in the order of their names, and how it was asked for.
 
     `pods` are each one's that were measured, past ones included: whose series are the workload's.
+    `apart` tells of namespaces how many steps of `window` lie between two windows that were looked at.
     `labels` are the matchers that were in every query, for who asks more about the same. `nodes` are told of
     where prices go by them; `spot` are the names of those that are spot.
     """
@@ -46,6 +54,7 @@ class Reading:
     workloads: tuple[Observed, ...]
     window: Window
     asked: tuple[Asked, ...]
+    apart: Mapping[str, int] = field(default_factory=dict)
     pods: Mapping[Workload, frozenset[Pod]] = field(default_factory=dict)
     labels: str = ""
     nodes: Mapping[str, Node] = field(default_factory=dict)
@@ -92,6 +101,7 @@ def read(
     Raises:
         Temporary: Prometheus cannot be reached, or will not run a query; or the digests cannot be had.
     """
+    gc.set_threshold(_NEW_OBJECTS)
     asking = Asking(prometheus, at)
     scope = Scope(tuple(sorted(namespaces)), labels=labels)
     today, begin = at.astimezone(UTC).date(), first_day(at, history)
@@ -128,11 +138,21 @@ def read(
     spans_since = partial(
         digesting.spans, days, lasting, today=today, cpu_since=cpu_since, kept=stored is not None
     )
-    read_days = partial(digesting.read, asking, whole, window, owners=owners, days=days, rule=there.has_rule)
+    read_days = partial(
+        digesting.read,
+        asking,
+        whole,
+        window,
+        owners=owners,
+        days=days,
+        apart=there.apart,
+        rule=there.has_rule,
+    )
     since, first = there.since, min((each.day for each in recalled if each.windows), default=there.since)
     if there.begun_lately and asking.has_nothing(queries.usage_series(labels), since, first):
         since = first
     spans = spans_since(since)
+    asking.is_long = sum(span.days for span in spans) > _FEW_DAYS
     recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
     with _keeping(stored, cluster) as keep:
         _, lately = both(
@@ -169,6 +189,7 @@ def read(
         workloads,
         window,
         tuple(asking.asked),
+        there.apart,
         pods,
         labels,
         nodes=there.nodes,
@@ -184,6 +205,7 @@ class _Survey:
     controllers: dict[Controller, list[Pod]]
     whole: Part
     window: Window
+    apart: Mapping[str, int]
     since: date
     begun_lately: bool
     has_rule: bool
@@ -212,6 +234,12 @@ def _survey(
     asking.asked += beside.asked
     now, often = Cluster.of(rows), first["frequencies"]
     controllers = now.controllers()
+    # Of all in their namespaces, so that a workload is looked at alike whichever are wanted beside it.
+    replicas = {
+        controller: _running(now, controller, pods)
+        for controller, pods in controllers.items()
+        if controller[1] not in RUN_TO_COMPLETION
+    }
     whole = _part(scope, controllers)
     if names is not None:
         controllers = {controller: pods for controller, pods in controllers.items() if controller in names}
@@ -234,6 +262,7 @@ def _survey(
         controllers=controllers,
         whole=whole,
         window=queries.window(at - midnight(begin), *queries.samples(often)),
+        apart=digesting.apart(replicas),
         since=since,
         begun_lately=silent is not None,
         has_rule=queries.has_rule(often),
@@ -254,10 +283,14 @@ def _told(asking: Asking, name: str, question: Callable[..., str], metrics: tupl
     After one failed scrape Prometheus takes all of its series for gone until the next. Where `up` tells of
     it, the query has them already.
     """
-    rows = asking.metrics(name, question, metrics)
-    if any(row.labels["__name__"] == queries.OWNERS[0] for row in rows):
-        return rows
-    return asking.metrics(f"{name}_lately", partial(question, lately=True), metrics)
+    some, *others = queries.in_parts(metrics)
+    rows = asking.metrics(name, question, some)
+    if not any(row.labels["__name__"] == queries.OWNERS[0] for row in rows):
+        name, question = f"{name}_lately", partial(question, lately=True)
+        rows = asking.metrics(name, question, some)
+    for part in others:
+        rows += asking.metrics(name, question, part)
+    return rows
 
 
 def _read_days(
@@ -315,6 +348,12 @@ def _places(rows: Iterable[Series]) -> dict[Pod, str]:
         (row.labels.get("namespace", ""), row.labels.get("pod", "")): row.labels.get("node", "")
         for row in rows
     }
+
+
+def _running(now: Cluster, controller: Controller, pods: Collection[Pod]) -> int:
+    """How many of its pods run: some that are told of may have ended."""
+    wanted = now.wanted_replicas(controller)
+    return len(pods) if wanted is None else min(wanted, len(pods))
 
 
 def _part(scope: Scope, controllers: Iterable[Controller]) -> Part:

@@ -35,7 +35,7 @@ from shared.contracts.pricing import monthly, shares
 from shared.contracts.states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from functions.recommender.prices import Prices
 
@@ -163,6 +163,11 @@ class Window(Payload):
         description="of what goes on running, from one window that is looked at to the next; older: each is",
     )
     memory_step_seconds: int | None = None
+    every_second_in: tuple[str, ...] = Field(
+        default=(),
+        description="namespaces in which every second of these is looked at, because most of their workloads"
+        " run in several pods",
+    )
 
 
 class Report(Payload):
@@ -211,8 +216,8 @@ def key(scan: ScanRequested, shard: Shard) -> str:
     return f"reports/{quote(scan.cluster, safe='')}/{scan.scanned_at:%Y/%m/%d}/{name}.json"
 
 
-def window(at: datetime, ranges: queries.Window) -> Window:
-    """The window that ends at the scan's time."""
+def window(at: datetime, ranges: queries.Window, apart: Mapping[str, int]) -> Window:
+    """The window that ends at the scan's time; `apart` as a Reading has it."""
     return Window(
         begin=at - timedelta(seconds=ranges.history),
         end=at,
@@ -222,6 +227,7 @@ def window(at: datetime, ranges: queries.Window) -> Window:
         recent_step_seconds=ranges.recent_step,
         cpu_step_seconds=ranges.cpu_step,
         memory_step_seconds=ranges.memory_step,
+        every_second_in=tuple(sorted(namespace for namespace, steps in apart.items() if steps == 2)),
     )
 
 

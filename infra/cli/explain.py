@@ -214,7 +214,7 @@ def lines(explained: Explained) -> Iterator[str]:
     yield f"evidence: {_address(item.proposal.report)} at {item.proposal.report.pointer}, its sha256 is right"
     yield (
         f"usage: from {rfc3339(report.window.begin)} on, in windows of {report.window.step_seconds} s"
-        f"{_apart(report.window, entry.workload.kind)}; {entry.pods:g} pods on average, QoS class {entry.qos}"
+        f"{_apart(report.window, entry.workload)}; {entry.pods:g} pods on average, QoS class {entry.qos}"
         + (f", autoscaled by {' and '.join(entry.scales_on)}" if entry.scales_on else "")
     )
     yield f"settings: {_settings(report.settings)}"
@@ -293,11 +293,13 @@ def _usage(usage: Usage) -> str:
     )
 
 
-def _apart(window: Window, kind: str) -> str:
+def _apart(window: Window, workload: Workload) -> str:
     """Nothing where all windows were looked at: in older reports, and of pods that run to completion."""
-    if window.cpu_step_seconds is None or kind in RUN_TO_COMPLETION:
+    cpu, memory = window.cpu_step_seconds, window.memory_step_seconds
+    if cpu is None or memory is None or workload.kind in RUN_TO_COMPLETION:
         return ""
-    return f", CPU in every {window.cpu_step_seconds} s and memory in every {window.memory_step_seconds} s"
+    steps = 2 if workload.namespace in window.every_second_in else 1
+    return f", CPU in every {steps * cpu} s and memory in every {steps * memory} s"
 
 
 def _digests(days: tuple[DailyDigest, ...]) -> str:

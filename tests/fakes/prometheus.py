@@ -184,13 +184,13 @@ class FakePrometheus:
     def _rows(self, promql: str, at: datetime) -> list[Series]:
         if "[1h]" in promql:
             return [Series({"in": "1h"}, 60.0), Series({"in": "10m"}, 10.0)]
-        if "kube_pod_owner" in promql:
+        if "owner_kind" in promql or "kube_pod_owner" in promql:
             state = [row for pod in self.pods for row in self._state(pod)]
-            if "kube_pod_container_info" not in promql:
-                return [row for row in state if row.labels["__name__"].endswith(("_owner", "_replicas"))]
             state += [row for scaled in self.scaled.items() for row in _autoscaler(*scaled)]
-            spot = [node.name for node in self.nodes if node.is_spot and "kube_node_labels" in promql]
-            return state + [Series({"__name__": "kube_node_labels", "node": name}, 1.0) for name in spot]
+            spot = [node.name for node in self.nodes if node.is_spot]
+            state += [Series({"__name__": "kube_node_labels", "node": name}, 1.0) for name in spot]
+            asked = set(re.findall(r"\w+", promql))
+            return [row for row in state if row.labels["__name__"] in asked]
         if "kube_node_status_capacity" in promql:
             return [row for node in self.nodes for row in node.rows()]
         if "kube_pod_info" in promql:
@@ -209,7 +209,7 @@ class FakePrometheus:
     def _figure(self, promql: str) -> Callable[[FakePod, datetime], float | None]:
         """Which figure a query asks for, by what no other one has in it."""
         kinds: list[tuple[str, Callable[[FakePod, datetime], float | None]]] = [
-            ("throttled", lambda pod, at: pod.throttled),
+            ("throttled|cfs_periods", lambda pod, at: pod.throttled),
             # Those of today so far are none.
             (r"restarts.*\[\d+[smh]\]", lambda pod, at: None),
             (r"restarts|last_terminated_reason", lambda pod, at: pod.oom_kills or None),

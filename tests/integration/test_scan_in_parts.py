@@ -153,7 +153,7 @@ def test_nothing_is_proposed_from_a_part(address: str, tmp_path: Path) -> None:
 
 
 def test_a_workload_that_is_too_large_for_the_server_is_missing_alone(history: Path) -> None:
-    with prometheus_server(openmetrics=history, flags=["--query.max-samples=3000"]) as server:
+    with prometheus_server(openmetrics=history, flags=["--query.max-samples=1500"]) as server:
         text = told(str(server.address))
     assert "payments (1 workload): Prometheus http" in text
     assert "too many samples" in text

@@ -19,6 +19,7 @@ from functions.recommender.reading import read
 from functions.recommender.report import Entry, Report, entry_at
 from functions.recommender.settings import RecommenderSettings
 from functions.recommender.sizing import Observed, ObservedContainer
+from infra.cli.explain import _apart
 from shared.contracts.documents import Recommendation
 from shared.contracts.envelope import Event
 from shared.contracts.events import ScanRequested
@@ -391,6 +392,16 @@ def test_a_day_has_as_many_samples_as_windows_were_looked_at(balanced: Scan) -> 
     assert observed(report, lasting, []).windows_per_day == pytest.approx(86400 / 870)
     assert observed(report, nightly, []).windows_per_day == 288
     assert observed(before, lasting, []).windows_per_day == 288
+
+
+def test_how_far_windows_lay_apart_is_told_by_namespace(balanced: Scan) -> None:
+    report, lasting = balanced.of("checkout")
+    _, nightly = balanced.of("nightly")
+    namespace = lasting.workload.namespace
+    twice = report.window.model_copy(update={"every_second_in": (namespace,)})
+    assert _apart(report.window, lasting.workload) == ", CPU in every 870 s and memory in every 3480 s"
+    assert _apart(twice, lasting.workload) == ", CPU in every 1740 s and memory in every 6960 s"
+    assert not _apart(twice, nightly.workload)
 
 
 def test_a_setting_that_a_report_lacks_is_told_and_one_that_is_not_known_is_refused(balanced: Scan) -> None:
