@@ -153,6 +153,10 @@ class Cluster:
         most, _ = max(seen.items(), key=lambda item: (item[1], item[0]))
         return Resources.model_validate(dict(most))
 
+    def limits_cpu(self, pods: Iterable[Pod]) -> bool:
+        """Whether a container of these has a limit."""
+        return any("cpu_limit_m" in each for pod in pods for each in self.values.get(pod, {}).values())
+
     def scales_on(self, controller: Controller) -> frozenset[str]:
         """The resources on whose utilisation HorizontalPodAutoscalers scale it; see Observed.scales_on."""
         resources: set[str] = set()

@@ -48,6 +48,8 @@ _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
 _MOST_CUTS = 5
 # Of a workload, that one question by the day is about: for each a server holds where its samples are.
 _MOST_WORKLOAD_DAYS = 3_500
+# The same where it holds all windows.
+_MOST_WORKLOAD_DAYS_OVER_WINDOWS = 1_400
 # Of a day's windows: those at or below the points before each, and those that it stands for.
 _UP_TO = (0.0, *POINTS)
 _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
@@ -75,6 +77,16 @@ class Span:
     memory_alone: bool = False
 
 
+@dataclass(frozen=True)
+class Plan:
+    """`apart`: by namespace, how many of a Window's steps lie between two windows that are looked at;
+    `limited`: namespace and name of what has a CPU limit, of which the peaks of all windows are asked for.
+    """
+
+    apart: Mapping[str, int]
+    limited: frozenset[tuple[str, str]]
+
+
 @dataclass
 class Days:
     """Each container's digests, in the order of their days, and the pods that they are known of."""
@@ -84,9 +96,7 @@ class Days:
 
 
 def apart(replicas: Mapping[Controller, int]) -> dict[str, int]:
-    """How many of a Window's steps lie between two windows that are looked at, by namespace: two where most
-    workloads run in several pods, for the windows of each are looked at.
-    """
+    """As a Plan has it: two steps where most workloads run in several pods, each of which is looked at."""
     several: dict[str, list[bool]] = {}
     for (namespace, _, _), count in replicas.items():
         several.setdefault(namespace, []).append(count > 1)
@@ -200,7 +210,7 @@ def read(
     span: Span,
     owners: Owners,
     days: Days,
-    apart: Mapping[str, int],
+    plan: Plan,
     rule: bool = False,
     exactly: bool = True,
 ) -> list[Digest]:
@@ -215,7 +225,7 @@ def read(
         Temporary: Prometheus cannot be reached, or will not run a query.
     """
     part = whole.narrowed((namespace, name) for namespace, _, name in span.containers)
-    usage = _Usage(asking, window, span, owners, apart, exactly=exactly)
+    usage = _Usage(asking, window, span, owners, plan, exactly=exactly)
     usage.is_recorded = rule and not span.memory_alone and window.is_of_rule and _tells_the_same(usage, part)
     calls = [
         partial(take, usage, its, piece)
@@ -324,7 +334,7 @@ class _Usage:
         window: Window,
         span: Span,
         owners: Owners,
-        apart: Mapping[str, int],
+        plan: Plan,
         *,
         exactly: bool,
     ) -> None:
@@ -332,7 +342,7 @@ class _Usage:
         self.window = window
         self.span = span
         self.grid = _Grid(span.begin, span.days, asking.at, window.cpu_step)
-        self.apart = apart
+        self.plan = plan
         self.exactly = exactly
         self.is_recorded = False
         # Where CPU is recorded: how many windows each pod and day has of it, and of memory.
@@ -377,8 +387,12 @@ class _Usage:
 
     def by_apart(self, part: Part) -> Iterator[tuple[int, Part]]:
         """The part by how far its windows lie apart, in steps."""
-        kinds = sorted(part.workloads, key=lambda workload: self.apart[workload[0]])
-        groups = [(steps, list(some)) for steps, some in groupby(kinds, lambda each: self.apart[each[0]])]
+
+        def steps_of(workload: tuple[str, str]) -> int:
+            return self.plan.apart[workload[0]]
+
+        ordered = sorted(part.workloads, key=steps_of)
+        groups = [(steps, list(some)) for steps, some in groupby(ordered, steps_of)]
         for steps, some in groups:
             yield steps, part.cut_to(some) if len(groups) > 1 else part
 
@@ -386,11 +400,12 @@ class _Usage:
         """Whether recorded CPU lacks what memory has: a rule may fail for hours, or know not each pod."""
         each = self.window.memory_step // self.window.cpu_step  # of CPU, from one of memory to the next
         cpu = self._told["cpu_windows"]
-        return any(
-            not cpu[whose] or (count - 1) * each + 1 - cpu[whose] > _MOST_UNRECORDED // self.apart[namespace]
-            for whose, count in self._told["memory_windows"].items()
-            for ((namespace, *_), _), _, _ in (whose,)
-        )
+        for whose, count in self._told["memory_windows"].items():
+            namespace = whose[0][0][0]
+            lacking = (count - 1) * each + 1 - cpu[whose]
+            if not cpu[whose] or lacking > _MOST_UNRECORDED // self.plan.apart[namespace]:
+                return True
+        return False
 
     def doubt(self, curve: Curve) -> None:
         """Looks at a row that is nobody's: kube-state-metrics may have been away while its pod lived."""
@@ -423,9 +438,11 @@ class _Usage:
         made = []
         for day in self.grid.days:
             its = facts.get((container, day), _NO_FACTS)
+            digest = found.get(day) or Digest(name, day)
             made.append(
                 replace(
-                    found.get(day) or Digest(name, day),
+                    digest,
+                    cpu_m=its.topped_cpu(digest.cpu_m),
                     memory_bytes=its.topped(memory.get(day, ())),
                     oom_kills=its.oom_kills,
                     throttled_share=its.throttled_share,
@@ -539,9 +556,12 @@ def _by_pod(
 
 @dataclass
 class _Facts:
-    """What a day had, beside its windows: the peak of memory in bytes, and troubles."""
+    """What a day had, beside its windows: peaks of memory in bytes and, where there is a limit, of CPU in
+    millicores, and troubles.
+    """
 
     memory_max: int = 0
+    cpu_max: float = 0.0
     oom_kills: int = 0
     throttled_share: float | None = None
 
@@ -550,10 +570,16 @@ class _Facts:
         match name:
             case "memory_max":
                 self.memory_max = max(self.memory_max, round(value))
+            case "cpu_max":
+                self.cpu_max = max(self.cpu_max, round(value * 1000, 3))
             case "oom_kills":
                 self.oom_kills += round(value)
             case _:
                 self.throttled_share = round(max(self.throttled_share or 0.0, value), 4)
+
+    def topped_cpu(self, cpu: tuple[float, ...]) -> tuple[float, ...]:
+        """CPU at POINTS up to the peak, if there are windows that were looked at."""
+        return (*cpu[:-1], max(cpu[-1], self.cpu_max)) if cpu else cpu
 
     def topped(self, memory: tuple[int, ...]) -> tuple[int, ...]:
         """Memory at POINTS up to the peak, which the windows that were looked at need not have seen."""
@@ -571,9 +597,13 @@ def _facts(usage: _Usage, part: Part) -> dict[tuple[Of, date], _Facts]:
     """Those of each container and day that had any."""
     found: dict[tuple[Of, date], _Facts] = {}
 
-    def ask(questions: Mapping[str, Callable[[int], Question]], part: Part) -> None:
-        for name, labels, day, value in _by_day(usage.asking, usage.grid, questions, part):
-            if (whose := usage.container(labels)) is not None:
+    def ask(
+        questions: Mapping[str, Callable[[int], Question]], part: Part, most: int = _MOST_WORKLOAD_DAYS
+    ) -> None:
+        for name, labels, day, value in _by_day(usage.asking, usage.grid, questions, part, most):
+            whose = usage.container(labels)
+            # Narrowed by the beginnings of names, or not at all, it is about others too.
+            if whose is not None and (whose[0][0][0], whose[0][0][2]) in part.workloads:
                 found.setdefault((whose[0], day), _Facts()).take(name, value)
 
     ask({"memory_max": queries.memory_max}, part)
@@ -584,6 +614,11 @@ def _facts(usage: _Usage, part: Part) -> dict[tuple[Of, date], _Facts]:
         ask({"throttled_share": queries.throttled_share}, part)
     elif some := usage.workloads(limited):
         ask({"throttled_share": queries.throttled_share}, part.narrowed(some))
+    if bounded := part.workloads & usage.plan.limited:
+        # A limit throttles what lies above it, however short; of others only quantiles matter.
+        most = _MOST_WORKLOAD_DAYS if usage.is_recorded else _MOST_WORKLOAD_DAYS_OVER_WINDOWS
+        peaks = queries.cpu_max(usage.window, recorded=usage.is_recorded)
+        ask({"cpu_max": peaks}, part.narrowed(bounded), most)
     # To count kills, restarts are read three times: of those alone that were killed some time.
     since = int((usage.grid.at - usage.grid.start).total_seconds())
     rows = usage.asking.all({"oom_killed": queries.oom_killed(since)}, part)["oom_killed"] if since else []
@@ -593,16 +628,16 @@ def _facts(usage: _Usage, part: Part) -> dict[tuple[Of, date], _Facts]:
 
 
 def _by_day(
-    asking: Asking, grid: _Grid, questions: Mapping[str, Callable[[int], Question]], part: Part
+    asking: Asking, grid: _Grid, questions: Mapping[str, Callable[[int], Question]], part: Part, most: int
 ) -> Iterator[tuple[str, Mapping[str, str], date, float]]:
-    """The answers about each whole day, and about today so far: which question, whose row, day and value."""
+    """The answers about each whole day, and about today so far: which question, whose row, day and value.
+    `most` days of workloads are in one.
+    """
     over = [day for day in grid.days if midnight(day) + DAY <= grid.at]
     if over:
         begin, end = grid.start + DAY, grid.start + DAY * len(over)
         of_a_day = {name: question(86400) for name, question in questions.items()}
-        answers = asking.ranges(
-            of_a_day, part, begin, end, DAY, most=max(1, _MOST_WORKLOAD_DAYS // len(over))
-        )
+        answers = asking.ranges(of_a_day, part, begin, end, DAY, most=max(1, most // len(over)))
         for name, curves in answers.items():
             for curve in curves:
                 yield from ((name, curve.labels, _day(at), value) for at, value in curve.points)

@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -356,6 +357,23 @@ def memory_max(seconds: int) -> Question:
     """The peak of the last seconds, in bytes."""
     span = duration(seconds)
     return lambda scope: f"max {CONTAINER} (max_over_time({MEMORY}{{{scope.containers}}}[{span}]))"
+
+
+def cpu_max(window: Window, *, recorded: bool = False) -> Callable[[int], Question]:
+    """The highest window of CPU of the last seconds, in cores: of all, not of those that are looked at. Where
+    none are `recorded` a server holds all of them, so few containers are to be asked about at once.
+    """
+
+    def question(seconds: int, scope: Scope) -> str:
+        span = duration(seconds)
+        used = f"{CPU_RULE}{{{scope.containers}}}[{span}]"
+        if not recorded:
+            used = (
+                f"rate({CPU}{{{scope.containers}}}[{duration(window.cpu)}])[{span}:{duration(window.step)}]"
+            )
+        return f"max {CONTAINER} (max_over_time({used}))"
+
+    return lambda seconds: partial(question, seconds)
 
 
 def oom_killed(seconds: int) -> Question:

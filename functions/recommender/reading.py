@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from functions.recommender import daily, digesting, queries
 from functions.recommender.asking import Asked, Asking, Part, both
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
-from functions.recommender.digesting import Days, Of, Span, first_day
+from functions.recommender.digesting import Days, Of, Plan, Span, first_day
 from functions.recommender.fitted import CPU_DAYS, MEMORY_DAYS, constants
 from functions.recommender.nodes import Node, nodes_of
 from functions.recommender.queries import Question, Scope, Window
@@ -145,7 +145,7 @@ def read(
         window,
         owners=owners,
         days=days,
-        apart=there.apart,
+        plan=there.plan,
         rule=there.has_rule,
     )
     since, first = there.since, min((each.day for each in recalled if each.windows), default=there.since)
@@ -189,7 +189,7 @@ def read(
         workloads,
         window,
         tuple(asking.asked),
-        there.apart,
+        there.plan.apart,
         pods,
         labels,
         nodes=there.nodes,
@@ -205,7 +205,7 @@ class _Survey:
     controllers: dict[Controller, list[Pod]]
     whole: Part
     window: Window
-    apart: Mapping[str, int]
+    plan: Plan
     since: date
     begun_lately: bool
     has_rule: bool
@@ -262,7 +262,14 @@ def _survey(
         controllers=controllers,
         whole=whole,
         window=queries.window(at - midnight(begin), *queries.samples(often)),
-        apart=digesting.apart(replicas),
+        plan=Plan(
+            digesting.apart(replicas),
+            frozenset(
+                (namespace, name)
+                for (namespace, _, name), pods in controllers.items()
+                if now.limits_cpu(pods)
+            ),
+        ),
         since=since,
         begun_lately=silent is not None,
         has_rule=queries.has_rule(often),

@@ -433,6 +433,29 @@ def test_throttling_is_asked_about_of_what_has_a_limit_alone() -> None:
     assert not any("increase(container_cpu_cfs_throttled" in promql for promql in unlimited.asked)
 
 
+def test_a_burst_that_no_window_saw_counts_where_a_limit_would_throttle_it() -> None:
+    class Bursting(Server):
+        """Of a day's whole peak it tells more than any of the windows that are looked at has."""
+
+        def _told(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+            rows = super()._told(promql, at, timeout)
+            return [replace(row, value=0.9) for row in rows] if "max_over_time(rate(" in promql else rows
+
+    requests, memory = {"cpu": 1.0, "memory": 2.0**30}, {"memory": 2.0**30}
+    pods = [
+        deployment("shop", "limited", limits={"cpu": 2.0, **memory}, requests=requests),
+        deployment("shop", "free", limits=memory, requests=requests),
+    ]
+    stored = FakeDigests()
+    read_ = scan(Bursting(*pods), NOON, stored).workloads
+    seen = {each.workload.name: each.containers[0].usage for each in read_}
+    assert {name: usage.cpu_max_m for name, usage in seen.items() if usage} == {"limited": 900, "free": 400}
+    assert {(digest.container[16:], digest.cpu_m[-1]) for digest in stored.kept.values()} == {
+        ("limited/app", 900.0),
+        ("free/app", 400.0),
+    }
+
+
 def test_a_server_that_does_not_tell_of_limits_is_asked_about_all() -> None:
     class Mute(Server):
         def series(
