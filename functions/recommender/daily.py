@@ -48,6 +48,7 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
     cpu = _mixture(days, fitted.cpu_half_life, fitted.cpu_quantile)
     if cpu is None or not peak:
         return None
+    pad = min(fitted.cpu_pad, fitted.cpu_pad_times * cpu)
     level = _usual(days)
     factor, is_steady = _margin(peak, level, fitted)
     known = sum(1 for day in days if day.memory_bytes and day.ago < MEMORY_DAYS)
@@ -65,7 +66,7 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
     )
     return Estimate(
         strategy=strategy,
-        cpu_request_m=round((cpu + fitted.cpu_pad) * 1000, 3),
+        cpu_request_m=round((cpu + pad) * 1000, 3),
         memory_request_bytes=round(peak * lowest),
         memory_raise_bytes=round(peak * factor),
         memory_limit_bytes=round(limit),
@@ -73,7 +74,7 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
         memory_fits_bytes=round(peak * fitted.memory_raise_at),
         why_cpu=(
             f"{strategy}: the p{fitted.cpu_quantile * 100:g} of {CPU_DAYS} days, weights halved every"
-            f" {fitted.cpu_half_life:g}, is {cpu * 1000:.0f}m, plus {fitted.cpu_pad * 1000:g}m"
+            f" {fitted.cpu_half_life:g}, is {cpu * 1000:.3g}m, plus {pad * 1000:.3g}m"
         ),
         why_memory=f"{peaked}, times {lowest:.2f} {because}{so_few}",
         why_raise=f"{peaked}, times {factor:.2f} {because}",

@@ -4,7 +4,8 @@ Here for a fleet at once, as the walk-forward test has it; `functions.recommende
 container.
 
 CPU: recent days tell more than old ones, so their distributions are mixed with weights that halve every few
-days, and a quantile of the mixture is requested, with a little on top that matters to small containers only.
+days, and a quantile of the mixture is requested, with a little on top that matters to small containers only,
+and is no multiple of what the smallest use.
 
 Memory: what decides is how far the coming week exceeds the past ones, and that depends on size: a small
 container doubles easily, a large one does not. So the margin over the peak of four weeks is a power of the
@@ -81,7 +82,7 @@ def sized(cpu: Floats, tops: Floats, levels: Floats, days: Floats, fitted: Const
     lowest = tops * (1 + (factors - 1) * fewer)
     return Estimates(
         sizes=Sizes(
-            cpu_request=cpu + fitted.cpu_pad,
+            cpu_request=cpu + np.minimum(fitted.cpu_pad, fitted.cpu_pad_times * cpu),
             memory_request=lowest,
             memory_limit=np.fmax(lowest, tops * (1 + (factors - 1) * fitted.memory_limit_factor)),
         ),

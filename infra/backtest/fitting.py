@@ -54,13 +54,14 @@ class Bounds:
 
 
 STRATEGIES = {
-    "balanced": Bounds(0.0335, 0.0445, 0.035, 0.003),
+    "balanced": Bounds(0.0335, 0.0440, 0.035, 0.003),
     "cautious": Bounds(0.015, 0.020, 0.015, 0.002),
     "lean": Bounds(0.050, 0.065, 0.080, 0.002),
 }
-HALF_LIVES = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 5.0)  # days
-QUANTILES = (0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98)
-PADS = (0.005, 0.010, 0.015, 0.020, 0.0225, 0.025, 0.030)  # cores
+HALF_LIVES = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0)  # days
+QUANTILES = (0.90, 0.91, 0.92, 0.9225, 0.925, 0.9275, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98)
+PADS = (0.005, 0.010, 0.015, 0.020, 0.0225, 0.025, 0.0275, 0.030)  # cores
+PAD_TIMES = (0.5, 1.0, 2.0, 4.0)
 SCALES = tuple(float(each) for each in np.round(np.geomspace(1.2, 4.0, 11), 3))
 EXPONENTS = (0.0, 0.15, 0.25, 0.35, 0.5)
 LEASTS = (1.05, 1.1, 1.15, 1.2, 1.3)
@@ -185,8 +186,13 @@ def _cpu_candidates(sets: Sequence[TraceSet]) -> Iterator[_Candidate]:
             [[mixture(one.digests, half_life, quantile_) for one in walk] for walk in each.walks]
             for each in sets
         ]
-        for pad in PADS:
-            values = {"cpu_half_life": half_life, "cpu_quantile": quantile_, "cpu_pad": pad}
+        for pad, times in itertools.product(PADS, PAD_TIMES):
+            values = {
+                "cpu_half_life": half_life,
+                "cpu_quantile": quantile_,
+                "cpu_pad": pad,
+                "cpu_pad_times": times,
+            }
             fitted = _constants(values)
             outcomes = [_cpu_outcome(each, its, fitted) for each, its in zip(sets, mixtures, strict=True)]
             yield _candidate(values, sets, outcomes)
@@ -290,7 +296,9 @@ def _requests(values: dict[str, float]) -> Floats:
     tops = np.repeat(np.geomspace(2**24, 2**36, 13), 8)
     levels = np.append(1 / np.geomspace(1.0, 8.0, 7), np.nan)
     factors, _ = margin(tops, tops * np.tile(levels, 13), fitted)
-    return np.array([fitted.cpu_quantile, fitted.cpu_pad, fitted.memory_raise_at, *factors])
+    return np.array(
+        [fitted.cpu_quantile, fitted.cpu_pad, fitted.cpu_pad_times, fitted.memory_raise_at, *factors]
+    )
 
 
 def _best(
@@ -318,7 +326,7 @@ def _least(candidates: list[_Candidate], bounds: tuple[float, ...]) -> _Candidat
 
 
 def _constants(values: dict[str, float]) -> Constants:
-    neutral = Constants(2.0, 0.95, 0.01, 2.0, 0.3, 1.1, 3.0, 1.0, 0.0, 1.0, 1.0)
+    neutral = Constants(2.0, 0.95, 0.01, 1.0, 2.0, 0.3, 1.1, 3.0, 1.0, 0.0, 1.0, 1.0)
     return replace(neutral, **values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -19,6 +20,7 @@ FITTED = Constants(
     cpu_half_life=2.0,
     cpu_quantile=0.95,
     cpu_pad=0.01,
+    cpu_pad_times=2.0,
     memory_scale=2.0,
     memory_exponent=0.0,
     memory_least_margin=1.1,
@@ -74,6 +76,13 @@ def test_cpu_is_told_with_what_was_used_and_what_is_added() -> None:
     found = of(day(0))
     assert (found.cpu_request_m, found.cpu_fits_m) == (110.0, 100.0)
     assert found.why_cpu == "balanced: the p95 of 14 days, weights halved every 2, is 100m, plus 10m"
+
+
+def test_the_smallest_get_no_more_on_top_than_a_few_times_what_they_use() -> None:
+    small = replace(day(0), cpu_m=(1.5,) * len(STORED))
+    found = of(small)
+    assert (found.cpu_request_m, found.cpu_fits_m) == (4.5, 1.5)
+    assert found.why_cpu.endswith("is 1.5m, plus 3m")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ FITTED = Constants(
     cpu_half_life=2.0,
     cpu_quantile=0.95,
     cpu_pad=0.01,
+    cpu_pad_times=2.0,
     memory_scale=2.0,
     memory_exponent=0.3,
     memory_least_margin=1.1,
