@@ -46,9 +46,6 @@ MOST_OVER_WINDOWS = 100
 MOST_HALVINGS_FOR_TIME = 3
 
 
-# For a range over days a server holds where all its samples are: one at a time, of all long readings of the
-# process.
-_RANGES = threading.BoundedSemaphore(1)
 # That one waits for a place. With the time that a delivery has for its queries it stays below its Service's.
 _WAIT_SECONDS = 100
 
@@ -133,13 +130,15 @@ class Part:
 class Asking:
     """Puts queries that end at one time, and keeps them, in the order of the questions, for the report.
 
-    `is_long`: there are many days to read, and a server's memory matters more than time.
+    `is_long`: there are many days to read. For a range over days a server holds where all its samples are, so
+    it is asked for one at a time then.
     """
 
     prometheus: Prometheus
     at: datetime
     asked: list[Asked] = field(default_factory=list)
     is_long: bool = False
+    _one: threading.Lock = field(default_factory=threading.Lock)
 
     def metrics(
         self, name: str, question: Callable[[tuple[str, ...]], str], names: tuple[str, ...]
@@ -237,7 +236,7 @@ class Asking:
         return _whole(partial(self._between, *between), name, _of_scope(question), piece)
 
     def _between(self, begin: datetime, end: datetime, step: timedelta, promql: str) -> list[Curve]:
-        with a_place(_RANGES) if self.is_long else nullcontext():
+        with self._one if self.is_long else nullcontext():
             return self.prometheus.query_range(promql, begin, end, step)
 
     def _now(self, promql: str) -> list[Series]:
@@ -334,8 +333,8 @@ def both(one: Callable[[], T], other: Callable[[], U]) -> tuple[T, U]:
     return first, second
 
 
-def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """What they return, in their order; AT_ONCE of them run side by side.
+def at_once(calls: Sequence[Callable[[], T]], most: int = AT_ONCE) -> list[T]:
+    """What they return, in their order; so many of them run side by side.
 
     If some fail, no more are begun, and the error of the first of them, in that order, is raised.
     """
@@ -360,7 +359,7 @@ def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
                 future.set_exception(error)
 
     # Daemons, unlike an executor's: Ctrl-C does not wait for a slow server.
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(AT_ONCE, len(calls)))]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(most, len(calls)))]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -95,19 +95,19 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
     if stance.by_peak:
         wanted = usage.cpu_max_m * rules.cpu_headroom
         runs = "one run" if usage.pods == 1 else f"{usage.pods} runs"
-        why = f"the peak of its {runs} is {_cores(usage.cpu_max_m)}, plus {percent}"
+        why = f"the peak of its {runs} is {told_cores(usage.cpu_max_m)}, plus {percent}"
     elif stance.estimate is not None:
         wanted, why = stance.estimate.cpu_request_m, stance.estimate.why_cpu
         fits = max(stance.estimate.cpu_fits_m, usage.cpu_max_m if stance.guaranteed else 0)
     else:
         wanted = usage.cpu_p95_m * rules.cpu_headroom
-        why = f"p95 over 5-minute windows is {_cores(usage.cpu_p95_m)} {_pods(usage)}, plus {percent}"
+        why = f"p95 over 5-minute windows is {told_cores(usage.cpu_p95_m)} {_pods(usage)}, plus {percent}"
     if stance.guaranteed and wanted < usage.cpu_max_m:
         # In a Guaranteed pod the request is the limit as well, and that must not throttle the peak.
         wanted = usage.cpu_max_m
-        why = f"in a Guaranteed pod it is the limit too: the peak of {_cores(usage.cpu_max_m)}"
+        why = f"in a Guaranteed pod it is the limit too: the peak of {told_cores(usage.cpu_max_m)}"
     if (lifted := _lifted(wanted, rules.cpu_floor_m, now)) > wanted:
-        wanted, why = lifted, f"{why}, not below {_cores(lifted)}"
+        wanted, why = lifted, f"{why}, not below {told_cores(lifted)}"
     target = round_cpu(wanted)
     throttled = usage.throttled_share or 0.0
     if now is not None and target < now and throttled > rules.throttled_share:
@@ -117,8 +117,8 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
         )
     if now is not None and target > now >= fits and throttled <= rules.throttled_share:
         return now, (
-            f"CPU request stays {format_cpu(now)}: {_cores(fits)} of use fit in it, so it is not raised to"
-            f" {format_cpu(target)} ({why})"
+            f"CPU request stays {format_cpu(now)}: {told_cores(fits)} of use fit in it, so it is not raised"
+            f" to {format_cpu(target)} ({why})"
         )
     if now is not None and not _request_is_worth(now, target, rules.cpu_change_m, stance, rules):
         return now, f"CPU request stays {format_cpu(now)}: {format_cpu(target)} ({why}) is not worth a change"
@@ -140,7 +140,7 @@ def _cpu_limit(
     target = max(scaled, min(limit, round_cpu(usage.cpu_max_m * rules.cpu_headroom)), request)
     return target, (
         f"CPU limit {_arrow(limit, target, format_cpu)}: scales with the request,"
-        f" not into the peak of {_cores(usage.cpu_max_m)}"
+        f" not into the peak of {told_cores(usage.cpu_max_m)}"
     )
 
 
@@ -390,7 +390,8 @@ def _lifted(wanted: float, floor: int, current: int | None) -> float:
     return floor if current is None else max(wanted, min(floor, current))
 
 
-def _cores(millicores: float) -> str:
+def told_cores(millicores: float) -> str:
+    """For a sentence."""
     return f"{millicores:.1f}m" if millicores < 10 else f"{millicores:.0f}m"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import TypeVar
 
-from functions.recommender.container import Day, Estimate
+from functions.recommender.container import Day, Estimate, told_cores
 from functions.recommender.fitted import (
     CPU_DAYS,
     ENOUGH_DAYS,
@@ -74,7 +74,7 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
         memory_fits_bytes=round(peak * fitted.memory_raise_at),
         why_cpu=(
             f"{strategy}: the p{fitted.cpu_quantile * 100:g} of {CPU_DAYS} days, weights halved every"
-            f" {fitted.cpu_half_life:g}, is {cpu * 1000:.3g}m, plus {pad * 1000:.3g}m"
+            f" {fitted.cpu_half_life:g}, is {told_cores(cpu * 1000)}, plus {told_cores(pad * 1000)}"
         ),
         why_memory=f"{peaked}, times {lowest:.2f} {because}{so_few}",
         why_raise=f"{peaked}, times {factor:.2f} {because}",

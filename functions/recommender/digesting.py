@@ -41,15 +41,15 @@ LATE = timedelta(hours=1)
 # In one answer, so that neither side holds much: some 3 MB of text. And so many answers at once, of all that
 # the process reads: one that is digested, while the next is asked for.
 MOST_POINTS = 95_000
-_HELD = threading.BoundedSemaphore(2)
+_MOST_HELD = 2
+_HELD = threading.BoundedSemaphore(_MOST_HELD)
 # Read at a time, the oldest first: where it is kept, what was read stays so though there be no time for more.
 _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
 # Into so many parts of its days a span is cut before its workloads are parted further.
 _MOST_CUTS = 5
-# Of a workload, that one question by the day is about: for each a server holds where its samples are.
-_MOST_WORKLOAD_DAYS = 3_500
-# The same where it holds all windows.
-_MOST_WORKLOAD_DAYS_OVER_WINDOWS = 1_400
+# So many days of workloads, and of one, one question by the day is about: for each a server holds where its
+# samples are; or all of its windows.
+_PLAIN, _OVER_WINDOWS = (3_500, _MOST_DAYS), (1_400, 3)
 # Of a day's windows: those at or below the points before each, and those that it stands for.
 _UP_TO = (0.0, *POINTS)
 _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
@@ -236,12 +236,15 @@ def read(
         if its.windows
         for piece in pieces(some, MOST_POINTS * min(_MOST_CUTS, its.count), partial(usage.points, its))
     ]
-    facts, asked = both(partial(_facts, usage, part), partial(at_once, calls))
+    windows = partial(at_once, most=_MOST_HELD)
+    facts, asked = both(partial(_facts, usage, part), partial(windows, calls))
     asking.asked += chain.from_iterable(asked)
     if usage.is_recorded and usage.lacks():
         usage.is_recorded = False
         usage.found.clear()
-        asking.asked += chain.from_iterable(at_once([call for call in calls if call.func is _take_cpu]))
+        asking.asked += chain.from_iterable(windows([call for call in calls if call.func is _take_cpu]))
+    if not span.memory_alone:
+        _add_peaks(usage, part, facts)
     sure = usage.sure(days) if window.is_scraped else set()
     fresh: list[Digest] = []
     for controller, its in span.containers.items():
@@ -596,29 +599,16 @@ _NO_FACTS = _Facts()
 def _facts(usage: _Usage, part: Part) -> dict[tuple[Of, date], _Facts]:
     """Those of each container and day that had any."""
     found: dict[tuple[Of, date], _Facts] = {}
-
-    def ask(
-        questions: Mapping[str, Callable[[int], Question]], part: Part, most: int = _MOST_WORKLOAD_DAYS
-    ) -> None:
-        for name, labels, day, value in _by_day(usage.asking, usage.grid, questions, part, most):
-            whose = usage.container(labels)
-            # Narrowed by the beginnings of names, or not at all, it is about others too.
-            if whose is not None and (whose[0][0][0], whose[0][0][2]) in part.workloads:
-                found.setdefault((whose[0], day), _Facts()).take(name, value)
-
+    ask = partial(_ask, usage, found)
     ask({"memory_max": queries.memory_max}, part)
     if usage.span.memory_alone:
         return found
-    limited = usage.asking.told("limited", queries.periods, part, usage.grid.start, usage.grid.at)
-    if limited is None:
-        ask({"throttled_share": queries.throttled_share}, part)
-    elif some := usage.workloads(limited):
-        ask({"throttled_share": queries.throttled_share}, part.narrowed(some))
-    if bounded := part.workloads & usage.plan.limited:
-        # A limit throttles what lies above it, however short; of others only quantiles matter.
-        most = _MOST_WORKLOAD_DAYS if usage.is_recorded else _MOST_WORKLOAD_DAYS_OVER_WINDOWS
-        peaks = queries.cpu_max(usage.window, recorded=usage.is_recorded)
-        ask({"cpu_max": peaks}, part.narrowed(bounded), most)
+    end = min(usage.grid.at, usage.grid.start + DAY * usage.grid.count)
+    told = usage.asking.told("limited", queries.periods, part, usage.grid.start, end)
+    # Who has a limit now is asked about though nothing be told of it: some servers forget the older series.
+    limited = part.workloads if told is None else usage.workloads(told) | usage.plan.limited
+    if limited := part.workloads & limited:
+        ask({"throttled_share": queries.throttled_share}, part.narrowed(limited))
     # To count kills, restarts are read three times: of those alone that were killed some time.
     since = int((usage.grid.at - usage.grid.start).total_seconds())
     rows = usage.asking.all({"oom_killed": queries.oom_killed(since)}, part)["oom_killed"] if since else []
@@ -627,22 +617,52 @@ def _facts(usage: _Usage, part: Part) -> dict[tuple[Of, date], _Facts]:
     return found
 
 
+def _add_peaks(usage: _Usage, part: Part, facts: dict[tuple[Of, date], _Facts]) -> None:
+    """Adds the highest windows of CPU of what has a limit, which throttles what lies above it, however short;
+    of all else quantiles alone matter.
+    """
+    if some := part.workloads & usage.plan.limited:
+        peaks = queries.cpu_max(usage.window, recorded=usage.is_recorded)
+        most = _PLAIN if usage.is_recorded else _OVER_WINDOWS
+        _ask(usage, facts, {"cpu_max": peaks}, part.narrowed(some), most)
+
+
+def _ask(
+    usage: _Usage,
+    facts: dict[tuple[Of, date], _Facts],
+    questions: Mapping[str, Callable[[int], Question]],
+    part: Part,
+    most: tuple[int, int] = _PLAIN,
+) -> None:
+    """Adds the answers about the part's workloads."""
+    for name, labels, day, value in _by_day(usage.asking, usage.grid, questions, part, most):
+        whose = usage.container(labels)
+        # Narrowed by the beginnings of names, or not at all, it is about others too.
+        if whose is not None and (whose[0][0][0], whose[0][0][2]) in part.workloads:
+            facts.setdefault((whose[0], day), _Facts()).take(name, value)
+
+
 def _by_day(
-    asking: Asking, grid: _Grid, questions: Mapping[str, Callable[[int], Question]], part: Part, most: int
+    asking: Asking,
+    grid: _Grid,
+    questions: Mapping[str, Callable[[int], Question]],
+    part: Part,
+    most: tuple[int, int],
 ) -> Iterator[tuple[str, Mapping[str, str], date, float]]:
     """The answers about each whole day, and about today so far: which question, whose row, day and value.
-    `most` days of workloads are in one.
+    `most` days of workloads are in one, and of one of them.
     """
-    over = [day for day in grid.days if midnight(day) + DAY <= grid.at]
-    if over:
-        begin, end = grid.start + DAY, grid.start + DAY * len(over)
-        of_a_day = {name: question(86400) for name, question in questions.items()}
-        answers = asking.ranges(of_a_day, part, begin, end, DAY, most=max(1, most // len(over)))
-        for name, curves in answers.items():
+    over = sum(1 for day in grid.days if midnight(day) + DAY <= grid.at)
+    of_a_day = {name: question(86400) for name, question in questions.items()}
+    for first in range(0, over, most[1]):
+        last = min(first + most[1], over)
+        begin, end = grid.start + DAY * (first + 1), grid.start + DAY * last
+        workloads = max(1, most[0] // (last - first))
+        for name, curves in asking.ranges(of_a_day, part, begin, end, DAY, most=workloads).items():
             for curve in curves:
                 yield from ((name, curve.labels, _day(at), value) for at, value in curve.points)
-    seconds = int((grid.at - grid.start).total_seconds()) - 86400 * len(over)
-    if len(over) < grid.count and seconds > 0:
+    seconds = int((grid.at - grid.start).total_seconds()) - 86400 * over
+    if over < grid.count and seconds > 0:
         so_far = {name: question(seconds) for name, question in questions.items()}
         for name, rows in asking.all(so_far, part).items():
             yield from ((name, row.labels, grid.days[-1], row.value) for row in rows)

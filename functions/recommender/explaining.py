@@ -17,6 +17,7 @@ from functions.recommender.rules import PERCENTILE, Rules, Strategy
 from functions.recommender.sizing import RUN_TO_COMPLETION, Observed, ObservedContainer, engine, size
 from shared.contracts.errors import KubeFinOpsError
 from shared.contracts.events import ContainerProposal, RecommendationCreated, Resources
+from shared.contracts.identity import Workload
 from shared.contracts.wording import LABELS
 
 # In a report's settings beside the rules: what the window already shows, and where the rates came from.
@@ -110,16 +111,16 @@ def observed(report: Report, stored: Entry, lacking: list[str]) -> Observed:
         pods=stored.pods,
         containers=containers,
         scales_on=frozenset(stored.scales_on),
-        windows_per_day=86400 / _step_seconds(report.window, stored.workload.kind),
+        windows_per_day=86400 / _step_seconds(report.window, stored.workload),
         nodes=tuple(name for name, pods in sorted(stored.nodes.items()) for _ in range(pods)),
     )
 
 
-def _step_seconds(window: Window, kind: str) -> int:
+def _step_seconds(window: Window, workload: Workload) -> int:
     """From one window that its samples are of to the next."""
-    if kind in RUN_TO_COMPLETION or window.cpu_step_seconds is None:
+    if workload.kind in RUN_TO_COMPLETION or window.cpu_step_seconds is None:
         return window.step_seconds
-    return window.cpu_step_seconds
+    return window.cpu_step_seconds * (2 if workload.namespace in window.every_second_in else 1)
 
 
 def _as_older_reports_tell(

@@ -91,8 +91,8 @@ _OFTEN_SECONDS = 120
 # memory. They are no part of an hour nor of a day, so what runs by the clock is seen on some days at least,
 # and in as large a share of the windows as it runs for.
 CPU_APART, MEMORY_APART = 870, 3480
-# Of a history, that are looked at for how often scrapes came.
-_HOURS = 4
+# Where in a history hours lie that are looked at for how often scrapes came, by its length, the latest first.
+_HOURS = (0.0, 0.23, 0.52, 0.76)
 _WINDOW = 300
 # A pod's name begins with its controller's, cut to leave room for the generated end within 63 characters.
 POD_NAME_BEGINNING = 46
@@ -286,7 +286,7 @@ def frequencies(scope: Scope, history: timedelta) -> str:
 def _hours(history: timedelta) -> list[int]:
     """Some of a history, the latest first, by how long ago they ended. Not the same hour of each day."""
     seconds = int(history.total_seconds())
-    return sorted({seconds * part // _HOURS // 3600 for part in range(_HOURS)})
+    return sorted({int(seconds * part) // 3600 for part in _HOURS})
 
 
 def _in_hour(ago: int) -> str:
@@ -360,12 +360,13 @@ def memory_max(seconds: int) -> Question:
 
 
 def cpu_max(window: Window, *, recorded: bool = False) -> Callable[[int], Question]:
-    """The highest window of CPU of the last seconds, in cores: of all, not of those that are looked at. Where
-    none are `recorded` a server holds all of them, so few containers are to be asked about at once.
+    """The highest window of CPU of the last seconds, in cores: of all that lie side by side, or of those that
+    are `recorded`. Where none are, a server holds them, so few containers are to be asked about at once.
     """
 
     def question(seconds: int, scope: Scope) -> str:
-        span = duration(seconds)
+        # The window that ends as they begin is not of them, and some servers count it in.
+        span = duration(max(1, seconds - 1))
         used = f"{CPU_RULE}{{{scope.containers}}}[{span}]"
         if not recorded:
             used = (

@@ -178,6 +178,7 @@ def read(
                 past=past,
                 estimates=estimates,
                 places=there.places,
+                plan=there.plan,
             )
             for controller, pods in sorted(controllers.items())
         )
@@ -469,6 +470,7 @@ def _observed(
     past: _Past,
     estimates: Mapping[Of, Estimate],
     places: Mapping[Pod, str],
+    plan: Plan,
 ) -> Observed:
     controller = (workload.namespace, workload.kind, workload.name)
     names = now.container_names(pods)
@@ -505,7 +507,7 @@ def _observed(
         pods=mean,
         containers=containers,
         scales_on=now.scales_on(controller),
-        windows_per_day=86400 / (window.step if runs else window.cpu_step),
+        windows_per_day=86400 / (window.step if runs else window.cpu_step * plan.apart[workload.namespace]),
         nodes=tuple(sorted(places[pod] for pod in live if pod in places)),
     )
 

@@ -211,7 +211,7 @@ def write_cluster() -> Written:
     written.run(pod, blocks(end=END - 3600), identity="1")
     written.run(pod, blocks(END - 3600, cores=0.4), identity="2")
     for pod, cores in (("db-0", 0.1), ("db-1", 0.2)):
-        written.pod(pod, ("StatefulSet", "db"))
+        written.pod(pod, ("StatefulSet", "db"), limits=(2, 1024 * MIB))
         written.run(pod, blocks(cores=cores))
     # nightly: a CronJob's two runs of 30 minutes; the first one's pod is gone.
     for number, end in ((1, END - DAY), (2, END - 3600)):
@@ -327,15 +327,18 @@ def test_each_day_is_digested_as_its_windows_say_and_the_worst_pod_counts(
         for day in days:
             end = END - END % DAY + DAY - day.ago * DAY
             use = [[at for at in written.use[pod].items() if end - DAY < at[0] <= end] for pod in pods]
-            cores = [
+            cores, all_cores = (
                 [
-                    cores * 1000
-                    for at, (cores, _) in windows(written.use[pod], CPU_STEP).items()
-                    if end - DAY < at <= end
+                    [
+                        cores * 1000
+                        for at, (cores, _) in windows(written.use[pod], step).items()
+                        if end - DAY < at <= end
+                    ]
+                    for pod in pods
                 ]
-                for pod in pods
-            ]
-            for share, told in zip(POINTS, day.cpu_m, strict=True):
+                for step in (CPU_STEP, WINDOW)
+            )
+            for share, told in zip(POINTS[:-1], day.cpu_m[:-1], strict=True):
                 # A window or two more or less, at the ends and where it was restarted.
                 def ranked(values: list[float], around: int, share: float = share) -> float:
                     rank = round(share * len(values)) - 1 + around
@@ -343,7 +346,8 @@ def test_each_day_is_digested_as_its_windows_say_and_the_worst_pod_counts(
 
                 near = [max(ranked(each, around) for each in cores) for around in (-2, 2)]
                 assert near[0] * 0.97 <= told <= near[1] * 1.03, (name, day.ago, share)
-            assert day.cpu_m[-1] == pytest.approx(max(max(each) for each in cores), rel=0.001)
+            peaks = cores if found[name].current.cpu_limit_m is None else all_cores
+            assert day.cpu_m[-1] == pytest.approx(max(map(max, peaks)), rel=0.001)
             assert day.memory_bytes == max(value[1] for each in use for _, value in each)
             assert day.windows == pytest.approx(100 if day.ago == 1 else 50, abs=1)
             assert day.samples == pytest.approx(day.windows * len(pods), abs=3)
@@ -657,7 +661,11 @@ def test_recorded_cpu_is_read_where_it_tells_the_same(
             for pod in names
         ]
         assert usage.cpu_p95_m == pytest.approx(max(map(p95, told)) * 1000, rel=0.02)
-        assert usage.cpu_max_m == pytest.approx(max(map(max, told)) * 1000, abs=0.01)
+        # It has a limit, so of the peak all that was recorded counts.
+        highest = max(
+            cores for pod in names for end, (cores, _) in written.use[pod].items() if end > BEGIN + WINDOW
+        )
+        assert usage.cpu_max_m == pytest.approx(highest * 1000, abs=0.01)
     else:
         check_usage(observed, written, "db-0", "db-1")
         assert observed == db

@@ -78,11 +78,16 @@ def test_cpu_is_told_with_what_was_used_and_what_is_added() -> None:
     assert found.why_cpu == "balanced: the p95 of 14 days, weights halved every 2, is 100m, plus 10m"
 
 
+def test_cores_are_told_in_figures_that_a_person_reads() -> None:
+    large = replace(day(0), cpu_m=(2123.4,) * len(STORED))
+    assert of(large).why_cpu.endswith("is 2123m, plus 10m")
+
+
 def test_the_smallest_get_no_more_on_top_than_a_few_times_what_they_use() -> None:
     small = replace(day(0), cpu_m=(1.5,) * len(STORED))
     found = of(small)
     assert (found.cpu_request_m, found.cpu_fits_m) == (4.5, 1.5)
-    assert found.why_cpu.endswith("is 1.5m, plus 3m")
+    assert found.why_cpu.endswith("is 1.5m, plus 3.0m")
 
 
 @pytest.mark.parametrize(

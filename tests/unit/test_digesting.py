@@ -48,12 +48,15 @@ class Server(FakePrometheus):
         super().__init__(*pods)
         self.ranges: list[tuple[datetime, datetime]] = []
         self.told_until: list[datetime] = []
+        self.limits_told_until: list[datetime] = []
 
     def series(
         self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
     ) -> list[Mapping[str, str]]:
         if "memory" in matchers:
             self.told_until.append(end)
+        if "cfs_periods" in matchers:
+            self.limits_told_until.append(end)
         return super().series(matchers, begin, end, timeout)
 
     def query_range(
@@ -407,6 +410,8 @@ def test_where_most_workloads_run_in_several_pods_every_second_window_is_looked_
     samples = {of: each.containers[0].usage.samples for of, each in read_.items() if each.containers[0].usage}
     assert samples["many", "web"] == pytest.approx(samples["few", "alone"], abs=2)
     assert samples["many", "alone"] == pytest.approx(samples["few", "alone"] / 2, abs=2)
+    # To be looked at less often is no reason to trust it less.
+    assert read_["many", "alone"].windows_per_day == read_["few", "alone"].windows_per_day / 2
     assert scan(server, NOON, stored).workloads == tuple(read_[of] for of in sorted(read_))
 
 
@@ -429,7 +434,9 @@ def test_throttling_is_asked_about_of_what_has_a_limit_alone() -> None:
     assert about
     assert all('pod=~"(?:web).*"' in promql for promql in about)
     unlimited = Server(deployment("shop", "web"))
-    scan(unlimited, NOON, None)
+    scan(unlimited, NOON, FakeDigests())
+    # Of the days that are read together, not of all that have been since.
+    assert unlimited.limits_told_until == [*(midnight(TODAY - ago * DAY) for ago in (11, 8, 5, 2)), NOON]
     assert not any("increase(container_cpu_cfs_throttled" in promql for promql in unlimited.asked)
 
 
@@ -454,6 +461,19 @@ def test_a_burst_that_no_window_saw_counts_where_a_limit_would_throttle_it() -> 
         ("limited/app", 900.0),
         ("free/app", 400.0),
     }
+
+
+def test_a_server_that_has_forgotten_series_is_asked_about_what_has_a_limit_now() -> None:
+    class Forgetful(Server):
+        def series(
+            self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+        ) -> list[Mapping[str, str]]:
+            return [] if "cfs_periods" in matchers else super().series(matchers, begin, end, timeout)
+
+    limits = {"cpu": 2.0, "memory": 2.0**30}
+    (web,) = scan(Forgetful(deployment("shop", "web", throttled=0.2, limits=limits)), NOON, None).workloads
+    assert web.containers[0].usage is not None
+    assert web.containers[0].usage.throttled_share == 0.2
 
 
 def test_a_server_that_does_not_tell_of_limits_is_asked_about_all() -> None:
@@ -641,7 +661,7 @@ def test_days_are_not_asked_for_before_the_first_hour_that_anything_is_told_of()
     server, stored = Young(deployment("shop", "web", history_days=15, samples=99999), 15), FakeDigests()
     read(server, "local", NOON, history=FORTNIGHT, oom_days=7, strategy="balanced", stored=stored)
     first = min(begin for begin, _ in server.ranges)
-    assert TODAY - 21 * DAY <= first.date() <= TODAY - 15 * DAY
+    assert TODAY - 22 * DAY <= first.date() <= TODAY - 15 * DAY
     assert len(stored.kept) == 15
 
 

@@ -138,6 +138,12 @@ def asked(prometheus: FakePrometheus, *, by_node: bool = False, spot_matters: bo
     return prometheus.asked[before:]
 
 
+def test_hours_that_are_looked_at_for_scrapes_are_not_the_same_of_each_day() -> None:
+    for days in (7, 14, 28, 30):
+        asked_at = queries._hours(timedelta(days=days))
+        assert len({hour % 24 for hour in asked_at}) == len(asked_at) == 4
+
+
 def test_prices_cost_no_query_where_nothing_asks_for_them_and_at_most_two_else() -> None:
     prometheus = FakePrometheus(deployment("shop", "web", node="n1"), deployment("shop", "api", node="n2"))
     prometheus.nodes = [FakeNode("n1")]
