@@ -11,9 +11,9 @@ questions about a whole history: quantiles need all of it. Windows by the day ar
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -44,21 +44,6 @@ MOST_WORKLOADS = 2_000
 MOST_OVER_WINDOWS = 100
 # What takes as long for an eighth does not take long for its size: the server is busy.
 MOST_HALVINGS_FOR_TIME = 3
-
-
-# That one waits for a place. With the time that a delivery has for its queries it stays below its Service's.
-_WAIT_SECONDS = 100
-
-
-@contextmanager
-def a_place(places: threading.BoundedSemaphore) -> Iterator[None]:
-    """One of them, once it is free. Raises Temporary if none is for long."""
-    if not places.acquire(timeout=_WAIT_SECONDS):
-        raise Temporary(f"other readings of this process took {_WAIT_SECONDS} s and more")
-    try:
-        yield
-    finally:
-        places.release()
 
 
 @dataclass(frozen=True)

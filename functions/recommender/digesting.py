@@ -12,6 +12,7 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
@@ -21,8 +22,9 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from functions.recommender import queries
-from functions.recommender.asking import a_place, at_once, both, pieces
+from functions.recommender.asking import at_once, both, pieces
 from shared.contracts.digests import POINTS, Digest, midnight
+from shared.contracts.errors import Temporary
 
 if TYPE_CHECKING:
     from functions.recommender.asking import Asked, Asking, Part
@@ -43,6 +45,8 @@ LATE = timedelta(hours=1)
 MOST_POINTS = 95_000
 _MOST_HELD = 2
 _HELD = threading.BoundedSemaphore(_MOST_HELD)
+# That one waits for a place. With the time that a delivery has for its queries it stays below its Service's.
+_HELD_SECONDS = 100
 # Read at a time, the oldest first: where it is kept, what was read stays so though there be no time for more.
 _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
 # Into so many parts of its days a span is cut before its workloads are parted further.
@@ -506,7 +510,7 @@ def _days(
     # Each part of time is taken before the next is asked for: as text windows take much memory.
     of_a_day = usage.points(grid, piece) / grid.windows * 86400 / grid.step
     for between in grid.cut(max(1, int(MOST_POINTS / max(1, of_a_day)))):
-        with a_place(_HELD):
+        with _held():
             curves, puts = usage.asking.piece(name, question, piece, between)
             asked += puts
             if usage.exactly and _is_off(curves, *between):
@@ -517,6 +521,16 @@ def _days(
                         if usage.is_recorded:
                             usage.tell(name, (container, pod, day), part.stop - part.start)
                         yield container, day, times[part], _points(values[part])
+
+
+@contextmanager
+def _held() -> Iterator[None]:
+    if not _HELD.acquire(timeout=_HELD_SECONDS):
+        raise Temporary(f"other readings of this process held their answers for {_HELD_SECONDS} s")
+    try:
+        yield
+    finally:
+        _HELD.release()
 
 
 def _is_off(curves: Iterable[Curve], begin: datetime, _end: datetime, step: timedelta) -> bool:
