@@ -275,6 +275,12 @@ def _name(controller: Controller, container: str) -> str:
     return "/".join((*controller, container))
 
 
+def _workload(container: Of) -> tuple[str, str]:
+    """Namespace and name, as a Part has it."""
+    (namespace, _, name), _ = container
+    return namespace, name
+
+
 @dataclass(frozen=True)
 class _Grid:
     """The ends of the windows of some days, `step` seconds apart since 1970, up to `at`: the same, whichever
@@ -386,7 +392,7 @@ class _Usage:
     def workloads(self, rows: Iterable[Mapping[str, str]]) -> set[tuple[str, str]]:
         """Namespace and name of each whose row is among these."""
         all_whose = (self.container(labels) for labels in rows)
-        return {(whose[0][0][0], whose[0][0][2]) for whose in all_whose if whose is not None}
+        return {_workload(whose[0]) for whose in all_whose if whose is not None}
 
     def tell(self, name: str, whose: tuple[Of, Pod, date], count: int) -> None:
         """So many windows are told of it."""
@@ -408,7 +414,7 @@ class _Usage:
         each = self.window.memory_step // self.window.cpu_step  # of CPU, from one of memory to the next
         cpu = self._told["cpu_windows"]
         for whose, count in self._told["memory_windows"].items():
-            namespace = whose[0][0][0]
+            namespace, _ = _workload(whose[0])
             lacking = (count - 1) * each + 1 - cpu[whose]
             if not cpu[whose] or lacking > _MOST_UNRECORDED // self.plan.apart[namespace]:
                 return True
@@ -554,8 +560,7 @@ def _by_pod(
             usage.doubt(curve)
             continue
         container, pod = whose
-        namespace, _, name = container[0]
-        if (namespace, name) not in piece.workloads:
+        if _workload(container) not in piece.workloads:
             continue  # its pods' names begin as another's do; it is in another piece
         usage.pods.setdefault(container[0], set()).add(pod)
         its = found.setdefault(container, {})
@@ -652,7 +657,7 @@ def _ask(
     for name, labels, day, value in _by_day(usage.asking, usage.grid, questions, part, most):
         whose = usage.container(labels)
         # Narrowed by the beginnings of names, or not at all, it is about others too.
-        if whose is not None and (whose[0][0][0], whose[0][0][2]) in part.workloads:
+        if whose is not None and _workload(whose[0]) in part.workloads:
             facts.setdefault((whose[0], day), _Facts()).take(name, value)
 
 

@@ -120,7 +120,7 @@ def _step_seconds(window: Window, workload: Workload) -> int:
     """From one window that its samples are of to the next."""
     if workload.kind in RUN_TO_COMPLETION or window.cpu_step_seconds is None:
         return window.step_seconds
-    return window.cpu_step_seconds * (2 if workload.namespace in window.every_second_in else 1)
+    return window.cpu_step_seconds * window.apart(workload.namespace)
 
 
 def _as_older_reports_tell(

@@ -169,6 +169,10 @@ class Window(Payload):
         " run in several pods",
     )
 
+    def apart(self, namespace: str) -> int:
+        """How many of these steps lie there between two windows that are looked at."""
+        return 2 if namespace in self.every_second_in else 1
+
 
 class Report(Payload):
     """One object in the bucket for each shard of a scan."""

@@ -298,7 +298,7 @@ def _apart(window: Window, workload: Workload) -> str:
     cpu, memory = window.cpu_step_seconds, window.memory_step_seconds
     if cpu is None or memory is None or workload.kind in RUN_TO_COMPLETION:
         return ""
-    steps = 2 if workload.namespace in window.every_second_in else 1
+    steps = window.apart(workload.namespace)
     return f", CPU in every {steps * cpu} s and memory in every {steps * memory} s"
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import Curve, Series
@@ -271,6 +274,28 @@ class FakePrometheus:
                 for resource, value in values.items()
             ]
         return rows
+
+
+class Busy(FakePrometheus):
+    """Takes some time for each range query, and tells how many of them were under way at once."""
+
+    def __init__(self, *told: Any) -> None:
+        super().__init__(*told)
+        self.most = self._running = 0
+        self._lock = threading.Lock()
+
+    def query_range(
+        self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+    ) -> list[Curve]:
+        with self._lock:
+            self._running += 1
+            self.most = max(self.most, self._running)
+        time.sleep(0.01)
+        try:
+            return super().query_range(promql, begin, end, step, timeout)
+        finally:
+            with self._lock:
+                self._running -= 1
 
 
 def _windows(labels: Mapping[str, str], pod: FakePod, cpu: bool, times: list[float], now: datetime) -> Curve:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +16,7 @@ from infra.backtest.cluster import Found, LeftOut, Measured, find, fleet, read, 
 from infra.backtest.walking import Pace
 from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import AT_ONCE, Curve, QueryTooLarge
-from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
+from tests.fakes.prometheus import Busy, FakePod, FakePrometheus, deployment
 
 # Two minutes after a window's end.
 NOW = datetime(2026, 11, 23, 12, 2, tzinfo=UTC)
@@ -165,31 +163,14 @@ def test_no_answer_is_longer_than_a_server_gives_nor_larger_than_we_can_hold(
     assert (measured.pods == 1).all()
 
 
-class Busy(Recorded):
-    """Takes some time for each range query, and tells how many of them were under way at once."""
-
+class BusyRecorded(Busy, Recorded):
     def __init__(self, *pods: FakePod) -> None:
         super().__init__(lambda pod, ago: 0.1 if ago < 9 else None, *pods)
-        self.most = self._running = 0
-        self._lock = threading.Lock()
-
-    def query_range(
-        self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
-    ) -> list[Curve]:
-        with self._lock:
-            self._running += 1
-            self.most = max(self.most, self._running)
-        time.sleep(0.01)
-        try:
-            return super().query_range(promql, begin, end, step, timeout)
-        finally:
-            with self._lock:
-                self._running -= 1
 
 
 def test_a_large_cluster_is_asked_as_often_as_is_told_before() -> None:
     number = asking.MOST_OVER_WINDOWS + 1
-    prometheus = Busy(*(deployment("shop", f"web{each:03}") for each in range(number)))
+    prometheus = BusyRecorded(*(deployment("shop", f"web{each:03}") for each in range(number)))
     found, measured = seen(prometheus, timedelta(days=2))
     assert found.queries == len(prometheus.ranges) == 3
     assert measured.pods.sum() == 9 * number
@@ -203,7 +184,7 @@ def test_a_very_large_cluster_is_in_pieces_that_are_asked_about_four_at_once(
     monkeypatch.setattr(cluster, "MOST_WORKLOADS", 2, raising=False)
     monkeypatch.setattr(cluster, "MOST_VALUES", 576)
     # Pods whose names begin alike are in the answers about several pieces, and still are one pod each.
-    prometheus = Busy(*(deployment("shop", "web" * number) for number in range(1, 9)))
+    prometheus = BusyRecorded(*(deployment("shop", "web" * number) for number in range(1, 9)))
     found, measured = seen(prometheus, timedelta(days=2))
     # Four pieces of two, each of which has 288 windows of its two pods in an answer.
     assert found.queries == len(prometheus.ranges) == 3 * 4 * 2

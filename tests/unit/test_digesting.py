@@ -22,7 +22,7 @@ from shared.contracts.digests import POINTS, Digest, midnight
 from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import Curve, Series
 from tests.fakes.mongo import FakeDigests
-from tests.fakes.prometheus import FakePod, FakePrometheus, deployment
+from tests.fakes.prometheus import Busy, FakePod, FakePrometheus, deployment
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 TODAY = NOON.date()
@@ -489,22 +489,8 @@ def test_a_server_that_does_not_tell_of_limits_is_asked_about_all() -> None:
 
 
 def test_a_long_reading_puts_its_ranges_one_after_the_other() -> None:
-    class Counting(Server):
-        under_way = most = 0
-
-        def query_range(
-            self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
-        ) -> list[Curve]:
-            self.under_way += 1
-            self.most = max(self.most, self.under_way)
-            time.sleep(0.001)
-            try:
-                return super().query_range(promql, begin, end, step, timeout)
-            finally:
-                self.under_way -= 1
-
-    server = Counting(*(deployment(f"team-{number}", "web") for number in range(4)))
-    scan(server, NOON, FakeDigests())
+    server = Busy(*(deployment(f"team-{number}", "web") for number in range(4)))
+    read(server, "local", NOON, history=FORTNIGHT, oom_days=7, stored=FakeDigests())
     assert server.most == 1
 
 
