@@ -189,7 +189,8 @@ def _memory_by_estimate(now: int | None, peak: int, told: Estimate) -> tuple[flo
     wanted, fits, why = told.memory_request_bytes, told.memory_fits_bytes, told.why_memory
     if now is not None and told.memory_raise_bytes <= now < wanted:
         wanted, why = now, f"it holds what use needs, and is not lowered below {_mebibytes(wanted)} ({why})"
-    elif now is not None and now < wanted:
+    elif now is None or now < wanted:
+        # To set one where none is only helps, however few days are known.
         wanted, why = told.memory_raise_bytes, told.why_raise
     if wanted < peak:  # a history may be longer than what the estimator looks back at
         return peak, peak, f"{why}; not below the peak of {_mebibytes(peak)} before"

@@ -48,7 +48,8 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
     cpu = _mixture(days, fitted.cpu_half_life, fitted.cpu_quantile)
     if cpu is None or not peak:
         return None
-    pad = min(fitted.cpu_pad, fitted.cpu_pad_times * cpu)
+    cpu_peak = max(day.cpu_m[-1] for day in days if _tells_cpu(day)) / 1000
+    pad = min(fitted.cpu_pad, cpu_peak - cpu + fitted.cpu_above_peak)
     level = _usual(days)
     factor, is_steady = _margin(peak, level, fitted)
     known = sum(1 for day in days if day.memory_bytes and day.ago < MEMORY_DAYS)
@@ -59,6 +60,11 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
     if is_steady:
         assert level is not None
         because = f"because it is steady: {peak / level - 1:.0%} above the usual level"
+    no_further = (
+        f", no further than {told_cores(fitted.cpu_above_peak * 1000)} above the peak"
+        if pad < fitted.cpu_pad
+        else ""
+    )
     so_few = (
         f", and because only {counted(known, 'day')} {'is' if known == 1 else 'are'} known"
         if lowest > factor
@@ -75,6 +81,7 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
         why_cpu=(
             f"{strategy}: the p{fitted.cpu_quantile * 100:g} of {CPU_DAYS} days, weights halved every"
             f" {fitted.cpu_half_life:g}, is {told_cores(cpu * 1000)}, plus {told_cores(pad * 1000)}"
+            f"{no_further}"
         ),
         why_memory=f"{peaked}, times {lowest:.2f} {because}{so_few}",
         why_raise=f"{peaked}, times {factor:.2f} {because}",
@@ -90,7 +97,7 @@ def _mixture(days: Sequence[Day], half_life: float, quantile: float) -> float | 
     weighed = [
         (day.windows * 2.0 ** (-day.ago / half_life), (0.0, *_at_points(day.cpu_m)))
         for day in days
-        if day.windows and 0 <= day.ago < CPU_DAYS
+        if _tells_cpu(day)
     ]
     if not weighed:
         return None
@@ -118,6 +125,10 @@ def _mixture(days: Sequence[Day], half_life: float, quantile: float) -> float | 
         if reached >= wanted:
             return value / 1000
     return most / 1000
+
+
+def _tells_cpu(day: Day) -> bool:
+    return day.windows > 0 and 0 <= day.ago < CPU_DAYS
 
 
 def _value(points: Sequence[float], at: int) -> float:

@@ -28,17 +28,18 @@ SHARES = (0.25, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.
 
 @dataclass(frozen=True)
 class Constants:
-    """What is fitted. Half-life in days; the pad is in cores, and at most `cpu_pad_times` what is used. A
-    margin is a factor over the peak of memory, as is `memory_raise_at`: a request is raised that does not
-    hold so much. The limit lies `memory_limit_factor` times as far above the peak as the request. A request
-    is lowered so far that it lies above the peak of few days (ENOUGH_DAYS / days) ** `memory_days_exponent`
-    times as far as above that of many.
+    """What is fitted. Half-life in days; the pad is in cores, and carries a request no further than
+    `cpu_above_peak`, in cores too, above what was used at most. A margin is a factor over the peak of memory,
+    as is `memory_raise_at`: a request is raised that does not hold so much. The limit lies
+    `memory_limit_factor` times as far above the peak as the request. A request is lowered so far that it lies
+    above the peak of few days (ENOUGH_DAYS / days) ** `memory_days_exponent` times as far as above that of
+    many.
     """
 
     cpu_half_life: float
     cpu_quantile: float
     cpu_pad: float
-    cpu_pad_times: float
+    cpu_above_peak: float
     memory_scale: float
     memory_exponent: float
     memory_least_margin: float

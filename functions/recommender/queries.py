@@ -57,6 +57,8 @@ _OF_PODS = (
     *JVM_MAX,
     *JVM_USED,
 )
+# Of the answer about them: scrapes that just failed, and take all for gone that the ones before told.
+FAILED = "failed_scrapes"
 STATE = (
     *OWNERS,
     "kube_deployment_spec_replicas",
@@ -198,8 +200,8 @@ def in_parts(metrics: Sequence[str]) -> list[tuple[str, ...]]:
 def state(scope: Scope, metrics: tuple[str, ...] = STATE, *, lately: bool = False) -> str:
     """What kube-state-metrics tells now, and controllers and JVMs of themselves; one row a fact.
 
-    Of annotations, those about JVMs; of nodes, only which are spot. `lately` is what the last scrapes told of
-    pods too, if the very last failed.
+    Of annotations, those about JVMs; of nodes, only which are spot. `lately` is what the scrapes of five
+    minutes told of pods too; else there is a row of FAILED where the very last of one that told of them did.
     """
     more = ', resource=~"|cpu|memory", reason=~"|OOMKilled"'
     parts = _facts(scope, [name for name in metrics if name not in (ANNOTATIONS, nodes.LABELS)], more, lately)
@@ -240,13 +242,11 @@ def _facts(scope: Scope, metrics: Sequence[str], more: str, lately: bool) -> lis
     for of_pods in (True, False):
         if names := [name for name in metrics if (name in _OF_PODS) is of_pods]:
             told = f"{{__name__=~{_any_of(names)}, {scope.namespace_matcher}{more}}}"
-            if lately or not of_pods:
-                told = _lately(told)
-            else:
-                # A scrape that failed takes all for gone that the one before told: then that counts.
-                failed = f"up{{{scope.labels}}} == 0" if scope.labels else "up == 0"
-                told = f"{told} or ({_lately(told)} and on (job) {failed})"
-            facts.append(f"max by ({_STATE_LABELS}) ({told})")
+            facts.append(f"max by ({_STATE_LABELS}) ({_lately(told) if lately or not of_pods else told})")
+    if not lately and (names := [name for name in (OWNERS[0], *JVM_MAX) if name in metrics]):
+        told = _lately(f"{{__name__=~{_any_of(names)}, {scope.namespace_matcher}}}")
+        failed = f"count(up{{{scope.labels}}} == 0 and on (job) {told})"
+        facts.append(f'label_replace({failed}, "__name__", "{FAILED}", "", "")')
     return facts
 
 

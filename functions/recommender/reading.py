@@ -286,14 +286,14 @@ def state(asking: Asking, scope: Scope) -> list[Series]:
 
 
 def _told(asking: Asking, name: str, question: Callable[..., str], metrics: tuple[str, ...]) -> list[Series]:
-    """What kube-state-metrics tells now; or, if it tells of no pod, what it told lately.
+    """What kube-state-metrics tells now; or what it told lately, if it tells of no pod or a scrape failed.
 
-    After one failed scrape Prometheus takes all of its series for gone until the next. Where `up` tells of
-    it, the query has them already.
+    After one that failed Prometheus takes all of its series for gone until the next.
     """
     some, *others = queries.in_parts(metrics)
     rows = asking.metrics(name, question, some)
-    if not any(row.labels["__name__"] == queries.OWNERS[0] for row in rows):
+    names = {row.labels["__name__"] for row in rows}
+    if queries.OWNERS[0] not in names or queries.FAILED in names:
         name, question = f"{name}_lately", partial(question, lately=True)
         rows = asking.metrics(name, question, some)
     for part in others:

@@ -269,6 +269,7 @@ def fleet(name: str, found: Found, measured: Measured) -> Fleet:
         memory_request=np.array([float(each.memory_request_bytes or 0) for each in resources]),
         memory_limit=np.array([float(each.memory_limit_bytes or np.nan) for each in resources]),
         pods=measured.pods[:, first:],
+        starts_as_set=True,
     )
 
 

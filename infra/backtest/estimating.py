@@ -4,8 +4,8 @@ Here for a fleet at once, as the walk-forward test has it; `functions.recommende
 container.
 
 CPU: recent days tell more than old ones, so their distributions are mixed with weights that halve every few
-days, and a quantile of the mixture is requested, with a little on top that matters to small containers only,
-and is no multiple of what the smallest use.
+days, and a quantile of the mixture is requested, with a little on top that matters to small containers only.
+It leads hardly above the most that was used: what is steady needs none of it.
 
 Memory: what decides is how far the coming week exceeds the past ones, and that depends on size: a small
 container doubles easily, a large one does not. So the margin over the peak of four weeks is a power of the
@@ -49,6 +49,18 @@ class Sizes:
     memory_request: Floats
     memory_limit: Floats
 
+    def after(self, before: Sizes) -> Sizes:
+        """What is set then: where nothing is told what was set stays."""
+        cpu, memory, limit = (
+            np.where(np.isnan(now), then, now)
+            for now, then in (
+                (self.cpu_request, before.cpu_request),
+                (self.memory_request, before.memory_request),
+                (self.memory_limit, before.memory_limit),
+            )
+        )
+        return Sizes(cpu, memory, limit)
+
 
 @dataclass(frozen=True)
 class Estimates:
@@ -68,21 +80,41 @@ class Estimates:
     steady: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Memory:
+    """What is known of memory, one a container: its peak and usual level (bytes) in so many days."""
+
+    tops: Floats
+    levels: Floats
+    days: Floats
+
+    @classmethod
+    def of(cls, digests: Digests, days: int = MEMORY_DAYS) -> Memory:
+        """In the last of the days."""
+        past = digests.before(digests.days, days)
+        return cls(peak(past.memory), usual(past), measured(past))
+
+    def only(self, which: NDArray[np.bool_]) -> Memory:
+        """The containers that the mask names."""
+        return Memory(self.tops[which], self.levels[which], self.days[which])
+
+
 def estimate(digests: Digests, fitted: Constants) -> Estimates:
     """For the coming days, from digests that end now."""
-    past = digests.before(digests.days, MEMORY_DAYS)
-    cpu = mixture(digests.before(digests.days, CPU_DAYS), fitted.cpu_half_life, fitted.cpu_quantile)
-    return sized(cpu, peak(past), usual(past), measured(past), fitted)
+    past = digests.before(digests.days, CPU_DAYS)
+    cpu = mixture(past, fitted.cpu_half_life, fitted.cpu_quantile)
+    return sized(cpu, peak(past.cpu), Memory.of(digests), fitted)
 
 
-def sized(cpu: Floats, tops: Floats, levels: Floats, days: Floats, fitted: Constants) -> Estimates:
-    """From CPU's quantile (cores), and memory's peaks and usual levels (bytes) in so many days."""
-    factors, steady = margin(tops, levels, fitted)
-    fewer = (ENOUGH_DAYS / np.clip(days, 1, ENOUGH_DAYS)) ** fitted.memory_days_exponent
+def sized(cpu: Floats, cpu_tops: Floats, memory: Memory, fitted: Constants) -> Estimates:
+    """From CPU's quantile and peak in cores, and what is known of memory."""
+    tops = memory.tops
+    factors, steady = margin(tops, memory.levels, fitted)
+    fewer = (ENOUGH_DAYS / np.clip(memory.days, 1, ENOUGH_DAYS)) ** fitted.memory_days_exponent
     lowest = tops * (1 + (factors - 1) * fewer)
     return Estimates(
         sizes=Sizes(
-            cpu_request=cpu + np.minimum(fitted.cpu_pad, fitted.cpu_pad_times * cpu),
+            cpu_request=np.minimum(cpu + fitted.cpu_pad, cpu_tops + fitted.cpu_above_peak),
             memory_request=lowest,
             memory_limit=np.fmax(lowest, tops * (1 + (factors - 1) * fitted.memory_limit_factor)),
         ),
@@ -112,11 +144,11 @@ def mixture(digests: Digests, half_life: float, quantile: float) -> Floats:
     return np.where(whole > 0, found, np.nan)
 
 
-def peak(digests: Digests) -> Floats:
-    """The highest memory of all days; bytes, NaN without any."""
+def peak(points: Floats) -> Floats:
+    """The highest of all days, of a digest's points of CPU or memory; NaN without any."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="All-NaN")
-        found: Floats = np.nanmax(digests.memory[:, :, -1], axis=1, initial=-np.inf)
+        found: Floats = np.nanmax(points[:, :, -1], axis=1, initial=-np.inf)
     return np.where(np.isfinite(found), found, np.nan)
 
 

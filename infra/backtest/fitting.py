@@ -26,15 +26,15 @@ from pathlib import Path
 
 import numpy as np
 
-from functions.recommender.fitted import CPU_DAYS, ENOUGH_DAYS, MEMORY_DAYS, Constants
+from functions.recommender.fitted import CPU_DAYS, ENOUGH_DAYS, Constants
 from infra.backtest.digests import Digests, Floats
-from infra.backtest.estimating import Estimates, Sizes, margin, measured, mixture, peak, sized, usual
+from infra.backtest.estimating import Estimates, Memory, Sizes, margin, mixture, peak, sized
 from infra.backtest.fleet import Fleet, TraceError, read
 from infra.backtest.peers import highest, quantile
 from infra.backtest.scoring import MEASURED
 from infra.backtest.short_pasts import ShortPast, short_past
 from infra.backtest.strategies import applied
-from infra.backtest.walking import Pace, walk_on
+from infra.backtest.walking import Pace, started, walk_on
 
 OUT = Path(__file__).resolve().parents[2] / "functions" / "recommender" / "constants.json"
 ENOUGH_WEEKS = 200  # of containers: fewer tell no share
@@ -45,29 +45,33 @@ class Bounds:
     """What a strategy may cost others, as shares: of CPU time and volume above the request, and of weeks in
     which memory exceeded the request and the limit. They are stricter than what is promised, because what is
     kept apart never turns out as well as what was tuned on.
+
+    `most_margin` is the greatest factor over a peak of memory. By small virtual machines alone it would be
+    more; but it is containers that are sized, and few of those that were recorded need it.
     """
 
     cpu_time_above: float
     cpu_volume_above: float
     weeks_memory_above: float
     weeks_memory_above_limit: float
+    most_margin: float
 
 
 STRATEGIES = {
-    "balanced": Bounds(0.0335, 0.0440, 0.035, 0.003),
-    "cautious": Bounds(0.015, 0.020, 0.015, 0.002),
-    "lean": Bounds(0.050, 0.065, 0.080, 0.002),
+    "balanced": Bounds(0.0335, 0.0440, 0.035, 0.003, 3.0),
+    "cautious": Bounds(0.015, 0.020, 0.015, 0.002, 4.0),
+    "lean": Bounds(0.050, 0.065, 0.080, 0.002, 3.0),
 }
 HALF_LIVES = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0)  # days
 QUANTILES = (0.90, 0.91, 0.92, 0.9225, 0.925, 0.9275, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98)
 PADS = (0.005, 0.010, 0.015, 0.020, 0.0225, 0.025, 0.0275, 0.030)  # cores
-PAD_TIMES = (0.5, 1.0, 2.0, 4.0)
-SCALES = tuple(float(each) for each in np.round(np.geomspace(1.2, 4.0, 11), 3))
-EXPONENTS = (0.0, 0.15, 0.25, 0.35, 0.5)
+ABOVE_PEAKS = (0.001, 0.002, 0.003, 0.005, 0.010)  # cores; what is set is whole millicores
+SCALES = tuple(float(each) for each in np.round(np.geomspace(1.2, 4.0, 21), 3))
+EXPONENTS = (0.0, 0.15, 0.25, 0.35, 0.5, 0.6, 0.7)
 LEASTS = (1.05, 1.1, 1.15, 1.2, 1.3)
 MOSTS = (1.5, 2.0, 2.5, 3.0, 4.0)
-SLOPES = (0.5, 1.0, 2.0, 4.0)
-RAISES = (1.0, 1.1, 1.2, 1.3)
+SLOPES = (0.5, 0.75, 1.0, 2.0)
+RAISES = (1.0, 1.1, 1.2)
 DAYS_EXPONENTS = tuple(float(each) for each in np.round(np.arange(0.0, 2.05, 0.1), 1))
 SHORT_PASTS = (3, 5, 7, 10)  # days
 LIMIT_FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 40.0, 60.0)
@@ -77,21 +81,25 @@ LIMIT_FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0,
 class Refit:
     """One moment of one fleet: what was known, and what came.
 
-    `tops` and `levels` are of the memory of the past, `days` of which are known, `peak` is the highest to
-    come, bytes all three; `windows` says how many of those to come were measured.
+    `cpu_tops` is the most that was used, in cores. `peak` is the highest memory to come, in bytes; `windows`
+    says how many of those to come were measured.
     """
 
     digests: Digests
-    tops: Floats
-    levels: Floats
-    days: Floats
+    cpu_tops: Floats
+    memory: Memory
     cpu: Floats
     peak: Floats
     windows: Floats
     judged: np.ndarray
 
 
-Walks = list[list[Refit]]  # by fleet
+@dataclass(frozen=True)
+class Walk:
+    """One fleet: what is set at the first of its refits."""
+
+    before: Sizes
+    refits: list[Refit]
 
 
 @dataclass(frozen=True)
@@ -99,14 +107,14 @@ class TraceSet:
     """A folder's fleets, walked through, and what the oracle requests in them: core- and byte-windows."""
 
     containers: dict[str, int]
-    walks: Walks
+    walks: list[Walk]
     shorts: list[ShortPast]
     cpu_needed: float
     memory_needed: float
 
     @property
     def weeks(self) -> int:
-        return sum(int(one.judged.sum()) for walk in self.walks for one in walk)
+        return sum(int(one.judged.sum()) for walk in self.walks for one in walk.refits)
 
 
 @dataclass(frozen=True)
@@ -152,9 +160,9 @@ def _trace_set(folder: Path) -> TraceSet:
     fleets = [fleet for fleet in read(folder) if pace.fits(fleet)]
     if not fleets:
         raise TraceError(f"{folder}: no trace is of {pace.learn + pace.hold:g} days")
-    walks = [list(_refits(fleet, pace)) for fleet in fleets]
+    walks = [Walk(started(fleet), list(_refits(fleet, pace))) for fleet in fleets]
     shorts = [short_past(fleets, pace, days) for days in (*SHORT_PASTS, ENOUGH_DAYS)]
-    every = [one for walk in walks for one in walk]
+    every = [one for walk in walks for one in walk.refits]
     cpu = memory = 0.0
     for one in every:
         measured = np.isfinite(one.cpu).sum(axis=1)
@@ -167,12 +175,11 @@ def _trace_set(folder: Path) -> TraceSet:
 def _refits(fleet: Fleet, pace: Pace) -> Iterator[Refit]:
     for past, held in walk_on(fleet, pace):
         cpu, memory = fleet.cpu[:, held], fleet.memory[:, held]
-        days = past.digests.before(past.digests.days, MEMORY_DAYS)
+        days = past.digests.before(past.digests.days, CPU_DAYS)
         yield Refit(
-            digests=past.digests.before(past.digests.days, CPU_DAYS),
-            tops=peak(days),
-            levels=usual(days),
-            days=measured(days),
+            digests=days,
+            cpu_tops=peak(days.cpu),
+            memory=Memory.of(past.digests),
             cpu=cpu,
             peak=highest(memory),
             windows=np.isfinite(memory).sum(axis=1).astype(np.float64),
@@ -183,15 +190,15 @@ def _refits(fleet: Fleet, pace: Pace) -> Iterator[Refit]:
 def _cpu_candidates(sets: Sequence[TraceSet]) -> Iterator[_Candidate]:
     for half_life, quantile_ in itertools.product(HALF_LIVES, QUANTILES):
         mixtures = [
-            [[mixture(one.digests, half_life, quantile_) for one in walk] for walk in each.walks]
+            [[mixture(one.digests, half_life, quantile_) for one in walk.refits] for walk in each.walks]
             for each in sets
         ]
-        for pad, times in itertools.product(PADS, PAD_TIMES):
+        for pad, above_peak in itertools.product(PADS, ABOVE_PEAKS):
             values = {
                 "cpu_half_life": half_life,
                 "cpu_quantile": quantile_,
                 "cpu_pad": pad,
-                "cpu_pad_times": times,
+                "cpu_above_peak": above_peak,
             }
             fitted = _constants(values)
             outcomes = [_cpu_outcome(each, its, fitted) for each, its in zip(sets, mixtures, strict=True)]
@@ -205,9 +212,9 @@ def _cpu_outcome(
     above = windows = 0
     for walk, its in zip(traces.walks, mixtures, strict=True):
         found = (
-            sized(each, one.tops, one.levels, one.days, fitted) for each, one in zip(its, walk, strict=True)
+            sized(each, one.cpu_tops, one.memory, fitted) for each, one in zip(its, walk.refits, strict=True)
         )
-        for one, sizes in zip(walk, _held(found), strict=True):
+        for one, sizes in zip(walk.refits, _held(found, walk.before), strict=True):
             judged = one.judged & np.isfinite(sizes.cpu_request)
             cpu, request = one.cpu[judged], sizes.cpu_request[judged, None]
             measured = np.isfinite(cpu)
@@ -239,6 +246,8 @@ def _days_exponent(values: dict[str, float], bounds: Bounds, sets: Sequence[Trac
 def _memory_candidates(sets: Sequence[TraceSet]) -> Iterator[_Candidate]:
     grid = itertools.product(SCALES, EXPONENTS, LEASTS, MOSTS, SLOPES, RAISES)
     for scale, exponent, least, most, slope, raise_at in grid:
+        if raise_at > least:  # what was raised would have to be again
+            continue
         values = {
             "memory_scale": scale,
             "memory_exponent": exponent,
@@ -255,8 +264,8 @@ def _memory_outcome(traces: TraceSet, fitted: Constants) -> tuple[float, list[fl
     requested, weeks, above, killed = 0.0, 0, 0, 0
     for walk in traces.walks:
         # CPU has no say here: any quantile will do.
-        found = (sized(one.tops, one.tops, one.levels, one.days, fitted) for one in walk)
-        for one, sizes in zip(walk, _held(found), strict=True):
+        found = (sized(one.cpu_tops, one.cpu_tops, one.memory, fitted) for one in walk.refits)
+        for one, sizes in zip(walk.refits, _held(found, walk.before), strict=True):
             judged = one.judged & np.isfinite(sizes.memory_request) & (one.peak > 0)
             request, top = sizes.memory_request[judged], one.peak[judged]
             requested += float((request * one.windows[judged]).sum())
@@ -297,7 +306,7 @@ def _requests(values: dict[str, float]) -> Floats:
     levels = np.append(1 / np.geomspace(1.0, 8.0, 7), np.nan)
     factors, _ = margin(tops, tops * np.tile(levels, 13), fitted)
     return np.array(
-        [fitted.cpu_quantile, fitted.cpu_pad, fitted.cpu_pad_times, fitted.memory_raise_at, *factors]
+        [fitted.cpu_quantile, fitted.cpu_pad, fitted.cpu_above_peak, fitted.memory_raise_at, *factors]
     )
 
 
@@ -305,7 +314,8 @@ def _best(
     bounds: Bounds, cpu: list[_Candidate], memory: list[_Candidate], sets: Sequence[TraceSet]
 ) -> _Candidate:
     chosen = _least(cpu, (bounds.cpu_time_above, bounds.cpu_volume_above)).values
-    chosen = chosen | _least(memory, (bounds.weeks_memory_above,)).values
+    within = [each for each in memory if each.values["memory_most_margin"] <= bounds.most_margin]
+    chosen = chosen | _least(within, (bounds.weeks_memory_above,)).values
     limits = []
     for factor in LIMIT_FACTORS:
         values = chosen | {"memory_limit_factor": factor}
@@ -326,15 +336,15 @@ def _least(candidates: list[_Candidate], bounds: tuple[float, ...]) -> _Candidat
 
 
 def _constants(values: dict[str, float]) -> Constants:
-    neutral = Constants(2.0, 0.95, 0.01, 1.0, 2.0, 0.3, 1.1, 3.0, 1.0, 0.0, 1.0, 1.0)
+    neutral = Constants(2.0, 0.95, 0.01, 0.0, 2.0, 0.3, 1.1, 3.0, 1.0, 0.0, 1.0, 1.0)
     return replace(neutral, **values)
 
 
-def _held(found: Iterable[Estimates]) -> Iterator[Sizes]:
-    before: Sizes | None = None
+def _held(found: Iterable[Estimates], before: Sizes) -> Iterator[Sizes]:
     for each in found:
-        before = applied(each, before)
-        yield before
+        sizes = applied(each, before)
+        before = sizes.after(before)
+        yield sizes
 
 
 def _told(what: str, candidates: Iterable[_Candidate]) -> Iterator[_Candidate]:

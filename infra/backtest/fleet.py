@@ -37,7 +37,8 @@ class Fleet:
 
     Of several pods at once they are the worst one's; `pods` says of how many, one column a window too.
     `begin` is Unix seconds, `window` the seconds of a column. What the containers requested when they were
-    recorded is `cpu_request` and `memory_request`, NaN where that is not known.
+    recorded is `cpu_request` and `memory_request`, NaN where that is not known. `starts_as_set`: a walk
+    begins with these as what is set.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Fleet:
     memory_request: Floats
     memory_limit: Floats
     pods: NDArray[np.uint16]
+    starts_as_set: bool = False
 
     @property
     def seconds(self) -> int:
@@ -119,7 +121,7 @@ def _fleet(path: Path) -> Fleet:
         pods[index] += np.isfinite(means)
     recorded = {name: np.array([were_set[key].get(name, math.nan) for key in keys]) for name in _SET.values()}
     name = path.name.split(".")[0]
-    return Fleet(name, tuple(keys), cpu, memory, begin, window, pods=pods, **recorded)
+    return Fleet(name, tuple(keys), cpu, memory, begin, window, pods=pods, starts_as_set=False, **recorded)
 
 
 def _doubles() -> array[float]:

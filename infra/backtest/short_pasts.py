@@ -17,7 +17,7 @@ import numpy as np
 
 from functions.recommender.fitted import Constants, constants
 from infra.backtest.digests import Floats
-from infra.backtest.estimating import measured, peak, sized, usual
+from infra.backtest.estimating import Memory, sized
 from infra.backtest.fleet import Fleet, TraceError, read
 from infra.backtest.peers import highest
 from infra.backtest.scoring import MEASURED
@@ -28,32 +28,34 @@ DAYS = (1, 2, 3, 5, 7, 10, 14, 28)
 
 @dataclass(frozen=True)
 class ShortPast:
-    """Of each container and week: memory's peak and usual level (bytes) in as many days as are known, and the
-    highest to come.
-    """
+    """Of each container and week: what is known of memory, and the highest to come (bytes)."""
 
-    tops: Floats
-    levels: Floats
-    days: Floats
+    memory: Memory
     coming: Floats
 
     def share_above(self, fitted: Constants) -> float:
-        """Of weeks with memory above the request that the constants make."""
-        request = sized(self.tops, self.tops, self.levels, self.days, fitted).sizes.memory_request
+        """Of weeks with memory above the request that the constants would lower to."""
+        # CPU has no say here: any figures will do.
+        tops = self.memory.tops
+        request = sized(tops, tops, self.memory, fitted).sizes.memory_request
         return float((self.coming > request).mean())
 
 
 def short_past(fleets: Sequence[Fleet], pace: Pace, days: int) -> ShortPast:
     """Of no more than the last `days` before each refit. Raises TraceError as `walk` does."""
-    parts = []
+    memory, coming = [], []
     for fleet in fleets:
         for past, held in walk_on(fleet, pace):
-            last = past.digests.before(past.digests.days, days)
-            tops, coming = peak(last), highest(fleet.memory[:, held])
-            judged = (np.isfinite(fleet.cpu[:, held]).mean(axis=1) >= MEASURED) & np.isfinite(tops)
-            judged &= coming > 0
-            parts.append([each[judged] for each in (tops, usual(last), measured(last), coming)])
-    return ShortPast(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+            last, top = Memory.of(past.digests, days), highest(fleet.memory[:, held])
+            judged = (np.isfinite(fleet.cpu[:, held]).mean(axis=1) >= MEASURED) & np.isfinite(last.tops)
+            judged &= top > 0
+            memory.append(last.only(judged))
+            coming.append(top[judged])
+    tops, levels, known = (
+        np.concatenate(each)
+        for each in zip(*((one.tops, one.levels, one.days) for one in memory), strict=True)
+    )
+    return ShortPast(Memory(tops, levels, known), np.concatenate(coming))
 
 
 def main(arguments: list[str]) -> int:

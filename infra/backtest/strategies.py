@@ -32,25 +32,26 @@ class Estimator:
         return applied(estimate(past.digests, self.fitted), past.set_before)
 
 
-def applied(found: Estimates, before: Sizes | None) -> Sizes:
-    """What would be set after `before`, in containers that are neither Guaranteed nor were killed."""
+def applied(found: Estimates, before: Sizes) -> Sizes:
+    """What would be set after `before` (NaN where nothing is), in containers that are neither Guaranteed nor
+    were killed.
+    """
     cpu = np.maximum(found.sizes.cpu_request, CPU_FLOOR)
     memory = np.maximum(found.sizes.memory_request, MEMORY_FLOOR)
-    limit = found.sizes.memory_limit
-    if before is not None:
-        cpu = kept(cpu, before.cpu_request, found.cpu_fits, RULES.relative_change, RULES.cpu_change_m / 1000)
-        # What lies between is enough to stay, and not so much that few days allow to lower it.
-        enough = np.maximum(found.peak * found.margin, MEMORY_FLOOR)
-        memory = kept(
-            np.where(memory > before.memory_request, np.fmax(enough, before.memory_request), memory),
-            before.memory_request,
-            found.memory_fits,
-            RULES.relative_change,
-            RULES.memory_change_bytes,
-        )
-        # A limit is never lowered, and raised where the peak has no headroom below it.
-        holds = before.memory_limit >= np.maximum(memory, found.peak * RULES.memory_limit_headroom)
-        limit = np.where(holds, before.memory_limit, limit)
+    cpu = kept(cpu, before.cpu_request, found.cpu_fits, RULES.relative_change, RULES.cpu_change_m / 1000)
+    # What lies between is enough to stay, and not so much that few days allow to lower it.
+    enough = np.maximum(found.peak * found.margin, MEMORY_FLOOR)
+    is_lowered = before.memory_request >= memory
+    memory = kept(
+        np.where(is_lowered, memory, np.fmax(enough, before.memory_request)),
+        before.memory_request,
+        found.memory_fits,
+        RULES.relative_change,
+        RULES.memory_change_bytes,
+    )
+    # A limit is never lowered, and raised where the peak has no headroom below it.
+    holds = before.memory_limit >= np.maximum(memory, found.peak * RULES.memory_limit_headroom)
+    limit = np.where(holds, before.memory_limit, found.sizes.memory_limit)
     return Sizes(cpu, memory, np.fmax(limit, np.fmax(memory, found.peak * RULES.memory_limit_headroom)))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
+
+import numpy as np
 
 from infra.backtest.digests import Digests, digest
 from infra.backtest.estimating import Sizes
@@ -16,7 +18,8 @@ _DAY = 86_400
 
 @dataclass(frozen=True)
 class Past:
-    """What a strategy may look at. Digests are of whole days and end now; `set_before` is what it said last.
+    """What a strategy may look at. Digests are of whole days and end now; `set_before` is what is set: at
+    first as `started` has it, then what the strategy said last.
 
     `coming` is what only an oracle knows: the windows until the next refit.
     """
@@ -24,7 +27,7 @@ class Past:
     windows: Windows
     digests: Digests
     coming: Windows
-    set_before: Sizes | None = None
+    set_before: Sizes
 
 
 class Strategy(Protocol):
@@ -74,14 +77,26 @@ def walk(fleet: Fleet, strategy: Strategy, pace: Pace) -> Iterator[Held]:
     Raises:
         TraceError: the fleet was not watched for long enough.
     """
-    before: Sizes | None = None
+    is_set = started(fleet)
     for past, windows in walk_on(fleet, pace):
-        before = strategy(Past(past.windows, past.digests, past.coming, before))
-        yield Held(windows, before)
+        sizes = strategy(replace(past, set_before=is_set))
+        is_set = sizes.after(is_set)
+        yield Held(windows, sizes)
+
+
+def started(fleet: Fleet) -> Sizes:
+    """What is set before the first sizes: what was requested, or nothing, so that sizes alone are judged: the
+    engine raises nothing that was set without need.
+    """
+    if fleet.starts_as_set:
+        return Sizes(fleet.cpu_request, fleet.memory_request, fleet.memory_limit)
+    nothing = np.full(len(fleet.containers), np.nan)
+    return Sizes(nothing, nothing, nothing)
 
 
 def walk_on(fleet: Fleet, pace: Pace) -> Iterator[tuple[Past, slice]]:
-    """Each moment of a refit, with the windows until the next. Raises TraceError as `walk` does.
+    """Each moment of a refit, with the windows until the next, and what is set at the very first. Raises
+    TraceError as `walk` does.
 
     Where a hold is shorter than a day, a digest is of that length, so that a trace of two days can be walked.
     """
@@ -97,6 +112,7 @@ def walk_on(fleet: Fleet, pace: Pace) -> Iterator[tuple[Past, slice]]:
                 windows=Windows(fleet.cpu[:, :now], fleet.memory[:, :now], round(_DAY / fleet.window)),
                 digests=digests.before((now - first) // per_day, digests.days),
                 coming=Windows(fleet.cpu[:, windows], fleet.memory[:, windows], per_day),
+                set_before=started(fleet),
             ),
             windows,
         )

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from infra.cli.tested import Live, Tested, said, tested
 from infra.cli.writing import CannotWrite, require_folder, write
 from shared.contracts.errors import BadSetting
 
+Start = Literal["set", "nothing"]
 WEEKS = 4
 HEADER = (
     *("strategy", "workload", "container", "valid_from", "valid_to"),
@@ -82,8 +83,12 @@ def backtest(
     pace: Pace,
     form: Literal["table", "json"],
     outputs: Outputs,
+    *,
+    start: Start | None = None,
 ) -> int:
     """Walks every strategy through what was used and prints how each turned out.
+
+    `start` is what is set before the first sizes; None is what was set in a live cluster, else nothing.
 
     Raises:
         BadSetting: there is no such strategy, the pace is none, an option or a variable is wrong.
@@ -98,6 +103,8 @@ def backtest(
     require_folder(outputs.emit, "--emit")
     require_folder(outputs.plot, "--plot")
     given = tested(source, pace)
+    if start is not None:
+        given = replace(given, fleets=[replace(each, starts_as_set=start == "set") for each in given.fleets])
     wanted = [*([AS_PROVISIONED] if isinstance(source, Live) else []), *chosen]
     wanted = list(dict.fromkeys([*wanted, *([ORACLE] if outputs.plot else [])]))
     steps = len(wanted) * len(given.fleets) + (len(KRR_FACTORS) + len(OWN_SCALES) if outputs.plot else 0)
@@ -229,9 +236,11 @@ def _print(given: Tested, scores: dict[str, Score], pace: Pace, found: Frontier 
         for point in found.points:
             krr = found.krr_at(point.above)
             if point.name in ("balanced", "cautious", "lean") and krr:
+                saved = 1 - point.requested / krr
                 print(
                     f"{point.name}: memory exceeds its request in {point.above:.1%} of weeks, with"
-                    f" {1 - point.requested / krr:.0%} less requested than krr's rule takes to do as well"
+                    f" {abs(saved):.0%} {'less' if saved > 0 else 'more'} requested than krr's rule takes to"
+                    " do as well"
                 )
 
 

@@ -219,6 +219,13 @@ def backtest(
     ] = None,
     learn_days: Annotated[float, typer.Option(help="days watched before the first sizes", metavar="N")] = 14,
     hold_days: Annotated[float, typer.Option(help="days for which sizes are kept", metavar="N")] = 7,
+    start: Annotated[
+        Literal["set", "nothing"] | None,
+        typer.Option(
+            help="walk from what was set, of which we raise nothing that use fits in, or from nothing;"
+            " default: of Prometheus what is set now, of traces nothing"
+        ),
+    ] = None,
     format: FormatOption = "table",  # noqa: A002  (the option is --format)
     emit: Annotated[
         Path | None,
@@ -250,7 +257,8 @@ def backtest(
     from infra.cli.backtest import backtest as run
 
     past = source(traces, prometheus, namespace or [], label or [], weeks)
-    raise typer.Exit(run(past, strategy or [], Pace(learn_days, hold_days), format, Outputs(emit, plot)))
+    pace, outputs = Pace(learn_days, hold_days), Outputs(emit, plot)
+    raise typer.Exit(run(past, strategy or [], pace, format, outputs, start=start))
 
 
 @app.command()

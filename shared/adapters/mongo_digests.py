@@ -1,9 +1,15 @@
-"""Digests of days in MongoDB's collection `digests`: one document a container and day."""
+"""Digests of days in MongoDB's collection `digests`: one document a container and day.
+
+The points of a day are one binary field each, little-endian: as arrays of numbers, whose elements have names
+there, half of the time of reading them was MongoDB's and ours to take them apart. Those that an earlier
+version stored are arrays.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from datetime import date
+from struct import pack, unpack
 from typing import TYPE_CHECKING, Any
 
 from pymongo.errors import BulkWriteError
@@ -16,6 +22,7 @@ if TYPE_CHECKING:
     from shared.adapters.mongo import Mongo
 
 _DUPLICATE_KEY = 11000
+_BYTES = 8  # of a point: a double or a signed integer
 
 
 class MongoDigests:
@@ -31,10 +38,8 @@ class MongoDigests:
         with _translated():
             found = self._mongo.database["digests"].find(query)
             # Of other points than this version's nothing can be told: they count as not there.
-            ours = (
-                each for each in found.batch_size(5_000) if len(each.get("cpu_m", ())) in {0, len(POINTS)}
-            )
-            yield from map(_digest, ours)
+            digests = map(_digest, found.batch_size(5_000))
+            yield from (each for each in digests if len(each.cpu_m) in {0, len(POINTS)})
 
     def add(self, cluster: str, digests: Collection[Digest]) -> None:
         documents = [_document(cluster, each) for each in digests]
@@ -52,11 +57,29 @@ class MongoDigests:
 
 def _document(cluster: str, digest: Digest) -> dict[str, Any]:
     fields = {name: getattr(digest, name) for name in Digest.__slots__}
-    return {"cluster": cluster, **fields, "day": midnight(digest.day)}
+    points = {
+        "cpu_m": pack(f"<{len(digest.cpu_m)}d", *digest.cpu_m),
+        "memory_bytes": pack(f"<{len(digest.memory_bytes)}q", *digest.memory_bytes),
+    }
+    return {"cluster": cluster, **fields, **points, "day": midnight(digest.day)}
 
 
 def _digest(document: dict[str, Any]) -> Digest:
     """Without what a later version has written beside it."""
-    known = {name: document[name] for name in Digest.__slots__ if name in document}
-    lists = {name: tuple(document.get(name, ())) for name in ("cpu_m", "memory_bytes")}
-    return Digest(**{**known, **lists, "day": document["day"].date()})
+    told = document.get
+    return Digest(
+        document["container"],
+        document["day"].date(),
+        pods=told("pods", 0),
+        windows=told("windows", 0),
+        samples=told("samples", 0),
+        first=told("first"),
+        cpu_m=_points(told("cpu_m", b""), "d"),
+        memory_bytes=_points(told("memory_bytes", b""), "q"),
+        oom_kills=told("oom_kills", 0),
+        throttled_share=told("throttled_share"),
+    )
+
+
+def _points(stored: bytes | list[Any], kind: str) -> tuple[Any, ...]:
+    return unpack(f"<{len(stored) // _BYTES}{kind}", stored) if isinstance(stored, bytes) else tuple(stored)

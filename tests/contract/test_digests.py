@@ -51,6 +51,14 @@ def test_a_digest_comes_back_as_it_was(digests: Digests) -> None:
     assert found(digests, DAY, empty.container) == [empty]
 
 
+def test_what_an_earlier_version_stored_comes_back_as_well(mongo: Mongo) -> None:
+    digests = MongoDigests(mongo)
+    digests.add("local", [WEB])
+    arrays = {"cpu_m": list(WEB.cpu_m), "memory_bytes": list(WEB.memory_bytes)}
+    mongo.database["digests"].update_one({}, {"$set": arrays})
+    assert found(digests) == [WEB]
+
+
 def test_those_from_a_day_on_are_told_of_one_cluster_alone(digests: Digests) -> None:
     week = [replace(WEB, day=DAY - timedelta(days=ago)) for ago in range(7)]
     digests.add("local", week)

@@ -139,7 +139,7 @@ def test_a_prometheus_says_what_the_same_usage_says_as_traces(both: Both, tmp_pa
     emitted = [tmp_path / "live.csv", tmp_path / "recorded.csv"]
     plot = tmp_path / "frontier.svg"
     live = document("--prometheus", both.address, "--emit", str(emitted[0]), "--plot", str(plot))
-    recorded = document("--traces", str(both.traces), "--emit", str(emitted[1]))
+    recorded = document("--traces", str(both.traces), "--start", "set", "--emit", str(emitted[1]))
     assert live["traces"] == recorded["traces"] == {"local": 2}
     assert list(live["strategies"]) == list(recorded["strategies"])
     for key in ("strategies", "against_as_provisioned"):
@@ -167,7 +167,8 @@ def test_the_table_tells_what_would_have_been_saved_and_killed(both: Both) -> No
     done = backtest("--prometheus", both.address, *PACE, "--strategy", "balanced")
     assert (done.returncode, done.stderr) == (0, "")
     recorded = backtest(
-        "--traces", str(both.traces), *PACE, "--strategy", "as provisioned", "--strategy", "balanced"
+        *("--traces", str(both.traces), "--start", "set", *PACE),
+        *("--strategy", "as provisioned", "--strategy", "balanced"),
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith((" as provisioned", " balanced"))]
     assert lines == [
@@ -181,6 +182,16 @@ def test_the_table_tells_what_would_have_been_saved_and_killed(both: Both) -> No
     assert "as provisioned: requests and limits as they are now" in done.stdout
     assert "3.0 days (asked for: 28) in windows of 5 minutes" in done.stdout
     assert "left out, 1 container: less than 288 windows of 5 minutes" in done.stdout
+
+
+def test_from_nothing_sizes_are_the_estimators_own_and_not_kept_for_what_was_set(both: Both) -> None:
+    asked = ("--prometheus", both.address, "--strategy", "balanced")
+    found = [document(*asked, *start) for start in ((), ("--start", "set"), ("--start", "nothing"))]
+    as_it_is, is_set, nothing = (each["strategies"]["balanced"] for each in found)
+    assert as_it_is == is_set
+    recorded = document("--traces", str(both.traces), "--strategy", "balanced")["strategies"]["balanced"]
+    assert nothing == pytest.approx(recorded, rel=1e-5, abs=1e-5)
+    assert nothing["memory_requested"] != pytest.approx(is_set["memory_requested"], rel=0.01)
 
 
 def test_the_rates_are_those_of_the_settings(both: Both) -> None:

@@ -145,7 +145,8 @@ def test_each_figure_is_told_with_its_inputs_and_computed_again(
     assert "14.0 days of history" in said.out
     assert "digests of 15 days, 14 to 0 days before" in said.out
     fitted = constants()["balanced"]
-    assert (f"constants: cpu_half_life {fitted.cpu_half_life:g}, " in said.out) == (strategy == "balanced")
+    told = f"\nconstants: cpu_above_peak {fitted.cpu_above_peak:g}, cpu_half_life {fitted.cpu_half_life:g}, "
+    assert (told in said.out) == (strategy == "balanced")
     (row,) = [line for line in lines if line.startswith(" CPU request")]
     sentence = {
         "percentile": "1    230m      230m            yes    CPU request 1 -> 230m: p95 over 5-minute windows"

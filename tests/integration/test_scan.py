@@ -100,19 +100,19 @@ def test_unless_told_otherwise_the_estimator_sizes_by_daily_digests_and_says_so(
     assert done.returncode == 0, done.stderr
     entries = {entry["workload"]["name"]: entry for entry in json.loads(done.stdout)["workloads"]}
     (container,) = entries["wasteful"]["containers"]
-    # 100m at all times, plus the pad; the peak of 100Mi times scale x (0.098 GiB)^-exponent, at most so much:
-    # it is as steady as can be, but for less than a week.
+    # 100m at all times, so hardly more; the peak of 100Mi times scale x (0.098 GiB)^-exponent, at most so
+    # much: it is as steady as can be, but for less than a week.
     fitted = constants()["balanced"]
     curve = fitted.memory_scale * (100 / 1024) ** -fitted.memory_exponent
     margin = min(max(curve, fitted.memory_least_margin), fitted.memory_most_margin)
-    assert container["proposed"]["cpu_request_m"] == round_cpu(100 + fitted.cpu_pad * 1000)
+    assert container["proposed"]["cpu_request_m"] == round_cpu(100 + fitted.cpu_above_peak * 1000)
     cpu, _, memory, _ = container["reasons"]
     days = re.search(r"and because only (\d) days are known", memory)
     assert days is not None, memory
     lowest = 1 + (margin - 1) * (ENOUGH_DAYS / int(days[1])) ** fitted.memory_days_exponent
     # 1Gi is set, and of a day and two hours nothing is known that would allow to lower it.
     assert container["proposed"]["memory_request_bytes"] == 1024 * MIB < 100 * MIB * lowest
-    assert f"weights halved every {fitted.cpu_half_life:g}, is 100m, plus {fitted.cpu_pad * 1000:g}m" in cpu
+    assert f"weights halved every {fitted.cpu_half_life:g}, is 100m, plus 1.0m, no further than 1.0m" in cpu
     assert f"balanced: the peak of 28 days is 100Mi, times {lowest:.2f} for its size" in memory
     assert "digests" not in entries["wasteful"]
     assert entries["young"]["decision"] == "skipped"

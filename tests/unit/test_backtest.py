@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from infra.backtest.estimating import Sizes
 from infra.backtest.fleet import Fleet, TraceError, read
 from infra.backtest.scoring import Rates, Score, score
 from infra.backtest.strategies import Oracle, all_of, names
-from infra.backtest.walking import Held, Pace, Past, walk
+from infra.backtest.walking import Held, Pace, Past, walk, walk_on
 from infra.cli.backtest import HEADER, Outputs, backtest
 from shared.contracts.errors import BadSetting
 
@@ -117,8 +118,34 @@ class TestWalking:
         list(walk(steps, Watching(), Pace(2.5, 1)))
         assert [past.digests.days for past in seen] == [2, 3, 4]
         assert [past.digests.cpu[0, -1, -1] for past in seen] == [59.0, 83.0, 107.0]
-        assert seen[0].set_before is None
-        assert seen[1].set_before is not None
+
+    def test_a_walk_starts_from_what_was_set_where_it_shall_and_goes_on_from_what_was_told_last(self) -> None:
+        seen: list[Sizes] = []
+
+        class Telling:
+            name = "telling"
+
+            def __call__(self, past: Past) -> Sizes:
+                seen.append(past.set_before)
+                # The second time nothing.
+                return always(0.5 if len(seen) == 1 else np.nan, 5e9 * len(seen))
+
+        was_set = replace(
+            noisy(containers=1),
+            starts_as_set=True,
+            cpu_request=np.array([2.0]),
+            memory_request=np.array([7e9]),
+        )
+        assert len(list(walk(was_set, Telling(), Pace(4, 2)))) == 3
+        assert seen[0].cpu_request.tolist() == [2.0]
+        assert seen[0].memory_request.tolist() == [7e9]
+        assert [each.cpu_request.tolist() for each in seen[1:]] == [[0.5], [0.5]]
+        assert [each.memory_request.tolist() for each in seen[1:]] == [[5e9], [1e10]]
+
+    def test_a_walk_starts_from_nothing_else(self) -> None:
+        was_set = replace(noisy(containers=1), cpu_request=np.array([2.0]))
+        past, _ = next(walk_on(was_set, Pace(4, 2)))
+        assert np.isnan(past.set_before.cpu_request).all()
 
     def test_a_trace_that_is_too_short_names_what_to_change(self) -> None:
         with pytest.raises(TraceError, match=r"10\.0 days, 21 are needed.*--learn-days"):

@@ -10,7 +10,15 @@ import pytest
 
 from functions.recommender.container import Day, Estimate
 from functions.recommender.daily import estimates
-from functions.recommender.fitted import ENOUGH_DAYS, MEMORY_DAYS, POINTS, STEADY_DAYS, Constants, constants
+from functions.recommender.fitted import (
+    CPU_DAYS,
+    ENOUGH_DAYS,
+    MEMORY_DAYS,
+    POINTS,
+    STEADY_DAYS,
+    Constants,
+    constants,
+)
 from infra.backtest.digests import Digests
 from infra.backtest.estimating import estimate
 from shared.contracts.digests import POINTS as STORED
@@ -20,7 +28,7 @@ FITTED = Constants(
     cpu_half_life=2.0,
     cpu_quantile=0.95,
     cpu_pad=0.01,
-    cpu_pad_times=2.0,
+    cpu_above_peak=0.003,
     memory_scale=2.0,
     memory_exponent=0.0,
     memory_least_margin=1.1,
@@ -73,21 +81,25 @@ def test_a_limit_does_not_lie_below_what_few_days_make_the_request() -> None:
 
 
 def test_cpu_is_told_with_what_was_used_and_what_is_added() -> None:
-    found = of(day(0))
+    found = of(replace(day(0), cpu_m=(*(100.0,) * (len(STORED) - 1), 150.0)))
     assert (found.cpu_request_m, found.cpu_fits_m) == (110.0, 100.0)
     assert found.why_cpu == "balanced: the p95 of 14 days, weights halved every 2, is 100m, plus 10m"
 
 
 def test_cores_are_told_in_figures_that_a_person_reads() -> None:
-    large = replace(day(0), cpu_m=(2123.4,) * len(STORED))
+    large = replace(day(0), cpu_m=(*(2123.4,) * (len(STORED) - 1), 4000.0))
     assert of(large).why_cpu.endswith("is 2123m, plus 10m")
 
 
-def test_the_smallest_get_no_more_on_top_than_a_few_times_what_they_use() -> None:
-    small = replace(day(0), cpu_m=(1.5,) * len(STORED))
-    found = of(small)
-    assert (found.cpu_request_m, found.cpu_fits_m) == (4.5, 1.5)
-    assert found.why_cpu.endswith("is 1.5m, plus 3.0m")
+def test_what_is_steady_gets_hardly_more_than_it_used_at_most() -> None:
+    found = of(day(0), replace(day(1), cpu_m=(*(100.0,) * (len(STORED) - 1), 101.5)))
+    assert (found.cpu_request_m, found.cpu_fits_m) == (104.5, 100.0)
+    assert found.why_cpu.endswith("is 100m, plus 4.5m, no further than 3.0m above the peak")
+
+
+def test_a_peak_of_cpu_that_is_too_old_for_the_rest_is_too_old_here() -> None:
+    old = replace(day(CPU_DAYS), cpu_m=(900.0,) * len(STORED))
+    assert of(day(0), old).cpu_request_m == 103.0
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ FITTED = Constants(
     cpu_half_life=2.0,
     cpu_quantile=0.95,
     cpu_pad=0.01,
-    cpu_pad_times=2.0,
+    cpu_above_peak=0.02,
     memory_scale=2.0,
     memory_exponent=0.3,
     memory_least_margin=1.1,
@@ -26,6 +28,8 @@ FITTED = Constants(
     memory_raise_at=1.2,
     memory_limit_factor=4.0,
 )
+
+UNSET = Sizes(*(np.array([np.nan]) for _ in range(3)))
 
 
 def of(cpu: list[list[float]], memory: list[list[float]], per_day: int = 4) -> Digests:
@@ -66,7 +70,8 @@ def test_a_level_shift_upwards_is_followed_within_a_day() -> None:
 def test_days_that_were_not_measured_have_no_say() -> None:
     gap = of([[0.5] * 20 + [np.nan] * 20], [[1.0] * 20 + [np.nan] * 20])
     assert mixture(gap, 1.0, 0.95).tolist() == pytest.approx([0.5])
-    assert peak(gap).tolist() == [1.0]
+    assert peak(gap.memory).tolist() == [1.0]
+    assert peak(gap.cpu).tolist() == [0.5]
 
 
 def test_what_was_never_measured_has_no_size() -> None:
@@ -163,7 +168,7 @@ def test_what_was_not_set_yet_is_set() -> None:
 
 def test_a_backtest_sets_what_is_worth_it_and_never_lowers_a_limit() -> None:
     found = estimate(of([[0.1] * 8], [[GIB] * 8]), FITTED)
-    first = applied(found, None)
+    first = applied(found, UNSET)
     assert first.memory_request.tolist() == [2.0 * GIB]
     near = Sizes(np.array([0.115]), np.array([1.3 * GIB]), np.array([9.0 * GIB]))
     assert [each.tolist() for each in vars(applied(found, near)).values()] == [
@@ -177,8 +182,35 @@ def test_a_backtest_sets_what_is_worth_it_and_never_lowers_a_limit() -> None:
     assert applied(found, short).memory_limit.tolist() == [5.0 * GIB]
 
 
+def test_where_nothing_is_set_few_days_are_no_reason_for_more() -> None:
+    few = replace(FITTED, memory_days_exponent=1.0)
+    found = estimate(of([[0.1] * 8], [[GIB] * 8]), few)
+    assert found.sizes.memory_request.tolist() == [8.0 * GIB]  # what it would be lowered to
+    assert applied(found, UNSET).memory_request.tolist() == [2.0 * GIB]
+    large = replace(UNSET, memory_request=np.array([9.0 * GIB]))
+    assert applied(found, large).memory_request.tolist() == [8.0 * GIB]
+
+
+def test_where_nothing_is_told_what_was_set_stays() -> None:
+    told = Sizes(np.array([0.2, np.nan]), np.array([np.nan, 2.0]), np.array([np.nan, np.nan]))
+    stays = told.after(Sizes(np.array([1.0, 1.0]), np.array([3.0, 3.0]), np.array([4.0, np.nan])))
+    assert stays.cpu_request.tolist() == [0.2, 1.0]
+    assert stays.memory_request.tolist() == [3.0, 2.0]
+    assert stays.memory_limit[0] == 4.0
+    assert np.isnan(stays.memory_limit[1])
+
+
+def test_what_comes_on_top_of_cpu_leads_hardly_above_what_was_used_at_most() -> None:
+    near = replace(FITTED, cpu_pad=0.05, cpu_above_peak=0.002)
+    steady = estimate(of([[0.1] * 8], [[GIB] * 8]), near)
+    assert steady.sizes.cpu_request.tolist() == pytest.approx([0.102])
+    # Most at 100m, and a window a day at a core.
+    spiky = estimate(of([([0.1] * 99 + [1.0]) * 2], [[GIB] * 200], per_day=100), near)
+    assert spiky.sizes.cpu_request.tolist() == pytest.approx([0.15])
+
+
 def test_floors_hold_in_a_backtest_too() -> None:
-    found = applied(estimate(of([[0.0] * 8], [[1e6] * 8]), FITTED), None)
+    found = applied(estimate(of([[0.0] * 8], [[1e6] * 8]), FITTED), UNSET)
     assert found.memory_request.tolist() == [MEMORY_FLOOR]
     assert Rules().memory_floor_bytes == MEMORY_FLOOR
 

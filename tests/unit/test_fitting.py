@@ -32,7 +32,7 @@ def small_grids(monkeypatch: pytest.MonkeyPatch) -> None:
         "HALF_LIVES": (2.0, 5.0),
         "QUANTILES": (0.90, 0.95, 0.98),
         "PADS": (0.01, 0.03),
-        "PAD_TIMES": (1.0, 4.0),
+        "ABOVE_PEAKS": (0.0, 0.005),
         "SCALES": (1.2, 2.0, 4.0),
         "EXPONENTS": (0.25,),
         "LEASTS": (1.05, 1.2),

@@ -420,14 +420,15 @@ def test_of_few_days_little_is_lowered_and_no_more_is_raised_than_of_many() -> N
     lowered, between, raised, unset = (
         sized_by_estimate(resources(150, set_), estimate=few) for set_ in (1024, 400, 239, None)
     )
-    assert lowered.proposed.memory_request_bytes == unset.proposed.memory_request_bytes == 500 * MIB
+    assert lowered.proposed.memory_request_bytes == 500 * MIB
     assert between.proposed.memory_request_bytes == 400 * MIB
     assert between.reasons[2] == (
         "memory request stays 400Mi: it holds what use needs, and is not lowered below 500Mi (balanced: so"
         " much memory)"
     )
-    assert raised.proposed.memory_request_bytes == 300 * MIB
+    assert raised.proposed.memory_request_bytes == unset.proposed.memory_request_bytes == 300 * MIB
     assert raised.reasons[2] == "memory request 239Mi -> 300Mi: balanced: enough"
+    assert unset.reasons[2] == "memory request (not set) -> 300Mi: balanced: enough"
     guaranteed = resources(1000, 200, 1000, 200)
     assert sized_by_estimate(guaranteed, estimate=few).proposed.memory_limit_bytes == 300 * MIB
 
