@@ -12,6 +12,11 @@ from shared.contracts.events import Resources, Usage
 from shared.contracts.quantities import GIB, MIB, format_cpu, format_memory
 from shared.contracts.wording import counted
 
+# A limit is not lowered below these: what is idle has to start some time, and a shell to fit in beside it.
+_LEAST_CPU_LIMIT_M, _LEAST_MEMORY_LIMIT = 100, 64 * MIB
+# A burst of half a window, or one that lies in two of them, is told as half of what it was.
+_BURST = 2
+
 
 @dataclass(frozen=True)
 class Day:
@@ -36,7 +41,7 @@ class Estimate:
 
     A request that holds `cpu_fits_m`, or `memory_fits_bytes`, is not raised: use fits in it. Memory's is
     lowered to `memory_request_bytes` and raised to `memory_raise_bytes`, which is less where few days are
-    known.
+    known. `cpu_throttled_m` is for what is throttled: its peak is its limit's, and bounds nothing.
     """
 
     strategy: str
@@ -49,6 +54,7 @@ class Estimate:
     why_raise: str = ""
     why_limit: str = ""
     cpu_fits_m: float = inf
+    cpu_throttled_m: float = 0.0
     memory_fits_bytes: float = inf
 
 
@@ -72,7 +78,7 @@ def size_container(
 ) -> tuple[Resources, tuple[str, ...]]:
     """The resources to propose, and one sentence for each value."""
     cpu_request, why_cpu = _cpu_request(current, usage, stance, rules)
-    cpu_limit, why_cpu_limit = _cpu_limit(current, cpu_request, usage, stance, rules)
+    cpu_limit, why_cpu_limit = _cpu_limit(current, cpu_request, usage, stance)
     if stance.jvm is not None:
         memory_request, why_memory = _memory_request_of_jvm(stance.jvm, current, usage, stance, rules)
         why_memory += f"; {stance.jvm.wrong}" if stance.jvm.wrong else ""
@@ -91,6 +97,8 @@ def size_container(
 def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[int, str]:
     now = current.cpu_request_m
     percent = _percent(rules.cpu_headroom)
+    throttled = usage.throttled_share or 0.0
+    is_throttled = throttled > rules.throttled_share
     fits = inf
     if stance.by_peak:
         wanted = usage.cpu_max_m * rules.cpu_headroom
@@ -99,23 +107,31 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
     elif stance.estimate is not None:
         wanted, why = stance.estimate.cpu_request_m, stance.estimate.why_cpu
         fits = max(stance.estimate.cpu_fits_m, usage.cpu_max_m if stance.guaranteed else 0)
+        more = stance.estimate.cpu_throttled_m and max(
+            stance.estimate.cpu_throttled_m, stance.estimate.cpu_fits_m * rules.cpu_headroom
+        )
+        if is_throttled and more > wanted:
+            wanted = more
+            why = f"{why}; {told_cores(more)}, because it is throttled in {throttled:.0%} of periods"
     else:
         wanted = usage.cpu_p95_m * rules.cpu_headroom
         why = f"p95 over 5-minute windows is {told_cores(usage.cpu_p95_m)} {_pods(usage)}, plus {percent}"
-    if stance.guaranteed and wanted < usage.cpu_max_m:
+    if stance.guaranteed and wanted < usage.cpu_max_m * rules.cpu_headroom:
         # In a Guaranteed pod the request is the limit as well, and that must not throttle the peak.
-        wanted = usage.cpu_max_m
-        why = f"in a Guaranteed pod it is the limit too: the peak of {told_cores(usage.cpu_max_m)}"
-    if (lifted := _lifted(wanted, rules.cpu_floor_m, now)) > wanted:
+        wanted, peak = usage.cpu_max_m * rules.cpu_headroom, told_cores(usage.cpu_max_m)
+        why = f"in a Guaranteed pod it is the limit too: the peak of {peak}, plus {percent}"
+        if is_throttled:
+            why = f"{why}; it is throttled in {throttled:.0%} of periods"
+    floor = max(rules.cpu_floor_m, _LEAST_CPU_LIMIT_M) if stance.guaranteed else rules.cpu_floor_m
+    if (lifted := _lifted(wanted, floor, now)) > wanted:
         wanted, why = lifted, f"{why}, not below {told_cores(lifted)}"
     target = round_cpu(wanted)
-    throttled = usage.throttled_share or 0.0
-    if now is not None and target < now and throttled > rules.throttled_share:
+    if now is not None and target < now and is_throttled:
         return now, (
             f"CPU request stays {format_cpu(now)}: it is throttled in {throttled:.0%} of periods,"
             " so what it would use is not known"
         )
-    if now is not None and target > now >= fits and throttled <= rules.throttled_share:
+    if now is not None and target > now >= fits and not is_throttled:
         return now, (
             f"CPU request stays {format_cpu(now)}: {told_cores(fits)} of use fit in it, so it is not raised"
             f" to {format_cpu(target)} ({why})"
@@ -125,9 +141,7 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
     return target, f"CPU request {_arrow(now, target, format_cpu)}: {why}"
 
 
-def _cpu_limit(
-    current: Resources, request: int, usage: Usage, stance: Stance, rules: Rules
-) -> tuple[int | None, str]:
+def _cpu_limit(current: Resources, request: int, usage: Usage, stance: Stance) -> tuple[int | None, str]:
     limit, former = current.cpu_limit_m, current.cpu_request_m
     if limit is None:
         return None, "no CPU limit is set, and none is introduced"
@@ -136,12 +150,17 @@ def _cpu_limit(
     if request == former:
         return limit, f"CPU limit stays {format_cpu(limit)}, as the request does"
     scaled = round_cpu(limit * request / former) if former else limit
-    # A limit throttles: it is not lowered into what was used, and never lies below the request.
-    target = max(scaled, min(limit, round_cpu(usage.cpu_max_m * rules.cpu_headroom)), request)
-    return target, (
-        f"CPU limit {_arrow(limit, target, format_cpu)}: scales with the request,"
-        f" not into the peak of {told_cores(usage.cpu_max_m)}"
-    )
+    # A limit throttles: it is not lowered into bursts, and never lies below the request.
+    bursts = round_cpu(usage.cpu_max_m * _BURST)
+    target = max(scaled, min(limit, max(bursts, _LEAST_CPU_LIMIT_M)), request)
+    why = "scales with the request"
+    if target > max(scaled, request):
+        why += ", but not below " + (
+            f"twice the peak of {told_cores(usage.cpu_max_m)}, for bursts shorter than 5 minutes"
+            if bursts >= _LEAST_CPU_LIMIT_M
+            else f"{_LEAST_CPU_LIMIT_M}m"
+        )
+    return target, f"CPU limit {_arrow(limit, target, format_cpu)}: {why}"
 
 
 def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[int, str]:
@@ -155,7 +174,10 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
     else:
         wanted = peak * rules.memory_headroom
         why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(rules.memory_headroom)}"
-    if (lifted := _lifted(wanted, rules.memory_floor_bytes, now)) > wanted:
+    floor = (
+        max(rules.memory_floor_bytes, _LEAST_MEMORY_LIMIT) if stance.guaranteed else rules.memory_floor_bytes
+    )
+    if (lifted := _lifted(wanted, floor, now)) > wanted:
         wanted, why = lifted, f"{why}, not below {_mebibytes(lifted)}"
     raised = _after_oom_kill(current, usage, stance)
     if raised is not None and raised >= max(wanted, now or 0):
@@ -322,9 +344,13 @@ def _memory_limit(
     wanted = max(round_memory(peak * rules.memory_limit_headroom), request)
     why = f"at least {percent} above the peak of {_mebibytes(peak)}, and not below the request"
     told = None if stance.by_peak else stance.estimate
-    if wanted > limit and told is not None and told.memory_limit_bytes > wanted:
-        # It is not paid for: where it has to be raised, then so far that the next week's peak finds room.
+    most = 2 * max(limit, request)
+    if wanted > limit and told is not None and min(told.memory_limit_bytes, most) > wanted:
+        # It is not paid for: where it has to be raised, then so far that the next week's peak finds room. But
+        # what leaks finds room on no node.
         wanted, why = round_memory(told.memory_limit_bytes), told.why_limit
+        if wanted > most:
+            wanted, why = round_memory(most), f"{why}; no further than twice what is set or requested"
     # However few the mebibytes: they keep a small container from being killed.
     worth = is_worth(limit, wanted, rules.relative_change, 0)
     if wanted > limit and (worth or request > limit):

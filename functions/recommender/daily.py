@@ -48,14 +48,17 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
     cpu = _mixture(days, fitted.cpu_half_life, fitted.cpu_quantile)
     if cpu is None or not peak:
         return None
+    with_cpu = sum(1 for day in days if _tells_cpu(day))
     cpu_peak = max(day.cpu_m[-1] for day in days if _tells_cpu(day)) / 1000
     pad = min(fitted.cpu_pad, cpu_peak - cpu + fitted.cpu_above_peak)
     level = _usual(days)
     factor, is_steady = _margin(peak, level, fitted)
-    known = sum(1 for day in days if day.memory_bytes and day.ago < MEMORY_DAYS)
+    with_memory = sum(1 for day in days if day.memory_bytes and day.ago < MEMORY_DAYS)
+    # Today is not over.
+    known = max(1, sum(1 for day in days if day.memory_bytes and 0 < day.ago < MEMORY_DAYS))
     lowest = 1 + (factor - 1) * (ENOUGH_DAYS / min(known, ENOUGH_DAYS)) ** fitted.memory_days_exponent
     limit = peak * max(lowest, 1 + (factor - 1) * fitted.memory_limit_factor)
-    peaked = f"{strategy}: the peak of {MEMORY_DAYS} days is {peak / MIB:.0f}Mi"
+    peaked = f"{strategy}: the peak of {counted(with_memory, 'day')} is {peak / MIB:.0f}Mi"
     because = "for its size"
     if is_steady:
         assert level is not None
@@ -66,7 +69,7 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
         else ""
     )
     so_few = (
-        f", and because only {counted(known, 'day')} {'is' if known == 1 else 'are'} known"
+        f", and because only {counted(known, 'whole day')} {'is' if known == 1 else 'are'} known"
         if lowest > factor
         else ""
     )
@@ -77,10 +80,11 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
         memory_raise_bytes=round(peak * factor),
         memory_limit_bytes=round(limit),
         cpu_fits_m=round(cpu * 1000, 3),
+        cpu_throttled_m=round((cpu + fitted.cpu_pad) * 1000, 3),
         memory_fits_bytes=round(peak * fitted.memory_raise_at),
         why_cpu=(
-            f"{strategy}: the p{fitted.cpu_quantile * 100:g} of {CPU_DAYS} days, weights halved every"
-            f" {fitted.cpu_half_life:g}, is {told_cores(cpu * 1000)}, plus {told_cores(pad * 1000)}"
+            f"{strategy}: the p{fitted.cpu_quantile * 100:g} of {counted(with_cpu, 'day')}, weights halved"
+            f" every {fitted.cpu_half_life:g}, is {told_cores(cpu * 1000)}, plus {told_cores(pad * 1000)}"
             f"{no_further}"
         ),
         why_memory=f"{peaked}, times {lowest:.2f} {because}{so_few}",
@@ -137,11 +141,11 @@ def _value(points: Sequence[float], at: int) -> float:
 
 
 def _usual(days: Sequence[Day]) -> float | None:
-    """Memory's usual level: the median of the days' medians; bytes, None with fewer days than STEADY_DAYS."""
+    """Memory's usual level: the median of the whole days' medians; bytes, None of fewer than STEADY_DAYS."""
     medians = sorted(
         day.memory_points[_STORED_MIDDLE if len(day.memory_points) == len(STORED) else _MIDDLE]
         for day in days
-        if day.memory_points and 0 <= day.ago < MEMORY_DAYS
+        if day.memory_points and 0 < day.ago < MEMORY_DAYS
     )
     if len(medians) < STEADY_DAYS:
         return None

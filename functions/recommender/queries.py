@@ -47,15 +47,14 @@ JVM_USED = ("jvm_memory_used_bytes", "jvm_memory_bytes_used")
 ANNOTATIONS = "kube_pod_annotations"
 
 OWNERS = ("kube_pod_owner", "kube_replicaset_owner", "kube_job_owner")
-# What is told of pods, which come and go; other objects stay, so of them what was told lately will do.
+# What is told of pods, which come and go; other objects stay, so of them what was told lately will do, and so
+# it will of what JVMs tell: who scrapes them is not who tells which pods there are.
 _OF_PODS = (
     "kube_pod_owner",
     "kube_pod_container_info",
     "kube_pod_container_resource_requests",
     "kube_pod_container_resource_limits",
     LAST_REASON,
-    *JVM_MAX,
-    *JVM_USED,
 )
 # Of the answer about them: scrapes that just failed, and take all for gone that the ones before told.
 FAILED = "failed_scrapes"
@@ -197,14 +196,19 @@ def in_parts(metrics: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(name for name in metrics if name not in _OFTEN_TOLD), *alone]
 
 
-def state(scope: Scope, metrics: tuple[str, ...] = STATE, *, lately: bool = False) -> str:
+def state(
+    scope: Scope, metrics: tuple[str, ...] = STATE, *, lately: bool = False, failed: bool = False
+) -> str:
     """What kube-state-metrics tells now, and controllers and JVMs of themselves; one row a fact.
 
     Of annotations, those about JVMs; of nodes, only which are spot. `lately` is what the scrapes of five
-    minutes told of pods too; else there is a row of FAILED where the very last of one that told of them did.
+    minutes told of pods too. With `failed` there is a row of FAILED where the very last of one that told of
+    them did.
     """
     more = ', resource=~"|cpu|memory", reason=~"|OOMKilled"'
     parts = _facts(scope, [name for name in metrics if name not in (ANNOTATIONS, nodes.LABELS)], more, lately)
+    if failed:
+        parts.append(_failed(scope))
     if ANNOTATIONS in metrics:
         # Of the pods that have one, because an installation may export annotations of every pod.
         names = jvm_annotations.LABELS.values()
@@ -231,9 +235,11 @@ def pod_nodes(scope: Scope) -> str:
     return f"max by (namespace, pod, node) ({_lately(f'kube_pod_info{{{pods}}}')})"
 
 
-def workloads(scope: Scope, metrics: tuple[str, ...] = WORKLOADS, *, lately: bool = False) -> str:
-    """Whose pods there are now, and Deployments without any; `lately` as `state` has it."""
-    return " or ".join(_facts(scope, metrics, "", lately))
+def workloads(
+    scope: Scope, metrics: tuple[str, ...] = WORKLOADS, *, lately: bool = False, failed: bool = False
+) -> str:
+    """Whose pods there are now, and Deployments without any; `lately` and `failed` as `state` has them."""
+    return " or ".join([*_facts(scope, metrics, "", lately), *([_failed(scope)] if failed else [])])
 
 
 def _facts(scope: Scope, metrics: Sequence[str], more: str, lately: bool) -> list[str]:
@@ -243,11 +249,13 @@ def _facts(scope: Scope, metrics: Sequence[str], more: str, lately: bool) -> lis
         if names := [name for name in metrics if (name in _OF_PODS) is of_pods]:
             told = f"{{__name__=~{_any_of(names)}, {scope.namespace_matcher}{more}}}"
             facts.append(f"max by ({_STATE_LABELS}) ({_lately(told) if lately or not of_pods else told})")
-    if not lately and (names := [name for name in (OWNERS[0], *JVM_MAX) if name in metrics]):
-        told = _lately(f"{{__name__=~{_any_of(names)}, {scope.namespace_matcher}}}")
-        failed = f"count(up{{{scope.labels}}} == 0 and on (job) {told})"
-        facts.append(f'label_replace({failed}, "__name__", "{FAILED}", "", "")')
     return facts
+
+
+def _failed(scope: Scope) -> str:
+    told = _lately(f"{OWNERS[0]}{{{scope.namespace_matcher}}}")
+    failed = f"count(up{{{scope.labels}}} == 0 and on (job) {told})"
+    return f'label_replace({failed}, "__name__", "{FAILED}", "", "")'
 
 
 def usage_series(labels: str = "") -> str:

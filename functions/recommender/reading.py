@@ -288,17 +288,17 @@ def state(asking: Asking, scope: Scope) -> list[Series]:
 def _told(asking: Asking, name: str, question: Callable[..., str], metrics: tuple[str, ...]) -> list[Series]:
     """What kube-state-metrics tells now; or what it told lately, if it tells of no pod or a scrape failed.
 
-    After one that failed Prometheus takes all of its series for gone until the next.
+    After one that failed Prometheus takes all of its series for gone until the next. It may fail between two
+    questions: it is looked for by the last of them.
     """
-    some, *others = queries.in_parts(metrics)
-    rows = asking.metrics(name, question, some)
+    *others, last = queries.in_parts(metrics)
+    rows = [row for part in others for row in asking.metrics(name, question, part)]
+    rows += asking.metrics(name, partial(question, failed=True), last)
     names = {row.labels["__name__"] for row in rows}
-    if queries.OWNERS[0] not in names or queries.FAILED in names:
-        name, question = f"{name}_lately", partial(question, lately=True)
-        rows = asking.metrics(name, question, some)
-    for part in others:
-        rows += asking.metrics(name, question, part)
-    return rows
+    if queries.OWNERS[0] in names and queries.FAILED not in names:
+        return rows
+    question = partial(question, lately=True)
+    return [row for part in (*others, last) for row in asking.metrics(f"{name}_lately", question, part)]
 
 
 def _read_days(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
@@ -235,10 +235,16 @@ def window(at: datetime, ranges: queries.Window, apart: Mapping[str, int]) -> Wi
     )
 
 
-def entry(observed: Observed, sized: Sized, rates: Rates) -> Entry:
-    """The workload with its costs by these rates; skipped if sizing had a reason."""
+def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = True) -> Entry:
+    """The workload with its costs by these rates; skipped if sizing had a reason, or if values would be
+    lowered alone and nothing be saved: what is used beyond a request costs as much.
+    """
     pods = Decimal(repr(observed.pods))
     before, after = monthly(sized.containers, pods, rates)
+    if must_save and sized.skipped is None and after.amount >= before.amount > 0 and not _raises(sized):
+        sized = replace(
+            sized, skipped="it would be lowered, and save nothing: what it uses beyond costs as much"
+        )
     measured = {container.name for container in sized.containers}
     return Entry(
         workload=observed.workload,
@@ -286,6 +292,17 @@ def entry(observed: Observed, sized: Sized, rates: Rates) -> Entry:
         rates=rates,
         nodes=dict(Counter(observed.nodes)),
         content_hash=content_hash(observed.workload, sized.containers),
+    )
+
+
+def _raises(sized: Sized) -> bool:
+    """Whether a value is raised, or set where none is."""
+    return any(
+        (new or 0) > (now or 0)
+        for each in sized.containers
+        for new, now in (
+            (getattr(each.proposed, field), getattr(each.current, field)) for field in Resources.model_fields
+        )
     )
 
 

@@ -97,7 +97,7 @@ class Sized:
 
 def engine(strategy: str) -> str:
     """Goes into every report: figures can be reproduced by the engine of the same version."""
-    return f"{strategy}/{1 if strategy == PERCENTILE else 5}"
+    return f"{strategy}/{2 if strategy == PERCENTILE else 5}"
 
 
 def size(observed: Observed, rules: Rules) -> Sized:
@@ -142,7 +142,10 @@ def _unfit(observed: Observed, used: list[ObservedContainer], qos: QosClass, rul
     if not observed.containers:
         return "no pod of it is there: its requests cannot be seen"
     if not used:
-        return "no CPU and memory usage is recorded for its containers"
+        return (
+            "no CPU and memory usage is known of its containers: none is recorded, or for less than half an"
+            " hour"
+        )
     if (reason := _too_little(observed, used, rules)) is not None:
         return f"too little data: {reason}"
     if qos is QosClass.BEST_EFFORT and rules.keep_qos:

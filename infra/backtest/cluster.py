@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 # What find() asks: for a bar's length only.
 ABOUT_QUERIES = 4
+NEVER_MEASURED = "CPU or memory was never measured"
 # Of one series, in one answer: no Prometheus gives more.
 MOST_POINTS = 11_000
 # Of one answer. While it is read a value takes some 300 bytes, and four answers are read at once.
@@ -290,7 +291,7 @@ def with_enough(whole: Fleet, pace: Pace, least: int) -> tuple[Fleet, tuple[Left
     enough = counts >= least
     minutes = whole.window // 60
     left_out = (
-        (~(cpu.any(axis=1) & memory.any(axis=1)), "CPU or memory was never measured"),
+        (~(cpu.any(axis=1) & memory.any(axis=1)), NEVER_MEASURED),
         (~enough & cpu.any(axis=1) & memory.any(axis=1), f"less than {least} windows of {minutes} minutes"),
         (enough & ~judged, "too young to be judged, or gone too early"),
     )

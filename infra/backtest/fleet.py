@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import zlib
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -25,6 +27,9 @@ _SET = {
     "memory_request_bytes": "memory_request",
     "memory_limit_bytes": "memory_limit",
 }
+
+
+_MOST_SECONDS = 32_503_680_000  # the year 3000: what is more is in milliseconds
 
 
 class TraceError(KubeFinOpsError):
@@ -77,7 +82,11 @@ def read(folder: Path) -> list[Fleet]:
     Raises:
         TraceError: there is none, or one is broken.
     """
-    return [_fleet(path) for path in traces(folder)]
+    found = []
+    for path in traces(folder):
+        with _broken(path):
+            found.append(_fleet(path))
+    return found
 
 
 def traces(folder: Path) -> list[Path]:
@@ -85,17 +94,33 @@ def traces(folder: Path) -> list[Path]:
     paths = sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")])
     found = [path for path in paths if _is_trace(path)]
     if not found:
-        raise TraceError(f"{folder}: no *.csv or *.csv.gz with the columns {', '.join(_COLUMNS)}")
+        there = f"; these have others: {', '.join(path.name for path in paths)}" if paths else ""
+        raise TraceError(f"{folder}: no *.csv or *.csv.gz with the columns {', '.join(_COLUMNS)}{there}")
     return found
 
 
 def opened(path: Path) -> IO[str]:
-    """As text, whether it is compressed or not."""
-    return gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="")
+    """As text, whether it is compressed or not, and whether a mark of its encoding begins it or not."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", newline="", encoding="utf-8-sig")
+    return path.open(newline="", encoding="utf-8-sig")
+
+
+@contextmanager
+def _broken(path: Path) -> Iterator[None]:
+    """Raises TraceError where the file is not what its name says."""
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise TraceError(f"{path}: not gzip, or cut short: {error}") from None
+    except UnicodeDecodeError as error:
+        raise TraceError(f"{path}: not UTF-8: {error.reason}") from None
+    except csv.Error as error:
+        raise TraceError(f"{path}: not CSV: {error}") from None
 
 
 def _is_trace(path: Path) -> bool:
-    with opened(path) as file:
+    with _broken(path), opened(path) as file:
         return set(_COLUMNS) <= set(next(csv.reader(file), []))
 
 
@@ -147,15 +172,19 @@ def _series(
     series: dict[tuple[str, str, str], _Series] = {}
     were_set: dict[tuple[str, str], dict[str, float]] = {}
     for line, row in enumerate(rows, start=2):
+        if len(row) < len(header):
+            raise TraceError(f"{path}:{line}: {len(row)} fields, where the header has {len(header)}")
         try:
             key = (row[at_workload], row[at_container])
             one = series.setdefault((*key, "" if at_pod is None else row[at_pod]), _Series())
-            time, cores, memory = float(row[at_time]), _number(row[at_cpu]), _number(row[at_memory])
+            time, cores, memory = (
+                _time(row[at_time]),
+                _number(row, at_cpu, header),
+                _number(row, at_memory, header),
+            )
             known = were_set.setdefault(key, {})
-            for index, name in set_at:
-                if row[index]:
-                    known[name] = float(row[index])
-        except (IndexError, ValueError) as error:
+            known |= {name: _number(row, index, header) for index, name in set_at if row[index]}
+        except ValueError as error:
             raise TraceError(f"{path}:{line}: {error}") from None
         one.times.append(time)
         one.cores.append(cores)
@@ -183,5 +212,23 @@ def _window(series: list[_Series]) -> int:
     return max(WINDOW_SECONDS, math.ceil(usual / WINDOW_SECONDS) * WINDOW_SECONDS)
 
 
-def _number(text: str) -> float:
-    return float(text) if text else math.nan
+def _time(text: str) -> float:
+    """Raises ValueError."""
+    try:
+        time = float(text)
+    except ValueError:
+        raise ValueError(f"timestamp_s: {text!r} is no number") from None
+    if not 0 <= time < _MOST_SECONDS:
+        raise ValueError(f"timestamp_s: {text} are no seconds since 1970")
+    return time
+
+
+def _number(row: Sequence[str], at: int, header: Sequence[str]) -> float:
+    """NaN of an empty field: not measured, or not set. Raises ValueError."""
+    try:
+        number = float(row[at]) if row[at] else math.nan
+    except ValueError:
+        raise ValueError(f"{header[at]}: {row[at]!r} is no number") from None
+    if number < 0 or math.isinf(number):
+        raise ValueError(f"{header[at]}: {row[at]} is nothing that can be used or requested")
+    return number

@@ -145,7 +145,7 @@ class Score:
             "memory_margin": margins,
             "memory_requested": self.memory_requested,
             "large_changes": _share(self.large_changes, self.changes),
-            "monthly_cost": _monthly(self.outcomes),
+            "monthly_cost": _monthly(self.outcomes) if self.weeks else float("nan"),
             "weeks": float(self.weeks),
         }
 

@@ -36,23 +36,30 @@ def applied(found: Estimates, before: Sizes) -> Sizes:
     """What would be set after `before` (NaN where nothing is), in containers that are neither Guaranteed nor
     were killed.
     """
-    cpu = np.maximum(found.sizes.cpu_request, CPU_FLOOR)
-    memory = np.maximum(found.sizes.memory_request, MEMORY_FLOOR)
+    # What is set below a floor is not raised to it.
+    cpu = np.maximum(found.sizes.cpu_request, np.fmin(CPU_FLOOR, before.cpu_request))
+    memory_floor = np.fmin(MEMORY_FLOOR, before.memory_request)
+    memory = np.maximum(found.sizes.memory_request, memory_floor)
     cpu = kept(cpu, before.cpu_request, found.cpu_fits, RULES.relative_change, RULES.cpu_change_m / 1000)
     # What lies between is enough to stay, and not so much that few days allow to lower it.
-    enough = np.maximum(found.peak * found.margin, MEMORY_FLOOR)
-    is_lowered = before.memory_request >= memory
+    enough = np.maximum(found.peak * found.margin, memory_floor)
+    stays = np.isnan(memory) | (before.memory_request >= memory)
     memory = kept(
-        np.where(is_lowered, memory, np.fmax(enough, before.memory_request)),
+        np.where(stays, memory, np.fmax(enough, before.memory_request)),
         before.memory_request,
         found.memory_fits,
         RULES.relative_change,
         RULES.memory_change_bytes,
     )
-    # A limit is never lowered, and raised where the peak has no headroom below it.
-    holds = before.memory_limit >= np.maximum(memory, found.peak * RULES.memory_limit_headroom)
-    limit = np.where(holds, before.memory_limit, found.sizes.memory_limit)
-    return Sizes(cpu, memory, np.fmax(limit, np.fmax(memory, found.peak * RULES.memory_limit_headroom)))
+    # A limit is never lowered, and raised where the peak has no headroom below it: to twice what is set, at
+    # most.
+    least = np.maximum(memory, found.peak * RULES.memory_limit_headroom)
+    most = 2 * np.fmax(before.memory_limit, memory)
+    raised = np.where(
+        np.isnan(before.memory_limit), found.sizes.memory_limit, np.fmin(found.sizes.memory_limit, most)
+    )
+    limit = np.where(before.memory_limit >= least, before.memory_limit, np.maximum(raised, least))
+    return Sizes(cpu, memory, limit)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Pace:
     hold: float = 7.0
 
     def fits(self, fleet: Fleet) -> bool:
-        return (self.learn + self.hold) * _DAY <= fleet.seconds
+        return bool(self.holds(fleet))
 
     def require(self, fleet: Fleet) -> None:
         """Raises TraceError where the fleet was not watched for long enough."""
@@ -66,9 +66,16 @@ class Pace:
             )
 
     def holds(self, fleet: Fleet) -> list[slice]:
-        """The windows (columns of the fleet) of each hold that is whole."""
-        first, hold = _windows(self.learn, fleet), _windows(self.hold, fleet)
-        return [slice(now, now + hold) for now in range(first, fleet.cpu.shape[1] - hold + 1, hold)]
+        """The windows (columns of the fleet) of each hold that is whole.
+
+        Where a last one would lack no more than an hour of a day, learning is shorter by that: a Prometheus
+        that keeps four weeks has lost their first minutes.
+        """
+        first, hold, there = _windows(self.learn, fleet), _windows(self.hold, fleet), fleet.cpu.shape[1]
+        lacking = first + hold * (1 + (there - first) // hold) - there
+        if lacking <= min(hold, first) // 24:
+            first -= lacking
+        return [slice(now, now + hold) for now in range(first, there - hold + 1, hold)]
 
 
 def walk(fleet: Fleet, strategy: Strategy, pace: Pace) -> Iterator[Held]:
@@ -89,7 +96,10 @@ def started(fleet: Fleet) -> Sizes:
     engine raises nothing that was set without need.
     """
     if fleet.starts_as_set:
-        return Sizes(fleet.cpu_request, fleet.memory_request, fleet.memory_limit)
+        cpu, memory = (np.where(each > 0, each, np.nan) for each in (fleet.cpu_request, fleet.memory_request))
+        # Where there is no limit none is introduced.
+        no_limit = np.isnan(fleet.memory_limit) & np.isfinite(fleet.memory_request)
+        return Sizes(cpu, memory, np.where(no_limit, np.inf, fleet.memory_limit))
     nothing = np.full(len(fleet.containers), np.nan)
     return Sizes(nothing, nothing, nothing)
 
@@ -103,9 +113,10 @@ def walk_on(fleet: Fleet, pace: Pace) -> Iterator[tuple[Past, slice]]:
     pace.require(fleet)
     per_day = _windows(min(1.0, pace.hold), fleet)
     # Each day is digested once: the days of all refits end at the same moments.
-    first = _windows(pace.learn, fleet) % per_day
+    holds = pace.holds(fleet)
+    first = holds[0].start % per_day
     digests = digest(fleet.cpu[:, first:], fleet.memory[:, first:], per_day, fleet.window)
-    for windows in pace.holds(fleet):
+    for windows in holds:
         now = windows.start
         yield (
             Past(

@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from infra.backtest.fleet import Fleet
+from infra.backtest.fleet import Fleet, TraceError
 from infra.backtest.frontier import KRR_FACTORS, OWN_SCALES, Frontier, frontier, svg
 from infra.backtest.scoring import Comparison, Score, score
 from infra.backtest.strategies import AS_PROVISIONED, ORACLE, all_of, names
@@ -27,6 +27,7 @@ from infra.cli.tables import show, table
 from infra.cli.tested import Live, Tested, said, tested
 from infra.cli.writing import CannotWrite, require_folder, write
 from shared.contracts.errors import BadSetting
+from shared.contracts.wording import counted
 
 Start = Literal["set", "nothing"]
 WEEKS = 4
@@ -111,6 +112,12 @@ def backtest(
     with _told(steps) as advance, _emitting(outputs.emit) as emit:
         scores = {name: _walked(name, given, pace, emit, advance) for name in wanted}
         found = frontier(given.fleets, scores, scores[ORACLE], pace, advance) if outputs.plot else None
+    judged = max(each.weeks for each in scores.values())
+    if not judged:
+        raise TraceError(
+            "nothing could be judged: of no container are CPU and memory known both before a time of sizing"
+            " and after it"
+        )
     if found is not None:
         write(svg(found), outputs.plot)
     if form == "json":
@@ -223,8 +230,9 @@ def _print(given: Tested, scores: dict[str, Score], pace: Pace, found: Frontier 
     containers = sum(len(fleet.containers) for fleet in given.fleets)
     judged = max(each.weeks for each in scores.values())
     print(
-        f"{containers} containers, sized every {pace.hold:g} days from day {pace.learn:g} on and judged until"
-        f' the next time, {judged} times in all; each of these is a "week", however long'
+        f"{counted(containers, 'container')}, sized every {pace.hold:g} day{'' if pace.hold == 1 else 's'}"
+        f" from day {pace.learn:g} on and judged until the next time, {judged} times in all; each of these is"
+        ' a "week", however long'
     )
     for note in given.notes:
         print(note)

@@ -232,7 +232,12 @@ def _entries(reading: Reading, settings: SizingSettings, rule: Rule | None = Non
     sized = size if rule is None else rule.size
     prices = Prices(settings.price_list, reading.nodes, reading.spot)
     return [
-        entry(observed, sized(observed, settings.rules), prices.of(observed.nodes))
+        entry(
+            observed,
+            sized(observed, settings.rules),
+            prices.of(observed.nodes),
+            must_save=rule is None,
+        )
         for observed in reading.workloads
     ]
 

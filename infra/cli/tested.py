@@ -9,9 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from infra.backtest import cluster
-from infra.backtest.cluster import LeftOut, Measured
-from infra.backtest.fleet import Fleet, read
+from infra.backtest.cluster import NEVER_MEASURED, LeftOut, Measured
+from infra.backtest.fleet import Fleet, TraceError, read
 from infra.backtest.scoring import Rates
 from infra.cli.looking import QUERY_SECONDS, NothingFound, require, sizing_settings, told
 from shared.contracts.errors import BadSetting
@@ -64,7 +67,16 @@ def _recorded(folder: Path, pace: Pace) -> Tested:
     for fleet in every:
         if not pace.fits(fleet):
             print(f"left out, too short for the pace: {fleet.name}", file=sys.stderr)
-    return Tested(fleets, Rates())
+    measured: list[NDArray[np.bool_]] = [
+        np.logical_and(np.isfinite(each.cpu).any(axis=1), np.isfinite(each.memory).any(axis=1))
+        for each in fleets
+    ]
+    missing = sum(int((~which).sum()) for which in measured)
+    left_out = [LeftOut(missing, "container", NEVER_MEASURED)] if missing else []
+    found = [fleet.only(which) for fleet, which in zip(fleets, measured, strict=True) if which.any()]
+    if not found:
+        raise TraceError(f"{folder}: no container has both CPU and memory")
+    return Tested(found, Rates(), left_out=tuple(left_out))
 
 
 def _live(live: Live, pace: Pace) -> Tested:
@@ -116,6 +128,7 @@ def _notes(whole: Fleet, measured: Measured, weeks: int) -> list[str]:
         f"{days:.1f} days{short} in windows of {whole.window // 60} minutes, {begin} to {end} UTC",
         "of several pods the worst counts, in each window, and is paid for as many as there were",
         "as provisioned: requests and limits as they are now, whatever they were in those weeks",
+        "ours start from these, and raise none that use fits in (--start nothing: they do not)",
     ]
     if killed := len({row for row, _, _ in measured.kills}):
         notes.append(

@@ -2,12 +2,13 @@
 
 The points of a day are one binary field each, little-endian: as arrays of numbers, whose elements have names
 there, half of the time of reading them was MongoDB's and ours to take them apart. Those that an earlier
-version stored are arrays.
+version stored are arrays. It counts days of binary points as not there; so that it does no day without CPU
+for one without memory, that is in arrays still.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from struct import pack, unpack
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,7 @@ class MongoDigests:
         with _translated():
             found = self._mongo.database["digests"].find(query)
             # Of other points than this version's nothing can be told: they count as not there.
-            digests = map(_digest, found.batch_size(5_000))
-            yield from (each for each in digests if len(each.cpu_m) in {0, len(POINTS)})
+            yield from map(_digest, filter(_is_ours, found.batch_size(5_000)))
 
     def add(self, cluster: str, digests: Collection[Digest]) -> None:
         documents = [_document(cluster, each) for each in digests]
@@ -57,11 +57,17 @@ class MongoDigests:
 
 def _document(cluster: str, digest: Digest) -> dict[str, Any]:
     fields = {name: getattr(digest, name) for name in Digest.__slots__}
-    points = {
-        "cpu_m": pack(f"<{len(digest.cpu_m)}d", *digest.cpu_m),
-        "memory_bytes": pack(f"<{len(digest.memory_bytes)}q", *digest.memory_bytes),
-    }
-    return {"cluster": cluster, **fields, **points, "day": midnight(digest.day)}
+    if digest.cpu_m:
+        fields["cpu_m"] = pack(f"<{len(digest.cpu_m)}d", *digest.cpu_m)
+        fields["memory_bytes"] = pack(f"<{len(digest.memory_bytes)}q", *digest.memory_bytes)
+    return {"cluster": cluster, **fields, "day": midnight(digest.day)}
+
+
+def _is_ours(document: dict[str, Any]) -> bool:
+    return all(
+        len(its) in {0, len(POINTS) * (_BYTES if isinstance(its, bytes) else 1)}
+        for its in (document.get(name) or () for name in ("cpu_m", "memory_bytes"))
+    )
 
 
 def _digest(document: dict[str, Any]) -> Digest:
@@ -74,12 +80,12 @@ def _digest(document: dict[str, Any]) -> Digest:
         windows=told("windows", 0),
         samples=told("samples", 0),
         first=told("first"),
-        cpu_m=_points(told("cpu_m", b""), "d"),
-        memory_bytes=_points(told("memory_bytes", b""), "q"),
+        cpu_m=_points(told("cpu_m") or (), "d"),
+        memory_bytes=_points(told("memory_bytes") or (), "q"),
         oom_kills=told("oom_kills", 0),
         throttled_share=told("throttled_share"),
     )
 
 
-def _points(stored: bytes | list[Any], kind: str) -> tuple[Any, ...]:
+def _points(stored: bytes | Sequence[Any], kind: str) -> tuple[Any, ...]:
     return unpack(f"<{len(stored) // _BYTES}{kind}", stored) if isinstance(stored, bytes) else tuple(stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
@@ -11,7 +12,7 @@ from pymongo.errors import BulkWriteError
 
 from shared.adapters.mongo import Mongo
 from shared.adapters.mongo_digests import MongoDigests
-from shared.contracts.digests import POINTS, Digest, Digests
+from shared.contracts.digests import POINTS, Digest, Digests, midnight
 from shared.contracts.errors import Temporary
 from tests.fakes.mongo import FakeDigests
 
@@ -49,6 +50,26 @@ def test_a_digest_comes_back_as_it_was(digests: Digests) -> None:
     digests.add("local", [WEB, empty])
     assert found(digests) == [WEB]
     assert found(digests, DAY, empty.container) == [empty]
+
+
+def test_points_are_little_endian_doubles_and_integers_in_one_field_each(mongo: Mongo) -> None:
+    digests = MongoDigests(mongo)
+    no_cpu = replace(WEB, day=DAY + timedelta(days=1), windows=0, cpu_m=())
+    digests.add("local", [WEB, no_cpu])
+    one, other = mongo.database["digests"].find({}).sort("day")
+    assert one["cpu_m"] == struct.pack("<16d", *WEB.cpu_m)
+    assert one["memory_bytes"] == struct.pack("<16q", *WEB.memory_bytes)
+    # To a version before it would be a day without memory too.
+    assert (other["cpu_m"], other["memory_bytes"]) == ([], list(WEB.memory_bytes))
+    assert found(digests) == [WEB, no_cpu]
+
+
+@pytest.mark.parametrize("broken", [b"123", b"12345678", [1.0, 2.0]])
+def test_points_that_are_none_count_as_a_day_that_is_not_there(mongo: Mongo, broken: object) -> None:
+    digests = MongoDigests(mongo)
+    digests.add("local", [WEB, replace(WEB, day=DAY + timedelta(days=1))])
+    mongo.database["digests"].update_one({"day": midnight(DAY)}, {"$set": {"memory_bytes": broken}})
+    assert [each.day for each in found(digests)] == [DAY + timedelta(days=1)]
 
 
 def test_what_an_earlier_version_stored_comes_back_as_well(mongo: Mongo) -> None:

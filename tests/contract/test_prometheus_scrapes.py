@@ -13,6 +13,7 @@ from functions.recommender.reading import discover, read
 from infra.emulator.servers.ports import LOOPBACK
 from infra.emulator.servers.prometheus import ScrapeJob
 from shared.adapters.prometheus import HttpPrometheus
+from shared.contracts.prometheus import Series
 from tests.servers import prometheus_server
 from tests.waiting import until
 
@@ -82,6 +83,43 @@ def test_a_scan_right_after_a_failed_scrape_sees_what_the_one_before_told(export
     [observed] = reading.workloads
     assert (observed.workload, observed.replicas) == (found, 3)
     assert [(one.name, one.current.cpu_request_m) for one in observed.containers] == [("web", 500)]
+
+
+def test_a_scrape_that_fails_between_two_questions_leaves_no_request_out(exporter: Exporter) -> None:
+    class Between(HttpPrometheus):
+        """After the first question about pods the scrape fails, before the one about requests."""
+
+        def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+            rows = super().query(promql, at, timeout)
+            if "kube_pod_owner" in promql and exporter.status == 200:
+                exporter.status = 503
+                until(lambda: not super(Between, self).query("kube_pod_owner", at), within=15)
+            return rows
+
+    job = ScrapeJob("kube-state-metrics", [exporter.address], path="/metrics", interval=0.2)
+    with prometheus_server(None, [job]) as server:
+        until(lambda: bool(discover(HttpPrometheus(server.address), "local", datetime.now(UTC))), within=15)
+        # Of a moment that is to come, so that the failure lies before it.
+        at = datetime.now(UTC) + timedelta(seconds=10)
+        reading = read(Between(server.address), "local", at, history=timedelta(days=1), oom_days=1)
+    assert exporter.status == 503
+    [observed] = reading.workloads
+    assert [(one.name, one.current.cpu_request_m) for one in observed.containers] == [("web", 500)]
+
+
+def test_the_state_is_asked_for_once_though_a_target_be_down_that_tells_of_no_pods(
+    exporter: Exporter,
+) -> None:
+    jobs = [
+        ScrapeJob("kube-state-metrics", [exporter.address], path="/metrics", interval=0.2),
+        ScrapeJob("pods", ["127.0.0.1:1"], path="/metrics", interval=0.2),
+    ]
+    with prometheus_server(None, jobs) as server:
+        prometheus = HttpPrometheus(server.address)
+        until(lambda: bool(discover(prometheus, "local", datetime.now(UTC))), within=15)
+        until(lambda: bool(prometheus.query("up == 0", datetime.now(UTC))), within=15)
+        reading = read(prometheus, "local", datetime.now(UTC), history=timedelta(days=1), oom_days=1)
+    assert [asked.name for asked in reading.asked if asked.name.startswith("state")] == ["state"] * 3
 
 
 def test_of_two_shards_of_kube_state_metrics_the_one_that_failed_is_told_by_its_scrape_before(

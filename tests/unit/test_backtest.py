@@ -76,9 +76,14 @@ class TestFleet:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            (f"{HEAD}\n1,w,p,c,one,2\n", r"a\.csv:2: could not convert"),
+            (f"{HEAD}\n1,w,p,c,one,2\n", r"a\.csv:2: cpu_cores: 'one' is no number"),
             (f"{HEAD}\n1,w\n", r"a\.csv:2: "),
             (f"{HEAD}\n", "no row below its header"),
+            (f"{HEAD}\n0,w,p,c,1\n", r"a\.csv:2: 5 fields, where the header has 6"),
+            (f"{HEAD}\n1764000000000,w,p,c,1,2\n", r"a\.csv:2: timestamp_s: .* no seconds since 1970"),
+            (f"{HEAD}\nnoon,w,p,c,1,2\n", "timestamp_s: 'noon' is no number"),
+            (f"{HEAD}\n0,w,p,c,-1,2\n", "cpu_cores: -1 is nothing that can be used"),
+            (f"{HEAD}\n0,w,p,c,1,inf\n", "memory_bytes: inf is nothing that can be used"),
             ("a,b\n1,2\n", "no .* with the columns timestamp_s"),
         ],
     )
@@ -87,8 +92,37 @@ class TestFleet:
         with pytest.raises(TraceError, match=message):
             read(tmp_path)
 
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("a.csv.gz", b"timestamp_s,", r"a\.csv\.gz: not gzip, or cut short"),
+            ("a.csv.gz", gzip.compress(f"{HEAD}\n0,w,p,c,1,2\n".encode())[:-9], "cut short"),
+            ("a.csv", f"{HEAD}\n0,caf\xe9,p,c,1,2\n".encode("latin-1"), "not UTF-8"),
+            ("a.csv", b"a;b\n1;2\n", r"these have others: a\.csv"),
+        ],
+    )
+    def test_a_file_that_is_not_what_its_name_says_is_named(
+        self, tmp_path: Path, name: str, content: bytes, message: str
+    ) -> None:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(TraceError, match=message):
+            read(tmp_path)
+
+    def test_a_mark_of_the_encoding_does_no_harm(self, tmp_path: Path) -> None:
+        (tmp_path / "a.csv").write_bytes(f"{HEAD}\n0,w,p,c,1,2\n".encode("utf-8-sig"))
+        (found,) = read(tmp_path)
+        assert found.cpu.tolist() == [[1.0]]
+
 
 class TestWalking:
+    def test_a_hold_that_lacks_minutes_is_judged_after_a_learning_that_is_shorter_by_them(self) -> None:
+        nearly = noisy(days=10)
+        nearly = replace(nearly, cpu=nearly.cpu[:, 2:], memory=nearly.memory[:, 2:])  # two hours
+        holds = [(each.start, each.stop) for each in Pace(4, 2).holds(nearly)]
+        assert holds == [(94, 142), (142, 190), (190, 238)]
+        lacking = replace(nearly, cpu=nearly.cpu[:, 1:], memory=nearly.memory[:, 1:])
+        assert [(each.start, each.stop) for each in Pace(4, 2).holds(lacking)] == [(96, 144), (144, 192)]
+
     def test_sizes_are_made_after_the_learning_and_then_at_each_hold(self) -> None:
         held = list(walk(noisy(days=10), Oracle(), Pace(4, 2)))
         assert [(one.windows.start, one.windows.stop) for one in held] == [(96, 144), (144, 192), (192, 240)]

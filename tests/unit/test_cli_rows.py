@@ -129,7 +129,7 @@ def test_no_cell_is_a_spreadsheets_formula() -> None:
 
 def test_what_could_not_be_read_is_a_row_without_figures() -> None:
     part = Missing(("pay", "=risk"), 7, "status 422: too large", "max(x)")
-    text = as_csv([seen(container("app", SAME, SAME))], "USD", [part])
+    text = as_csv([seen(container())], "USD", [part])
     web, pay, risk = csv.DictReader(io.StringIO(text, newline=""))
     assert web["decision"] == "proposed"
     assert {name: value for name, value in pay.items() if value} == {

@@ -22,6 +22,7 @@ from functions.recommender.fitted import (
 from infra.backtest.digests import Digests
 from infra.backtest.estimating import estimate
 from shared.contracts.digests import POINTS as STORED
+from shared.contracts.wording import counted
 
 MIB = 2**20
 FITTED = Constants(
@@ -51,24 +52,24 @@ def of(*days: Day) -> Estimate:
 
 
 def test_a_steady_week_is_told_with_how_far_the_peak_stood_above_the_usual_level() -> None:
-    found = of(*(day(ago) for ago in range(STEADY_DAYS)))
+    found = of(*(day(ago) for ago in range(1, STEADY_DAYS + 1)))
     assert found.memory_raise_bytes == round(125 * MIB * 1.35)
     assert found.memory_request_bytes == pytest.approx(125 * MIB * (1 + 0.35 * 2**0.5), abs=1)
     assert found.memory_limit_bytes == round(125 * MIB * 2.4)
     assert found.memory_fits_bytes == 150 * MIB
     told = "because it is steady: 25% above the usual level"
-    assert found.why_raise == f"balanced: the peak of 28 days is 125Mi, times 1.35 {told}"
+    assert found.why_raise == f"balanced: the peak of 7 days is 125Mi, times 1.35 {told}"
     assert found.why_memory == (
-        f"balanced: the peak of 28 days is 125Mi, times 1.49 {told}, and because only 7 days are known"
+        f"balanced: the peak of 7 days is 125Mi, times 1.49 {told}, and because only 7 whole days are known"
     )
     assert found.why_limit == (
-        "balanced: the peak of 28 days is 125Mi, times 2.40, because a limit kills:"
+        "balanced: the peak of 7 days is 125Mi, times 2.40, because a limit kills:"
         " 4 times the request's margin"
     )
 
 
 def test_of_two_weeks_no_more_is_needed_for_few_days() -> None:
-    found = of(*(day(ago) for ago in range(ENOUGH_DAYS)))
+    found = of(*(day(ago) for ago in range(1, ENOUGH_DAYS + 1)))
     assert found.memory_request_bytes == found.memory_raise_bytes == round(125 * MIB * 1.35)
     assert found.why_memory == found.why_raise
 
@@ -77,18 +78,29 @@ def test_a_limit_does_not_lie_below_what_few_days_make_the_request() -> None:
     found = of(day(0))
     assert found.memory_request_bytes == pytest.approx(125 * MIB * (1 + 14**0.5), abs=1)
     assert found.memory_limit_bytes == round(125 * MIB * 5)
-    assert "because only 1 day is known" in found.why_memory
+    assert "because only 1 whole day is known" in found.why_memory
 
 
 def test_cpu_is_told_with_what_was_used_and_what_is_added() -> None:
     found = of(replace(day(0), cpu_m=(*(100.0,) * (len(STORED) - 1), 150.0)))
     assert (found.cpu_request_m, found.cpu_fits_m) == (110.0, 100.0)
-    assert found.why_cpu == "balanced: the p95 of 14 days, weights halved every 2, is 100m, plus 10m"
+    assert found.why_cpu == "balanced: the p95 of 1 day, weights halved every 2, is 100m, plus 10m"
 
 
 def test_cores_are_told_in_figures_that_a_person_reads() -> None:
     large = replace(day(0), cpu_m=(*(2123.4,) * (len(STORED) - 1), 4000.0))
     assert of(large).why_cpu.endswith("is 2123m, plus 10m")
+
+
+def test_what_is_throttled_is_bounded_by_no_peak() -> None:
+    assert of(day(0)).cpu_throttled_m == 110.0
+
+
+def test_today_which_is_not_over_is_not_a_day_that_is_known() -> None:
+    found = of(day(0), *(day(ago) for ago in range(1, STEADY_DAYS)))
+    assert "times 2.53 for its size, and because only 6 whole days are known" in found.why_memory
+    assert found.memory_request_bytes == pytest.approx(125 * MIB * (1 + (14 / 6) ** 0.5), abs=1)
+    assert "only 1 whole day is known" in of(day(0)).why_memory
 
 
 def test_what_is_steady_gets_hardly_more_than_it_used_at_most() -> None:
@@ -105,16 +117,17 @@ def test_a_peak_of_cpu_that_is_too_old_for_the_rest_is_too_old_here() -> None:
 @pytest.mark.parametrize(
     "days",
     [
-        [day(ago) for ago in range(STEADY_DAYS - 1)],
-        [day(ago, usual=20) for ago in range(STEADY_DAYS)],
+        [day(ago) for ago in range(STEADY_DAYS)],
+        [day(ago, usual=20) for ago in range(1, STEADY_DAYS + 1)],
         # Older reports tell a day's peak alone: it could be as steady as can be.
-        [day(ago, told=False) for ago in range(STEADY_DAYS)],
+        [day(ago, told=False) for ago in range(1, STEADY_DAYS + 1)],
     ],
     ids=["less than a week", "a peak far above the usual", "days of which only the peak is known"],
 )
 def test_without_proof_of_steadiness_the_margin_is_the_one_for_the_size(days: list[Day]) -> None:
     assert of(*days).memory_raise_bytes == 250 * MIB
-    assert of(*days).why_raise == "balanced: the peak of 28 days is 125Mi, times 2.00 for its size"
+    told = counted(len(days), "day")
+    assert of(*days).why_raise == f"balanced: the peak of {told} is 125Mi, times 2.00 for its size"
 
 
 def test_a_peak_at_the_start_counts_as_any_other_and_older_days_do_not() -> None:
@@ -135,7 +148,8 @@ def history(random: Random) -> list[Day]:
         random.choice((22, 28, 34)),
     )
     lacking, days = random.choice((0.1, 0.8)), []
-    for ago in range(MEMORY_DAYS + 3):
+    # Of today, which is not over, the walk-forward test knows nothing.
+    for ago in range(1, MEMORY_DAYS + 3):
         if random.random() < lacking:
             continue
         cpu = sorted(scale * (1 + spread * random.random()) for _ in STORED)

@@ -179,7 +179,24 @@ def test_a_backtest_sets_what_is_worth_it_and_never_lowers_a_limit() -> None:
     short = Sizes(np.array([0.05]), np.array([1.1 * GIB]), np.array([1.2 * GIB]))
     assert applied(found, short).cpu_request.tolist() == pytest.approx([0.11])
     assert applied(found, short).memory_request.tolist() == [2.0 * GIB]
-    assert applied(found, short).memory_limit.tolist() == [5.0 * GIB]
+    assert applied(found, short).memory_limit.tolist() == [4.0 * GIB]  # twice what is requested
+    assert first.memory_limit.tolist() == [5.0 * GIB]
+
+
+def test_a_backtest_introduces_no_limit_and_raises_nothing_to_a_floor() -> None:
+    found = estimate(of([[0.001] * 8], [[1e6] * 8]), FITTED)
+    low = Sizes(np.array([0.005]), np.array([2.0 * MEMORY_FLOOR / 32]), np.array([np.inf]))
+    assert [each.tolist() for each in vars(applied(found, low)).values()] == [
+        [0.005],
+        [2.0 * MEMORY_FLOOR / 32],
+        [np.inf],
+    ]
+
+
+def test_where_memory_was_not_measured_nothing_is_told_of_it() -> None:
+    found = estimate(of([[0.1] * 8], [[np.nan] * 8]), FITTED)
+    told = applied(found, Sizes(np.array([0.2]), np.array([2.0 * GIB]), np.array([np.nan])))
+    assert np.isnan([told.memory_request[0], told.memory_limit[0]]).all()
 
 
 def test_where_nothing_is_set_few_days_are_no_reason_for_more() -> None:

@@ -351,7 +351,7 @@ def test_unless_told_otherwise_the_estimator_sizes_and_its_constants_are_in_the_
     (container,) = report.workloads[0].containers
     assert container.reasons[0].startswith("CPU request 1 -> ")
     assert "balanced: the p" in container.reasons[0]
-    assert "balanced: the peak of 28 days is" in container.reasons[2]
+    assert "balanced: the peak of 15 days is" in container.reasons[2]
 
 
 def test_what_sizing_would_have_saved_is_told_of_what_is_left(product: Product) -> None:

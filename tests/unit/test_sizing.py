@@ -99,11 +99,14 @@ def test_the_requests_are_the_p95_of_cpu_and_the_peak_of_memory_with_headroom() 
     assert proposed(resources(1000, 1024)) == resources(230, 230)
 
 
+LIMIT, BURSTS = "scales with the request", "for bursts shorter than 5 minutes"
+
+
 def test_every_value_has_a_sentence() -> None:
     container = only(size(observed(resources(1000, 1024, 2000, 2048)), RULES))
     assert container.reasons == (
         "CPU request 1 -> 230m: p95 over 5-minute windows is 200m in its one pod, plus 15%",
-        "CPU limit 2 -> 460m: scales with the request, not into the peak of 300m",
+        f"CPU limit 2 -> 600m: {LIMIT}, but not below twice the peak of 300m, {BURSTS}",
         "memory request 1Gi -> 230Mi: the peak is 200Mi in its one pod, plus 15%",
         "memory limit stays 2Gi: the peak is 200Mi; a limit costs nothing, and lowering one can only kill",
     )
@@ -136,7 +139,8 @@ def test_no_limit_is_introduced() -> None:
 
 def test_a_cpu_limit_scales_with_the_request_but_not_into_the_peak() -> None:
     assert proposed(resources(1000, 1024, 4000), usage(200, cpu_max=300)).cpu_limit_m == 920
-    assert proposed(resources(1000, 1024, 1500), usage(200, cpu_max=900)).cpu_limit_m == 1040
+    assert proposed(resources(1000, 1024, 1500), usage(200, cpu_max=600)).cpu_limit_m == 1200
+    assert proposed(resources(1000, 1024, 1500), usage(200, cpu_max=900)).cpu_limit_m == 1500
     assert proposed(resources(100, 1024, 200), usage(200, cpu_max=150)).cpu_limit_m == 460
 
 
@@ -146,7 +150,7 @@ def test_a_memory_limit_is_raised_when_the_peak_comes_near_and_never_lowered() -
 
 
 def test_in_a_guaranteed_pod_requests_and_limits_stay_equal_and_hold_the_peaks() -> None:
-    assert proposed(resources(1000, 1024, 1000, 1024)) == resources(300, 260, 300, 260)
+    assert proposed(resources(1000, 1024, 1000, 1024)) == resources(345, 260, 345, 260)
 
 
 def test_a_floor_holds_but_raises_nothing_that_suffices() -> None:
@@ -234,7 +238,7 @@ def test_a_few_millicores_and_mebibytes_are_not_worth_a_change(cpu: str, memory:
 def test_a_limit_that_is_short_is_raised_however_small_it_is() -> None:
     near = usage(cpu=5, cpu_max=10, peak=33)
     assert proposed(resources(10, 38, None, 38), near) == resources(10, 38, None, 43)
-    assert proposed(resources(8, 38, 8, 38), near) == resources(10, 43, 10, 43)
+    assert proposed(resources(8, 38, 8, 38), near) == resources(12, 43, 12, 43)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +262,9 @@ def test_a_kind_that_is_not_sized_and_a_workload_without_pods_or_usage_are_said(
     nothing = replace(observed(resources(1000, 1024)), containers=())
     assert size(nothing, RULES).skipped == "no pod of it is there: its requests cannot be seen"
     unseen = replace(nothing, containers=(ObservedContainer("app", resources(1000, 1024), None),))
-    assert size(unseen, RULES).skipped == "no CPU and memory usage is recorded for its containers"
+    assert size(unseen, RULES).skipped == (
+        "no CPU and memory usage is known of its containers: none is recorded, or for less than half an hour"
+    )
 
 
 @pytest.mark.parametrize(
@@ -397,9 +403,47 @@ def test_an_estimate_takes_the_place_of_percentile_and_headroom_with_its_own_sen
 
 def test_with_an_estimate_a_limit_is_raised_far_or_left_alone() -> None:
     assert sized_by_estimate(resources(1000, 1024, None, 1024)).proposed.memory_limit_bytes == 1024 * MIB
-    raised = sized_by_estimate(resources(1000, 100, None, 210))
-    assert raised.proposed.memory_limit_bytes == 2000 * MIB
-    assert raised.reasons[3] == "memory limit 210Mi -> 2000Mi: balanced: so much more for a limit"
+    few = replace(ESTIMATE, memory_limit_bytes=700 * MIB)
+    raised = sized_by_estimate(resources(1000, 100, None, 210), estimate=few)
+    assert raised.proposed.memory_limit_bytes == 700 * MIB
+    assert raised.reasons[3] == "memory limit 210Mi -> 700Mi: balanced: so much more for a limit"
+
+
+def test_a_limit_is_raised_no_further_than_twice_what_is_set_or_requested() -> None:
+    by_request = sized_by_estimate(resources(1000, 100, None, 210))
+    assert by_request.proposed.memory_limit_bytes == 1000 * MIB
+    assert by_request.reasons[3] == (
+        "memory limit 210Mi -> 1000Mi: balanced: so much more for a limit; no further than twice what is set"
+        " or requested"
+    )
+    by_limit = sized_by_estimate(resources(1000, 300, None, 600), usage(peak=500))
+    assert by_limit.proposed.memory_limit_bytes == 1200 * MIB
+
+
+def test_what_is_throttled_climbs_though_its_peak_is_no_more_than_its_limit() -> None:
+    at_its_limit = usage(cpu=100, cpu_max=100, throttled_share=0.6)
+    stuck = replace(ESTIMATE, cpu_request_m=101.0, cpu_fits_m=100.0, cpu_throttled_m=125.0)
+    burstable = sized_by_estimate(resources(100, 500, 100), at_its_limit, estimate=stuck)
+    assert (burstable.proposed.cpu_request_m, burstable.proposed.cpu_limit_m) == (125, 125)
+    assert burstable.reasons[0] == (
+        "CPU request 100m -> 125m: balanced: so much CPU; 125m, because it is throttled in 60% of periods"
+    )
+    guaranteed = sized_by_estimate(resources(100, 2000, 100, 2000), at_its_limit, estimate=stuck)
+    assert guaranteed.proposed == resources(125, 2000, 125, 2000)
+    larger = usage(cpu=500, cpu_max=500, throttled_share=0.6)
+    more = replace(stuck, cpu_request_m=501.0, cpu_fits_m=500.0, cpu_throttled_m=525.0)
+    assert sized_by_estimate(resources(500, 500, 500), larger, estimate=more).proposed.cpu_request_m == 575
+    free = sized_by_estimate(resources(100, 500, 100), usage(cpu=100, cpu_max=100), estimate=stuck)
+    assert free.proposed.cpu_request_m == 100
+
+
+def test_a_limit_is_not_lowered_below_what_an_idle_container_needs_to_start() -> None:
+    idle = usage(cpu=1, cpu_max=2, peak=10)
+    assert proposed(resources(1000, 1024, 1000, 1024), idle) == resources(100, 64, 100, 64)
+    assert proposed(resources(500, 1024, 1000), idle) == resources(10, 32, 100)
+    # What is set below it stays there.
+    small = resources(20, 50, 20, 50)
+    assert size(observed(small, idle), RULES).containers[0].proposed == small
 
 
 def test_nothing_is_raised_to_an_estimate_while_use_fits_in_what_is_set() -> None:
@@ -446,7 +490,7 @@ def test_after_an_oom_kill_or_while_throttled_what_was_used_is_no_proof_that_it_
 
 def test_in_a_guaranteed_pod_an_estimate_lowers_to_what_a_limit_needs_and_no_further() -> None:
     lowered = sized_by_estimate(resources(1000, 4096, 1000, 4096))
-    assert lowered.proposed == resources(300, 2000, 300, 2000)  # CPU's peak: a limit must not throttle it
+    assert lowered.proposed == resources(345, 2000, 345, 2000)  # CPU's peak: a limit must not throttle it
     assert lowered.reasons[2] == (
         "memory request 4Gi -> 2000Mi: balanced: so much more for a limit (in a Guaranteed pod it is both)"
     )
@@ -454,7 +498,7 @@ def test_in_a_guaranteed_pod_an_estimate_lowers_to_what_a_limit_needs_and_no_fur
 
 def test_in_a_guaranteed_pod_memory_that_has_its_headroom_is_not_raised() -> None:
     kept = sized_by_estimate(resources(1000, 260, 1000, 260))
-    assert kept.proposed == resources(300, 260, 300, 260)
+    assert kept.proposed == resources(345, 260, 345, 260)
     assert kept.reasons[2] == (
         "memory request stays 260Mi: in a Guaranteed pod it is the limit too, and holds the peak and 30% more"
     )
@@ -471,7 +515,7 @@ def test_in_a_guaranteed_pod_an_oom_kill_raises_by_its_own_rule_whatever_a_limit
 
 
 def test_in_a_guaranteed_pod_memory_without_headroom_is_raised_to_the_request_that_is_paid_for() -> None:
-    assert sized_by_estimate(resources(1000, 250, 1000, 250)).proposed == resources(300, 500, 300, 500)
+    assert sized_by_estimate(resources(1000, 250, 1000, 250)).proposed == resources(345, 500, 345, 500)
 
 
 def test_after_an_oom_kill_an_estimate_lowers_nothing() -> None:
@@ -580,10 +624,10 @@ def test_the_floor_holds_for_a_jvm_too() -> None:
 
 def test_in_a_guaranteed_pod_a_jvm_keeps_its_limit_and_with_it_its_request() -> None:
     container = only(of_jvm(resources(1000, 1024, 1000, 1024), TOLD))
-    assert container.proposed == resources(300, 1024, 300, 1024)
+    assert container.proposed == resources(345, 1024, 345, 1024)
     assert "a heap that is a share of the limit" in container.reasons[2]
     no_request = only(of_jvm(resources(1000, None, 1000, 1024), TOLD))
-    assert no_request.proposed == resources(300, None, 300, 1024)
+    assert no_request.proposed == resources(345, None, 345, 1024)
 
 
 def test_a_jvm_without_a_memory_request_is_given_none() -> None:
