@@ -69,7 +69,7 @@ def examine(prometheus: Prometheus, at: datetime, settings: SizingSettings) -> E
     history, labels = settings.history * DAY, settings.prometheus_labels
     # An hour nearer than the history's end: where data is kept for as long, it is just being deleted there.
     past = [*(ago for ago in PAST if ago < history - HOUR), history - HOUR]
-    used = [each for each in INPUTS if each.need not in {Need.PLANNED, Need.PRICES, Need.RULE}]
+    used = [each for each in INPUTS if each.need not in {Need.PRICES, Need.RULE}]
     first = {
         "now": _counts(INPUTS, labels),
         **{f"{ago}": _counts(used, labels, ago) for ago in past},

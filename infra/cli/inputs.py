@@ -32,7 +32,6 @@ class Need(StrEnum):
     SAFETY = "safety"
     FIGURES = "figures"
     PRICES = "prices"  # read where prices go by nodes only
-    PLANNED = "planned"
     RULE = "rule"
 
 
@@ -188,34 +187,6 @@ INPUTS = (
         _of("nodes", f", {_LABELS.format('nodes')}"),
         "no node is spot, and prices do not go by nodes",
     ),
-    *(
-        Input(f"kube_pod_init_container_{name}", Need.PLANNED, "native sidecars", _of("pods"), "none has any")
-        for name in ("info", "resource_requests")
-    ),
-    *(
-        Input(
-            f"kube_horizontalpodautoscaler_spec_{name}_replicas",
-            Need.PLANNED,
-            "an autoscaler's bounds",
-            _of("horizontalpodautoscalers"),
-            "it has no HorizontalPodAutoscaler",
-        )
-        for name in ("min", "max")
-    ),
-    Input(
-        "kube_resourcequota",
-        Need.PLANNED,
-        "whether a raise fits into its namespace's quota",
-        _of("resourcequotas"),
-        "it has no ResourceQuota",
-    ),
-    Input(
-        "kube_limitrange",
-        Need.PLANNED,
-        "whether a value keeps within its namespace's LimitRange",
-        _of("limitranges"),
-        "it has no LimitRange",
-    ),
     Input(
         "kube_pod_info",
         Need.PRICES,
@@ -228,16 +199,6 @@ INPUTS = (
             ("kube_node_status_capacity", "a node's price is not split into its cores and memory"),
             ("kube_node_info", "a file's prices are not found by spec.providerID"),
         )
-    ),
-    Input("kube_node_status_allocatable", Need.PLANNED, "what nodes could be saved", _of("nodes")),
-    *(
-        Input(
-            f"kube_{name}_labels",
-            Need.PLANNED,
-            f"policies by labels of {name}s",
-            _of(f"{name}s", f", {_LABELS.format(f'{name}s')}"),
-        )
-        for name in ("pod", "namespace")
     ),
     *(
         Input(name, Need.RULE, switches_off, MIXIN)

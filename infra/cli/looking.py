@@ -109,6 +109,8 @@ def asked(
     Raises:
         BadSetting: names what the address or the labels came from.
     """
+    if not prometheus_url.strip():
+        raise BadSetting("--prometheus: an address is needed, such as http://localhost:9090")
     given = {"PROMETHEUS_URL": prometheus_url, **({"PROMETHEUS_LABELS": ",".join(labels)} if labels else {})}
     given |= {variable: value for variable, value in (more or {}).items() if value}
     options = {

@@ -32,9 +32,18 @@ PrometheusOption = Annotated[
         metavar="URL",
     ),
 ]
+
+
+def _named(namespaces: list[str] | None) -> list[str] | None:
+    """Raises BadSetting where one has no name."""
+    if any(not each.strip() for each in namespaces or ()):
+        raise BadSetting("--namespace: a name is needed")
+    return namespaces
+
+
 NamespaceOption = Annotated[
     list[str] | None,
-    typer.Option(help="look at this namespace only; may be repeated", metavar="NAME"),
+    typer.Option(help="look at this namespace only; may be repeated", metavar="NAME", callback=_named),
 ]
 LabelOption = Annotated[
     list[str] | None,

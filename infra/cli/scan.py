@@ -182,11 +182,12 @@ def _lines(seen: Seen, settings: SizingSettings) -> Iterator[str]:
     yield from _rates(found, settings)
     ours = "" if seen.rule else f" {follows(settings.strategy)}"
     yield f"p95 / max: over {counted(settings.history, 'day')}, in the worst pod.{ours}"
+    yield "why each value is what it is: --format html, or json and yaml for programs."
 
 
 def _by_namespace(seen: Seen, currency: str) -> Iterator[str]:
     changed = "would change" if seen.rule else "worth a change"
-    made = table(["namespace"], ["workloads", changed, f"{currency}/month", "saves", "left"])
+    made = table(["namespace"], ["workloads", changed, f"costs {currency}/month", "saves", "left"])
     for name, each in by_namespace(seen.entries, currency).items():
         left = "-" if each.left is None else f"{each.left.amount:.2f}"
         made.add_row(
@@ -236,7 +237,7 @@ def _table(entries: list[Entry], currency: str) -> str:
             "CPU p95 / max",
             "memory p95 / max",
             *(LABELS[field] for field in fields),
-            f"{currency}/month",
+            f"saves {currency}/month",
             *(["left"] if with_left else []),
         ],
     )

@@ -106,7 +106,7 @@ def test_the_table_says_what_each_missing_one_switches_off_and_how_to_get_it(add
     assert "off: requests that an autoscaler scales on are changed" in lines[place + 1]
     assert "get: run kube-state-metrics, with horizontalpodautoscalers in its --resources" in lines[place + 2]
     assert "  kube_pod_container_info stopped: it was there 6h ago" in lines
-    assert any("--metric-labels-allowlist, such as pods=[*]" in line for line in lines)
+    assert any("--metric-labels-allowlist, such as nodes=[*]" in line for line in lines)
     assert lines[-1] == "everything that is required is there"
 
 

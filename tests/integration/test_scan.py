@@ -353,6 +353,8 @@ def test_a_wrong_address_is_told_by_the_name_that_it_came_from() -> None:
     "arguments",
     [
         ("--prometheus", "nonsense"),
+        ("--prometheus", ""),
+        ("--prometheus", "http://x", "--namespace", ""),
         ("--prometheus", "http://x", "--format", "xml"),
         ("--prometheus", "http://x", "--fail-on-waste", "much"),
         ("--prometheus", "http://x", "--fail-on-waste", "-1"),

@@ -19,7 +19,7 @@ from shared.contracts.prometheus import Build, Curve, Series
 
 AT = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LABELS = 'cluster="eu"'
-USED = [each.name for each in INPUTS if each.need not in {Need.PLANNED, Need.PRICES, Need.RULE}]
+USED = [each.name for each in INPUTS if each.need not in {Need.PRICES, Need.RULE}]
 
 
 @dataclass
