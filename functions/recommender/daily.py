@@ -57,6 +57,7 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
     # Today is not over.
     known = max(1, sum(1 for day in days if day.memory_bytes and 0 < day.ago < MEMORY_DAYS))
     lowest = 1 + (factor - 1) * (ENOUGH_DAYS / min(known, ENOUGH_DAYS)) ** fitted.memory_days_exponent
+    raised = factor if level is not None else min(factor, fitted.memory_young_margin)
     limit = peak * max(lowest, 1 + (factor - 1) * fitted.memory_limit_factor)
     peaked = f"{strategy}: the peak of {counted(with_memory, 'day')} is {peak / MIB:.0f}Mi"
     because = "for its size"
@@ -77,7 +78,7 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
         strategy=strategy,
         cpu_request_m=round((cpu + pad) * 1000, 3),
         memory_request_bytes=round(peak * lowest),
-        memory_raise_bytes=round(peak * factor),
+        memory_raise_bytes=round(peak * raised),
         memory_limit_bytes=round(limit),
         cpu_fits_m=round(cpu * 1000, 3),
         cpu_throttled_m=round((cpu + fitted.cpu_pad) * 1000, 3),
@@ -88,7 +89,8 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
             f"{no_further}"
         ),
         why_memory=f"{peaked}, times {lowest:.2f} {because}{so_few}",
-        why_raise=f"{peaked}, times {factor:.2f} {because}",
+        why_raise=f"{peaked}, times {raised:.2f} "
+        + (because if raised == factor else f"and no more, as less than {STEADY_DAYS} whole days are known"),
         why_limit=(
             f"{peaked}, times {limit / peak:.2f}, because a limit kills:"
             f" {fitted.memory_limit_factor:g} times the request's margin"

@@ -33,7 +33,7 @@ class Constants:
     as is `memory_raise_at`: a request is raised that does not hold so much. The limit lies
     `memory_limit_factor` times as far above the peak as the request. A request is lowered so far that it lies
     above the peak of few days (ENOUGH_DAYS / days) ** `memory_days_exponent` times as far as above that of
-    many.
+    many; one is raised, or set, by `memory_young_margin` at most where fewer than STEADY_DAYS are known.
     """
 
     cpu_half_life: float
@@ -46,6 +46,7 @@ class Constants:
     memory_most_margin: float
     memory_spread_slope: float
     memory_days_exponent: float
+    memory_young_margin: float
     memory_raise_at: float
     memory_limit_factor: float
 

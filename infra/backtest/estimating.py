@@ -12,8 +12,8 @@ container doubles easily, a large one does not. So the margin over the peak of f
 peak, between a least and a most one. It depends on steadiness too: what stayed near its usual level for weeks
 rarely leaves it, so the margin is at most the least one and the share by which the peak exceeds the usual
 level. And it depends on how long was watched: a request is lowered no further than so few days allow, whose
-margin is a power of their share of two weeks. The limit, which kills and costs nothing, lies a multiple of
-the request's margin above the peak.
+margin is a power of their share of two weeks, and raised by no more than containers of few days have needed.
+The limit, which kills and costs nothing, lies a multiple of the request's margin above the peak.
 
 What is set is kept while the difference is not worth a change, and it is raised on evidence alone: where use
 itself no longer fits, CPU's quantile or memory's peak with a little on top.
@@ -112,6 +112,7 @@ def sized(cpu: Floats, cpu_tops: Floats, memory: Memory, fitted: Constants) -> E
     factors, steady = margin(tops, memory.levels, fitted)
     fewer = (ENOUGH_DAYS / np.clip(memory.days, 1, ENOUGH_DAYS)) ** fitted.memory_days_exponent
     lowest = tops * (1 + (factors - 1) * fewer)
+    raised = np.where(np.isnan(memory.levels), np.minimum(factors, fitted.memory_young_margin), factors)
     return Estimates(
         sizes=Sizes(
             cpu_request=np.minimum(cpu + fitted.cpu_pad, cpu_tops + fitted.cpu_above_peak),
@@ -121,7 +122,7 @@ def sized(cpu: Floats, cpu_tops: Floats, memory: Memory, fitted: Constants) -> E
         cpu_fits=cpu,
         memory_fits=tops * fitted.memory_raise_at,
         peak=tops,
-        margin=factors,
+        margin=raised,
         steady=steady,
     )
 

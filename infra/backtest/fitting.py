@@ -2,7 +2,7 @@
 
     python -m infra.backtest.fitting SET... [OUT.json]
 
-A SET is a folder of traces; those that are too short for the pace are left out. OUT.json defaults to
+A SET is a folder of traces. OUT.json defaults to
 functions/recommender/constants.json. For each strategy the candidates that keep its bounds in each set are
 compared, and the one that requests least is taken. Grids, searched whole: the same traces give the same
 constants.
@@ -12,7 +12,9 @@ mean is taken, each set weighing as the square root of its weeks: so a large set
 a small one. A set of few weeks cannot tell a share of some percent: it bears on what is requested alone.
 
 How much more few days need is fitted last: by the least exponent with which, sized by no more than each of
-SHORT_PASTS, no more weeks exceed their request than the strategy may have, or than sized by ENOUGH_DAYS.
+SHORT_PASTS, no more weeks exceed their request than the strategy may have, or than sized by ENOUGH_DAYS. And
+how far a request is raised, or set, of fewer days than tell steadiness: by the least margin that no more
+weeks exceed, of all sets together. What is too short for the pace is walked at YOUNG_PACE for that alone.
 """
 
 from __future__ import annotations
@@ -72,6 +74,8 @@ LEASTS = (1.05, 1.1, 1.15, 1.2, 1.3)
 MOSTS = (1.5, 2.0, 2.5, 3.0, 4.0)
 SLOPES = (0.5, 0.75, 1.0, 2.0)
 RAISES = (1.0, 1.1, 1.2)
+YOUNG_MARGINS = (1.2, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
+YOUNG_PACE = Pace(1.0, 0.25)
 DAYS_EXPONENTS = tuple(float(each) for each in np.round(np.arange(0.0, 2.05, 0.1), 1))
 SHORT_PASTS = (3, 5, 7, 10)  # days
 LIMIT_FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 40.0, 60.0)
@@ -103,12 +107,30 @@ class Walk:
 
 
 @dataclass(frozen=True)
+class Young:
+    """Memory's peaks where too little was known to tell steadiness, and the highest to come; bytes."""
+
+    tops: Floats
+    coming: Floats
+
+    @classmethod
+    def of(cls, fleets: Sequence[Fleet], pace: Pace) -> Young:
+        tops, coming = [np.array([])], [np.array([])]
+        for one in (one for fleet in fleets for one in _refits(fleet, pace)):
+            which = one.judged & np.isfinite(one.memory.tops) & np.isnan(one.memory.levels) & (one.peak > 0)
+            tops.append(one.memory.tops[which])
+            coming.append(one.peak[which])
+        return cls(np.concatenate(tops), np.concatenate(coming))
+
+
+@dataclass(frozen=True)
 class TraceSet:
     """A folder's fleets, walked through, and what the oracle requests in them: core- and byte-windows."""
 
     containers: dict[str, int]
     walks: list[Walk]
     shorts: list[ShortPast]
+    young: Young
     cpu_needed: float
     memory_needed: float
 
@@ -133,20 +155,28 @@ def main(arguments: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        sets = [_trace_set(folder) for folder in folders]
+        found = [_trace_set(folder) for folder in folders]
     except (TraceError, OSError) as error:
         print(f"fitting: {error}", file=sys.stderr)
         return 1
+    sets = [each for each in found if each.walks]
+    if not sets:
+        days = Pace().learn + Pace().hold
+        print(f"fitting: {', '.join(map(str, folders))}: no trace is of {days:g} days", file=sys.stderr)
+        return 1
+    young = [each.young for each in found]
     cpu = list(_told("CPU", _cpu_candidates(sets)))
     memory = list(_told("memory", _memory_candidates(sets)))
     best: dict[str, _Candidate] = {}
     for name, bounds in STRATEGIES.items():
         chosen = _best(bounds, _ordered(name, cpu, best), _ordered(name, memory, best), sets)
         exponent = _days_exponent(chosen.values, bounds, sets)
-        best[name] = replace(chosen, values=chosen.values | {"memory_days_exponent": exponent})
+        values = chosen.values | {"memory_days_exponent": exponent}
+        values["memory_young_margin"] = _young_margin(values, bounds, young)
+        best[name] = replace(chosen, values=values)
     document = {
         "fitted_by": "python -m infra.backtest.fitting",
-        "traces": [each.containers for each in sets],
+        "traces": [each.containers for each in found],
         "bounds": {name: asdict(bounds) for name, bounds in STRATEGIES.items()},
         "strategies": {name: each.values for name, each in best.items()},
     }
@@ -156,20 +186,26 @@ def main(arguments: list[str]) -> int:
 
 
 def _trace_set(folder: Path) -> TraceSet:
-    pace = Pace()
-    fleets = [fleet for fleet in read(folder) if pace.fits(fleet)]
-    if not fleets:
-        raise TraceError(f"{folder}: no trace is of {pace.learn + pace.hold:g} days")
+    pace, there = Pace(), read(folder)
+    fleets = [fleet for fleet in there if pace.fits(fleet)]
+    short = [fleet for fleet in there if not pace.fits(fleet) and YOUNG_PACE.fits(fleet)]
+    if not fleets + short:
+        raise TraceError(f"{folder}: no trace is of {YOUNG_PACE.learn + YOUNG_PACE.hold:g} days")
+    young = [Young.of(fleets, pace), Young.of(short, YOUNG_PACE)]
     walks = [Walk(started(fleet), list(_refits(fleet, pace))) for fleet in fleets]
-    shorts = [short_past(fleets, pace, days) for days in (*SHORT_PASTS, ENOUGH_DAYS)]
+    shorts = [short_past(fleets, pace, days) for days in (*SHORT_PASTS, ENOUGH_DAYS)] if fleets else []
     every = [one for walk in walks for one in walk.refits]
     cpu = memory = 0.0
     for one in every:
         measured = np.isfinite(one.cpu).sum(axis=1)
         cpu += float(np.nansum((quantile(one.cpu, 0.95) * measured)[one.judged]))
         memory += float(np.nansum((one.peak * one.windows)[one.judged]))
-    counts = {fleet.name: len(fleet.containers) for fleet in fleets}
-    return TraceSet(counts, walks, shorts, cpu, memory)
+    counts = {fleet.name: len(fleet.containers) for fleet in fleets + short}
+    return TraceSet(counts, walks, shorts, _together(young), cpu, memory)
+
+
+def _together(young: Sequence[Young]) -> Young:
+    return Young(*(np.concatenate([getattr(each, name) for each in young]) for name in ("tops", "coming")))
 
 
 def _refits(fleet: Fleet, pace: Pace) -> Iterator[Refit]:
@@ -241,6 +277,18 @@ def _days_exponent(values: dict[str, float], bounds: Bounds, sets: Sequence[Trac
         return all(max(short) <= max(enough, bounds.weeks_memory_above) for *short, enough in above(exponent))
 
     return next(filter(is_enough, DAYS_EXPONENTS), DAYS_EXPONENTS[-1])
+
+
+def _young_margin(values: dict[str, float], bounds: Bounds, young: Sequence[Young]) -> float:
+    """The least that is enough; the greatest, where none is or nothing tells."""
+    whole, most = _together(young), YOUNG_MARGINS[-1]
+    factors, _ = margin(whole.tops, np.full(len(whole.tops), np.nan), _constants(values))
+
+    def above(candidate: float) -> float:
+        return float((whole.coming > whole.tops * np.minimum(factors, candidate)).mean())
+
+    enough = (each for each in YOUNG_MARGINS if above(each) <= bounds.weeks_memory_above)
+    return next(enough, most) if len(whole.tops) else most
 
 
 def _memory_candidates(sets: Sequence[TraceSet]) -> Iterator[_Candidate]:
@@ -336,7 +384,7 @@ def _least(candidates: list[_Candidate], bounds: tuple[float, ...]) -> _Candidat
 
 
 def _constants(values: dict[str, float]) -> Constants:
-    neutral = Constants(2.0, 0.95, 0.01, 0.0, 2.0, 0.3, 1.1, 3.0, 1.0, 0.0, 1.0, 1.0)
+    neutral = Constants(2.0, 0.95, 0.01, 0.0, 2.0, 0.3, 1.1, 3.0, 1.0, 0.0, np.inf, 1.0, 1.0)
     return replace(neutral, **values)
 
 

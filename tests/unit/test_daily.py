@@ -36,6 +36,7 @@ FITTED = Constants(
     memory_most_margin=3.0,
     memory_spread_slope=1.0,
     memory_days_exponent=0.5,
+    memory_young_margin=3.0,
     memory_raise_at=1.2,
     memory_limit_factor=4.0,
 )
@@ -94,6 +95,15 @@ def test_cores_are_told_in_figures_that_a_person_reads() -> None:
 
 def test_what_is_throttled_is_bounded_by_no_peak() -> None:
     assert of(day(0)).cpu_throttled_m == 110.0
+
+
+def test_of_less_than_a_week_a_request_is_raised_no_further_than_such_have_needed() -> None:
+    days = {"app": [day(ago, usual=20) for ago in range(STEADY_DAYS)]}
+    found = estimates(days, "balanced", replace(FITTED, memory_young_margin=1.5))["app"]
+    assert found.memory_raise_bytes == round(125 * MIB * 1.5)
+    told = "times 1.50 and no more, as less than 7 whole days are known"
+    assert found.why_raise == f"balanced: the peak of 7 days is 125Mi, {told}"
+    assert "times 2.53 for its size" in found.why_memory
 
 
 def test_today_which_is_not_over_is_not_a_day_that_is_known() -> None:

@@ -25,6 +25,7 @@ FITTED = Constants(
     memory_most_margin=3.0,
     memory_spread_slope=1.0,
     memory_days_exponent=0.0,
+    memory_young_margin=3.0,
     memory_raise_at=1.2,
     memory_limit_factor=4.0,
 )
@@ -206,6 +207,16 @@ def test_where_nothing_is_set_few_days_are_no_reason_for_more() -> None:
     assert applied(found, UNSET).memory_request.tolist() == [2.0 * GIB]
     large = replace(UNSET, memory_request=np.array([9.0 * GIB]))
     assert applied(found, large).memory_request.tolist() == [8.0 * GIB]
+
+
+def test_of_less_than_a_week_a_request_is_raised_no_further_than_such_have_needed() -> None:
+    young = replace(FITTED, memory_young_margin=1.5, memory_days_exponent=1.0)
+    days = of([[0.1] * 4 * 6], [[1.0 * GIB] * 4 * 6])
+    assert estimate(days, young).margin.tolist() == [1.5]
+    assert estimate(days, young).sizes.memory_request.tolist() == pytest.approx([(1 + 14 / 6) * GIB])
+    assert applied(estimate(days, young), UNSET).memory_request.tolist() == [1.5 * GIB]
+    week = of([[0.1] * 28], [[0.2 * GIB, 0.2 * GIB, 0.2 * GIB, GIB] * 7])
+    assert estimate(week, young).margin.tolist() == [2.0]
 
 
 def test_where_nothing_is_told_what_was_set_stays() -> None:

@@ -59,6 +59,26 @@ def test_the_same_traces_give_the_same_constants_and_are_named_with_them(tmp_pat
     assert (np.diff(margins, axis=0) >= 0).all()
 
 
+@pytest.mark.usefixtures("small_grids")
+def test_what_is_too_short_tells_how_far_young_containers_are_raised(tmp_path: Path) -> None:
+    """Of one that keeps its peaks the least margin will do, of one that triples at noon the greatest."""
+    weeks = str(traces(tmp_path / "weeks", 1))
+    fitted = []
+    for name, at_noon in (("flat", 1), ("rising", 10)):
+        (folder := tmp_path / name).mkdir()
+        lines = [
+            f"{600 * at},w{number},p,c,0.1,{1e8 * (1 if at < 150 else at_noon)}"
+            for number in range(6)
+            for at in range(6 * 36)
+        ]
+        (folder / "days.csv").write_text("\n".join([HEAD, *lines]) + "\n")
+        assert fitting.main([weeks, str(folder), str(tmp_path / "out.json")]) == 0
+        document = json.loads((tmp_path / "out.json").read_text())
+        assert document["traces"] == [{"weeks": 6}, {"days": 6}]
+        fitted.append(document["strategies"]["balanced"]["memory_young_margin"])
+    assert fitted == [fitting.YOUNG_MARGINS[0], fitting.YOUNG_MARGINS[-1]]
+
+
 @pytest.mark.parametrize(
     ("names", "status", "said"),
     [
