@@ -44,22 +44,22 @@ def estimates(days: Mapping[K, Sequence[Day]], strategy: str, fitted: Constants)
 
 
 def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate | None:
-    peak = max((day.memory_bytes for day in days if day.ago < MEMORY_DAYS), default=0)
-    cpu = _mixture(days, fitted.cpu_half_life, fitted.cpu_quantile)
-    if cpu is None or not peak:
+    with_memory = [day for day in days if day.memory_bytes and 0 <= day.ago < MEMORY_DAYS]
+    with_cpu = [day for day in days if day.windows and 0 <= day.ago < CPU_DAYS]
+    if not with_memory or not with_cpu:
         return None
-    with_cpu = sum(1 for day in days if _tells_cpu(day))
-    cpu_peak = max(day.cpu_m[-1] for day in days if _tells_cpu(day)) / 1000
+    peak = max([day.memory_bytes for day in with_memory])
+    cpu = _mixture(with_cpu, fitted.cpu_half_life, fitted.cpu_quantile)
+    cpu_peak = max([day.cpu_m[-1] for day in with_cpu]) / 1000
     pad = min(fitted.cpu_pad, cpu_peak - cpu + fitted.cpu_above_peak)
-    level = _usual(days)
-    factor, is_steady = _margin(peak, level, fitted)
-    with_memory = sum(1 for day in days if day.memory_bytes and day.ago < MEMORY_DAYS)
     # Today is not over.
-    known = max(1, sum(1 for day in days if day.memory_bytes and 0 < day.ago < MEMORY_DAYS))
+    whole = [day for day in with_memory if day.ago]
+    level, known = _usual(whole), max(1, len(whole))
+    factor, is_steady = _margin(peak, level, fitted)
     lowest = 1 + (factor - 1) * (ENOUGH_DAYS / min(known, ENOUGH_DAYS)) ** fitted.memory_days_exponent
     raised = factor if level is not None else min(factor, fitted.memory_young_margin)
     limit = peak * max(lowest, 1 + (factor - 1) * fitted.memory_limit_factor)
-    peaked = f"{strategy}: the peak of {counted(with_memory, 'day')} is {peak / MIB:.0f}Mi"
+    peaked = f"{strategy}: the peak of {counted(len(with_memory), 'day')} is {peak / MIB:.0f}Mi"
     because = "for its size"
     if is_steady:
         assert level is not None
@@ -84,9 +84,9 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
         cpu_throttled_m=round((cpu + fitted.cpu_pad) * 1000, 3),
         memory_fits_bytes=round(peak * fitted.memory_raise_at),
         why_cpu=(
-            f"{strategy}: the p{fitted.cpu_quantile * 100:g} of {counted(with_cpu, 'day')}, weights halved"
-            f" every {fitted.cpu_half_life:g}, is {told_cores(cpu * 1000)}, plus {told_cores(pad * 1000)}"
-            f"{no_further}"
+            f"{strategy}: the p{fitted.cpu_quantile * 100:g} of {counted(len(with_cpu), 'day')}, weights"
+            f" halved every {fitted.cpu_half_life:g}, is {told_cores(cpu * 1000)}"
+            f", plus {told_cores(pad * 1000)}{no_further}"
         ),
         why_memory=f"{peaked}, times {lowest:.2f} {because}{so_few}",
         why_raise=f"{peaked}, times {raised:.2f} "
@@ -98,15 +98,9 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
     )
 
 
-def _mixture(days: Sequence[Day], half_life: float, quantile: float) -> float | None:
-    """The quantile of CPU, in cores, over days whose weights halve every `half_life` days."""
-    weighed = [
-        (day.windows * 2.0 ** (-day.ago / half_life), (0.0, *_at_points(day.cpu_m)))
-        for day in days
-        if _tells_cpu(day)
-    ]
-    if not weighed:
-        return None
+def _mixture(days: Sequence[Day], half_life: float, quantile: float) -> float:
+    """The quantile of CPU, in cores, over days with windows, whose weights halve every `half_life` days."""
+    weighed = [(day.windows * 2.0 ** (-day.ago / half_life), (0.0, *_at_points(day.cpu_m))) for day in days]
     wanted = quantile * sum(weight for weight, _ in weighed) * (1 - 1e-9)
     # It lies between the own quantiles of the days: all have less than the share below the least of them, and
     # at least as much up to the highest. Few of the other values lie between.
@@ -133,21 +127,17 @@ def _mixture(days: Sequence[Day], half_life: float, quantile: float) -> float | 
     return most / 1000
 
 
-def _tells_cpu(day: Day) -> bool:
-    return day.windows > 0 and 0 <= day.ago < CPU_DAYS
-
-
 def _value(points: Sequence[float], at: int) -> float:
     low, high, part = _AROUND[at]
     return points[low] * (1 - part) + points[high] * part
 
 
 def _usual(days: Sequence[Day]) -> float | None:
-    """Memory's usual level: the median of the whole days' medians; bytes, None of fewer than STEADY_DAYS."""
+    """Memory's usual level: the median of whole days' medians; bytes, None of fewer than STEADY_DAYS."""
     medians = sorted(
         day.memory_points[_STORED_MIDDLE if len(day.memory_points) == len(STORED) else _MIDDLE]
         for day in days
-        if day.memory_points and 0 < day.ago < MEMORY_DAYS
+        if day.memory_points
     )
     if len(medians) < STEADY_DAYS:
         return None
