@@ -291,8 +291,8 @@ def with_enough(whole: Fleet, pace: Pace, least: int) -> tuple[Fleet, tuple[Left
     enough = counts >= least
     minutes = whole.window // 60
     left_out = (
-        (~(cpu.any(axis=1) & memory.any(axis=1)), NEVER_MEASURED),
-        (~enough & cpu.any(axis=1) & memory.any(axis=1), f"less than {least} windows of {minutes} minutes"),
+        (~whole.is_measured, NEVER_MEASURED),
+        (~enough & whole.is_measured, f"less than {least} windows of {minutes} minutes"),
         (enough & ~judged, "too young to be judged, or gone too early"),
     )
     return (

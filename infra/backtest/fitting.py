@@ -2,10 +2,9 @@
 
     python -m infra.backtest.fitting SET... [OUT.json]
 
-A SET is a folder of traces. OUT.json defaults to
-functions/recommender/constants.json. For each strategy the candidates that keep its bounds in each set are
-compared, and the one that requests least is taken. Grids, searched whole: the same traces give the same
-constants.
+A SET is a folder of traces. OUT.json defaults to functions/recommender/constants.json. For each strategy the
+candidates that keep its bounds in each set are compared, and the one that requests least is taken. Grids,
+searched whole: the same traces give the same constants.
 
 What a candidate requests in a set is told by how many times the oracle's it is, and of these the geometric
 mean is taken, each set weighing as the square root of its weeks: so a large set says more, and does not drown
@@ -28,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from functions.recommender.fitted import CPU_DAYS, ENOUGH_DAYS, Constants
+from functions.recommender.fitted import CPU_DAYS, ENOUGH_DAYS, MEMORY_DAYS, Constants
 from infra.backtest.digests import Digests, Floats
 from infra.backtest.estimating import Estimates, Memory, Sizes, margin, mixture, peak, sized
 from infra.backtest.fleet import Fleet, TraceError, read
@@ -107,30 +106,16 @@ class Walk:
 
 
 @dataclass(frozen=True)
-class Young:
-    """Memory's peaks where too little was known to tell steadiness, and the highest to come; bytes."""
-
-    tops: Floats
-    coming: Floats
-
-    @classmethod
-    def of(cls, fleets: Sequence[Fleet], pace: Pace) -> Young:
-        tops, coming = [np.array([])], [np.array([])]
-        for one in (one for fleet in fleets for one in _refits(fleet, pace)):
-            which = one.judged & np.isfinite(one.memory.tops) & np.isnan(one.memory.levels) & (one.peak > 0)
-            tops.append(one.memory.tops[which])
-            coming.append(one.peak[which])
-        return cls(np.concatenate(tops), np.concatenate(coming))
-
-
-@dataclass(frozen=True)
 class TraceSet:
-    """A folder's fleets, walked through, and what the oracle requests in them: core- and byte-windows."""
+    """A folder's fleets, walked through, and what the oracle requests in them: core- and byte-windows.
+
+    `young` has what was known of memory at each refit, at YOUNG_PACE too.
+    """
 
     containers: dict[str, int]
     walks: list[Walk]
     shorts: list[ShortPast]
-    young: Young
+    young: list[ShortPast]
     cpu_needed: float
     memory_needed: float
 
@@ -164,7 +149,7 @@ def main(arguments: list[str]) -> int:
         days = Pace().learn + Pace().hold
         print(f"fitting: {', '.join(map(str, folders))}: no trace is of {days:g} days", file=sys.stderr)
         return 1
-    young = [each.young for each in found]
+    young = [past for each in found for past in each.young]
     cpu = list(_told("CPU", _cpu_candidates(sets)))
     memory = list(_told("memory", _memory_candidates(sets)))
     best: dict[str, _Candidate] = {}
@@ -191,7 +176,7 @@ def _trace_set(folder: Path) -> TraceSet:
     short = [fleet for fleet in there if not pace.fits(fleet) and YOUNG_PACE.fits(fleet)]
     if not fleets + short:
         raise TraceError(f"{folder}: no trace is of {YOUNG_PACE.learn + YOUNG_PACE.hold:g} days")
-    young = [Young.of(fleets, pace), Young.of(short, YOUNG_PACE)]
+    young = [short_past(some, at, MEMORY_DAYS) for some, at in ((fleets, pace), (short, YOUNG_PACE)) if some]
     walks = [Walk(started(fleet), list(_refits(fleet, pace))) for fleet in fleets]
     shorts = [short_past(fleets, pace, days) for days in (*SHORT_PASTS, ENOUGH_DAYS)] if fleets else []
     every = [one for walk in walks for one in walk.refits]
@@ -201,11 +186,7 @@ def _trace_set(folder: Path) -> TraceSet:
         cpu += float(np.nansum((quantile(one.cpu, 0.95) * measured)[one.judged]))
         memory += float(np.nansum((one.peak * one.windows)[one.judged]))
     counts = {fleet.name: len(fleet.containers) for fleet in fleets + short}
-    return TraceSet(counts, walks, shorts, _together(young), cpu, memory)
-
-
-def _together(young: Sequence[Young]) -> Young:
-    return Young(*(np.concatenate([getattr(each, name) for each in young]) for name in ("tops", "coming")))
+    return TraceSet(counts, walks, shorts, young, cpu, memory)
 
 
 def _refits(fleet: Fleet, pace: Pace) -> Iterator[Refit]:
@@ -279,16 +260,18 @@ def _days_exponent(values: dict[str, float], bounds: Bounds, sets: Sequence[Trac
     return next(filter(is_enough, DAYS_EXPONENTS), DAYS_EXPONENTS[-1])
 
 
-def _young_margin(values: dict[str, float], bounds: Bounds, young: Sequence[Young]) -> float:
-    """The least that is enough; the greatest, where none is or nothing tells."""
-    whole, most = _together(young), YOUNG_MARGINS[-1]
-    factors, _ = margin(whole.tops, np.full(len(whole.tops), np.nan), _constants(values))
+def _young_margin(values: dict[str, float], bounds: Bounds, pasts: Sequence[ShortPast]) -> float:
+    """The least that is enough where steadiness was not known; the greatest, if none is or nothing tells."""
+    unknown = [np.isnan(past.memory.levels) for past in pasts]
+    tops = np.concatenate([past.memory.tops[which] for past, which in zip(pasts, unknown, strict=True)])
+    coming = np.concatenate([past.coming[which] for past, which in zip(pasts, unknown, strict=True)])
+    factors, _ = margin(tops, np.full(len(tops), np.nan), _constants(values))
 
     def above(candidate: float) -> float:
-        return float((whole.coming > whole.tops * np.minimum(factors, candidate)).mean())
+        return float((coming > tops * np.minimum(factors, candidate)).mean())
 
     enough = (each for each in YOUNG_MARGINS if above(each) <= bounds.weeks_memory_above)
-    return next(enough, most) if len(whole.tops) else most
+    return next(enough, YOUNG_MARGINS[-1]) if len(tops) else YOUNG_MARGINS[-1]
 
 
 def _memory_candidates(sets: Sequence[TraceSet]) -> Iterator[_Candidate]:

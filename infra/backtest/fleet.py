@@ -62,6 +62,13 @@ class Fleet:
     def seconds(self) -> int:
         return int(self.cpu.shape[1]) * self.window
 
+    @property
+    def is_measured(self) -> NDArray[np.bool_]:
+        """Of each container whether there is any CPU and any memory."""
+        cpu, memory = np.isfinite(self.cpu).any(axis=1), np.isfinite(self.memory).any(axis=1)
+        found: NDArray[np.bool_] = np.logical_and(cpu, memory)
+        return found
+
     def only(self, which: NDArray[np.bool_]) -> Fleet:
         """The containers that the mask names."""
         return replace(

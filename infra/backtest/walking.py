@@ -113,7 +113,7 @@ def walk_on(fleet: Fleet, pace: Pace) -> Iterator[tuple[Past, slice]]:
     pace.require(fleet)
     per_day = _windows(min(1.0, pace.hold), fleet)
     # Each day is digested once: the days of all refits end at the same moments.
-    holds = pace.holds(fleet)
+    holds, is_set = pace.holds(fleet), started(fleet)
     first = holds[0].start % per_day
     digests = digest(fleet.cpu[:, first:], fleet.memory[:, first:], per_day, fleet.window)
     for windows in holds:
@@ -123,7 +123,7 @@ def walk_on(fleet: Fleet, pace: Pace) -> Iterator[tuple[Past, slice]]:
                 windows=Windows(fleet.cpu[:, :now], fleet.memory[:, :now], round(_DAY / fleet.window)),
                 digests=digests.before((now - first) // per_day, digests.days),
                 coming=Windows(fleet.cpu[:, windows], fleet.memory[:, windows], per_day),
-                set_before=started(fleet),
+                set_before=is_set,
             ),
             windows,
         )

@@ -29,7 +29,6 @@ from infra.cli.writing import CannotWrite, require_folder, write
 from shared.contracts.errors import BadSetting
 from shared.contracts.wording import counted
 
-Start = Literal["set", "nothing"]
 WEEKS = 4
 HEADER = (
     *("strategy", "workload", "container", "valid_from", "valid_to"),
@@ -85,11 +84,11 @@ def backtest(
     form: Literal["table", "json"],
     outputs: Outputs,
     *,
-    start: Start | None = None,
+    starts_as_set: bool | None = None,
 ) -> int:
     """Walks every strategy through what was used and prints how each turned out.
 
-    `start` is what is set before the first sizes; None is what was set in a live cluster, else nothing.
+    `starts_as_set`: from what was set, or from nothing; None is the former of a live cluster alone.
 
     Raises:
         BadSetting: there is no such strategy, the pace is none, an option or a variable is wrong.
@@ -104,20 +103,19 @@ def backtest(
     require_folder(outputs.emit, "--emit")
     require_folder(outputs.plot, "--plot")
     given = tested(source, pace)
-    if start is not None:
-        given = replace(given, fleets=[replace(each, starts_as_set=start == "set") for each in given.fleets])
+    if starts_as_set is not None:
+        given = replace(given, fleets=[replace(each, starts_as_set=starts_as_set) for each in given.fleets])
     wanted = [*([AS_PROVISIONED] if isinstance(source, Live) else []), *chosen]
     wanted = list(dict.fromkeys([*wanted, *([ORACLE] if outputs.plot else [])]))
     steps = len(wanted) * len(given.fleets) + (len(KRR_FACTORS) + len(OWN_SCALES) if outputs.plot else 0)
     with _told(steps) as advance, _emitting(outputs.emit) as emit:
         scores = {name: _walked(name, given, pace, emit, advance) for name in wanted}
+        if not _judged(scores):
+            raise TraceError(
+                "nothing could be judged: of no container are CPU and memory known both before a time of"
+                " sizing and after it"
+            )
         found = frontier(given.fleets, scores, scores[ORACLE], pace, advance) if outputs.plot else None
-    judged = max(each.weeks for each in scores.values())
-    if not judged:
-        raise TraceError(
-            "nothing could be judged: of no container are CPU and memory known both before a time of sizing"
-            " and after it"
-        )
     if found is not None:
         write(svg(found), outputs.plot)
     if form == "json":
@@ -132,6 +130,11 @@ def _chosen(strategies: Sequence[str]) -> list[str]:
     if unknown := [name for name in strategies if name not in there]:
         raise BadSetting(f"--strategy: no {unknown[0]!r}; there are {', '.join(there)}")
     return list(strategies) or there
+
+
+def _judged(scores: dict[str, Score]) -> int:
+    """How many weeks of containers, by the strategy that could size most."""
+    return max(each.weeks for each in scores.values())
 
 
 Emit = Callable[[str, Fleet, Held], None]
@@ -228,11 +231,10 @@ def _print(given: Tested, scores: dict[str, Score], pace: Pace, found: Frontier 
         made.add_row(name, *texts)
     show(made)
     containers = sum(len(fleet.containers) for fleet in given.fleets)
-    judged = max(each.weeks for each in scores.values())
     print(
         f"{counted(containers, 'container')}, sized every {pace.hold:g} day{'' if pace.hold == 1 else 's'}"
-        f" from day {pace.learn:g} on and judged until the next time, {judged} times in all; each of these is"
-        ' a "week", however long'
+        f" from day {pace.learn:g} on and judged until the next time, {_judged(scores)} times in all;"
+        ' each of these is a "week", however long'
     )
     for note in given.notes:
         print(note)

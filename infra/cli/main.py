@@ -267,7 +267,8 @@ def backtest(
 
     past = source(traces, prometheus, namespace or [], label or [], weeks)
     pace, outputs = Pace(learn_days, hold_days), Outputs(emit, plot)
-    raise typer.Exit(run(past, strategy or [], pace, format, outputs, start=start))
+    starts_as_set = None if start is None else start == "set"
+    raise typer.Exit(run(past, strategy or [], pace, format, outputs, starts_as_set=starts_as_set))
 
 
 @app.command()

@@ -9,9 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from infra.backtest import cluster
 from infra.backtest.cluster import NEVER_MEASURED, LeftOut, Measured
 from infra.backtest.fleet import Fleet, TraceError, read
@@ -67,13 +64,9 @@ def _recorded(folder: Path, pace: Pace) -> Tested:
     for fleet in every:
         if not pace.fits(fleet):
             print(f"left out, too short for the pace: {fleet.name}", file=sys.stderr)
-    measured: list[NDArray[np.bool_]] = [
-        np.logical_and(np.isfinite(each.cpu).any(axis=1), np.isfinite(each.memory).any(axis=1))
-        for each in fleets
-    ]
-    missing = sum(int((~which).sum()) for which in measured)
+    missing = sum(int((~fleet.is_measured).sum()) for fleet in fleets)
     left_out = [LeftOut(missing, "container", NEVER_MEASURED)] if missing else []
-    found = [fleet.only(which) for fleet, which in zip(fleets, measured, strict=True) if which.any()]
+    found = [fleet.only(fleet.is_measured) for fleet in fleets if fleet.is_measured.any()]
     if not found:
         raise TraceError(f"{folder}: no container has both CPU and memory")
     return Tested(found, Rates(), left_out=tuple(left_out))

@@ -113,7 +113,9 @@ def test_unless_told_otherwise_the_estimator_sizes_by_daily_digests_and_says_so(
     # 1Gi is set, and of a day and two hours nothing is known that would allow to lower it.
     assert container["proposed"]["memory_request_bytes"] == 1024 * MIB < 100 * MIB * lowest
     assert f"weights halved every {fitted.cpu_half_life:g}, is 100m, plus 1.0m, no further than 1.0m" in cpu
-    assert f"is 100Mi, times {lowest:.2f} for its size" in memory
+    assert re.search(rf"balanced: the peak of \d+ days is 100Mi, times {lowest:.2f} for its size", memory), (
+        memory
+    )
     assert "digests" not in entries["wasteful"]
     assert entries["young"]["decision"] == "skipped"
 

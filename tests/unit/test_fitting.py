@@ -61,7 +61,7 @@ def test_the_same_traces_give_the_same_constants_and_are_named_with_them(tmp_pat
 
 @pytest.mark.usefixtures("small_grids")
 def test_what_is_too_short_tells_how_far_young_containers_are_raised(tmp_path: Path) -> None:
-    """Of one that keeps its peaks the least margin will do, of one that triples at noon the greatest."""
+    """Of one that keeps its peaks the least margin will do, of one that grows tenfold the greatest."""
     weeks = str(traces(tmp_path / "weeks", 1))
     fitted = []
     for name, at_noon in (("flat", 1), ("rising", 10)):

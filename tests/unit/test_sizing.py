@@ -99,14 +99,14 @@ def test_the_requests_are_the_p95_of_cpu_and_the_peak_of_memory_with_headroom() 
     assert proposed(resources(1000, 1024)) == resources(230, 230)
 
 
-LIMIT, BURSTS = "scales with the request", "for bursts shorter than 5 minutes"
-
-
 def test_every_value_has_a_sentence() -> None:
     container = only(size(observed(resources(1000, 1024, 2000, 2048)), RULES))
     assert container.reasons == (
         "CPU request 1 -> 230m: p95 over 5-minute windows is 200m in its one pod, plus 15%",
-        f"CPU limit 2 -> 600m: {LIMIT}, but not below twice the peak of 300m, {BURSTS}",
+        (
+            "CPU limit 2 -> 600m: scales with the request, but not below twice the peak of 300m, for bursts"
+            " shorter than 5 minutes"
+        ),
         "memory request 1Gi -> 230Mi: the peak is 200Mi in its one pod, plus 15%",
         "memory limit stays 2Gi: the peak is 200Mi; a limit costs nothing, and lowering one can only kill",
     )
