@@ -13,7 +13,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -113,17 +112,11 @@ class Part:
 
 @dataclass
 class Asking:
-    """Puts queries that end at one time, and keeps them, in the order of the questions, for the report.
-
-    `is_long`: there are many days to read. For a range over days a server holds where all its samples are, so
-    it is asked for one at a time then.
-    """
+    """Puts queries that end at one time, and keeps them, in the order of the questions, for the report."""
 
     prometheus: Prometheus
     at: datetime
     asked: list[Asked] = field(default_factory=list)
-    is_long: bool = False
-    _one: threading.Lock = field(default_factory=threading.Lock)
 
     def metrics(
         self, name: str, question: Callable[[tuple[str, ...]], str], names: tuple[str, ...]
@@ -133,17 +126,17 @@ class Asking:
         self.asked += asked
         return rows
 
-    def has_nothing(self, matchers: str, first: date, end: date) -> bool:
-        """Whether the server is sure that no such series has samples on the days from `first` on, before
-        `end`.
-        """
-        # What is of the very midnight is of the next day: to servers the end of a range is part of it.
-        before = midnight(end) - timedelta(seconds=1)
-        found = self._series(matchers, midnight(first), before) if first < end else None
-        if found is None:
-            return False
-        self.asked.append(Asked("history", matchers, len(found)))
-        return not found
+    def begin(self, matchers: str, first: date, last: date) -> date:
+        """The day before which the server is sure that no such series has samples, from `first` to `last`."""
+        while first < last:
+            middle = first + timedelta(days=((last - first).days + 1) // 2)
+            # What is of the very midnight is of the next day: to servers the end of a range is part of it.
+            found = self._series(matchers, midnight(first), midnight(middle) - timedelta(seconds=1))
+            if found is None:
+                break
+            self.asked.append(Asked("history", matchers, len(found)))
+            first, last = (first, middle - timedelta(days=1)) if found else (middle, last)
+        return first
 
     def told(
         self, name: str, matchers: Callable[[Scope], str], part: Part, begin: datetime, end: datetime
@@ -221,8 +214,7 @@ class Asking:
         return _whole(partial(self._between, *between), name, _of_scope(question), piece)
 
     def _between(self, begin: datetime, end: datetime, step: timedelta, promql: str) -> list[Curve]:
-        with self._one if self.is_long else nullcontext():
-            return self.prometheus.query_range(promql, begin, end, step)
+        return self.prometheus.query_range(promql, begin, end, step)
 
     def _now(self, promql: str) -> list[Series]:
         return self.prometheus.query(promql, self.at)

@@ -53,7 +53,7 @@ _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
 _MOST_CUTS = 5
 # So many days of workloads, and of one, one question by the day is about: for each a server holds where its
 # samples are; or all of its windows.
-_PLAIN, _OVER_WINDOWS = (3_500, _MOST_DAYS), (1_400, 3)
+_PLAIN, _OVER_WINDOWS = (1_750, _MOST_DAYS), (1_400, 3)
 # Of a day's windows: those at or below the points before each, and those that it stands for.
 _UP_TO = (0.0, *POINTS)
 _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))

@@ -192,8 +192,9 @@ def in_parts(metrics: Sequence[str]) -> list[tuple[str, ...]]:
     """These metrics, owners first, in parts of which a server holds one at a time: it has all of an answer in
     its memory.
     """
-    alone = [(name,) for name in metrics if name in _OFTEN_TOLD]
-    return [tuple(name for name in metrics if name not in _OFTEN_TOLD), *alone]
+    often = tuple(name for name in metrics if name in _OFTEN_TOLD)
+    others = tuple(name for name in metrics if name not in _OFTEN_TOLD)
+    return [others, often] if often else [others]
 
 
 def state(
@@ -320,17 +321,14 @@ def now(scope: Scope, window: Window) -> dict[str, str]:
     }
 
 
-def begins_after(rows: Collection[Series], history: timedelta) -> timedelta | None:
-    """How long ago the latest of the hours was that nothing is told of, nor of any before, in the rows of
-    `frequencies` about the history; None where the oldest is told of. It may be that scrapes failed then.
+def begins(rows: Collection[Series], history: timedelta) -> timedelta:
+    """How long ago the earliest hour was that something is told of, in the rows of `frequencies` about the
+    history; all of it where that is the oldest of them. It may be that scrapes failed before.
     """
     told = {row.labels.get("in") for row in rows}
-    silent = None
-    for ago in reversed(_hours(history)):
-        if _in_hour(ago) in told:
-            return silent
-        silent = timedelta(hours=ago)
-    return None
+    hours = _hours(history)
+    known = [ago for ago in hours if _in_hour(ago) in told]
+    return history if not known or known[-1] == hours[-1] else timedelta(hours=known[-1])
 
 
 def has_rule(rows: Collection[Series]) -> bool:

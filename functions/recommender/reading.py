@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 Key = tuple[str, str, str]  # namespace, pod, container
 
-# Are read side by side: yesterday and today, or the same of two kinds of workloads.
-_FEW_DAYS = 4
 # After which Python looks for objects that only refer to one another. Rows and digests do not, there are
 # hundreds of thousands, and looking after each 700, as it does by itself, was a tenth of a reading.
 _NEW_OBJECTS = 100_000
@@ -148,11 +146,7 @@ def read(
         plan=there.plan,
         rule=there.has_rule,
     )
-    since, first = there.since, min((each.day for each in recalled if each.windows), default=there.since)
-    if there.begun_lately and asking.has_nothing(queries.usage_series(labels), since, first):
-        since = first
-    spans = spans_since(since)
-    asking.is_long = sum(span.days for span in spans) > _FEW_DAYS
+    spans = spans_since(there.since)
     recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
     with _keeping(stored, cluster) as keep:
         _, lately = both(
@@ -208,7 +202,6 @@ class _Survey:
     window: Window
     plan: Plan
     since: date
-    begun_lately: bool
     has_rule: bool
     owners: Owners
     places: dict[Pod, str]
@@ -251,11 +244,8 @@ def _survey(
     if by_node:
         placing["nodes"] = partial(_as_it_is, queries.node_facts(scope.labels))
     placed = asking.all(placing, whole)
-    silent = queries.begins_after(often, at - midnight(since))
-    if silent is not None:
-        earliest = (at - silent).astimezone(UTC).date()
-        if asking.has_nothing(queries.usage_series(scope.labels), since, earliest):
-            since = max(since, earliest)
+    told = (at - queries.begins(often, at - midnight(since))).astimezone(UTC).date()
+    since = asking.begin(queries.usage_series(scope.labels), since, told)
     owners = Owners.of(asking.owners(whole, max(at - midnight(min(since, begin)), digesting.LATE)))
     owners.update(now.owners)
     return _Survey(
@@ -272,7 +262,6 @@ def _survey(
             ),
         ),
         since=since,
-        begun_lately=silent is not None,
         has_rule=queries.has_rule(often),
         owners=owners,
         places=_places(placed.get("pod_nodes", ())),

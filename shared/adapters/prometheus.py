@@ -85,10 +85,11 @@ class HttpPrometheus:
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=AT_ONCE))
-        # Over all threads of the process: a scan shall not be what a shared Prometheus is busy with. Ranges
-        # two at a time, because their answers take a server's memory, several times as much as their text.
+        # Over all threads of the process: a scan shall not be what a shared Prometheus is busy with. Of
+        # ranges one that tells of windows, for its answer takes a server's memory, several times as much as
+        # its text, and beside it one of whole days, for which a server holds where all their samples are.
         self._places = threading.BoundedSemaphore(AT_ONCE)
-        self._ranges = threading.BoundedSemaphore(2)
+        self._windows, self._days = threading.Lock(), threading.Lock()
         # As a session's header it would give way to a .netrc, as a session's `verify` to REQUESTS_CA_BUNDLE.
         self._session.auth = _Bearer(token) if token else user and _basic(*user)
         self._verify = ca_file or None
@@ -97,7 +98,7 @@ class HttpPrometheus:
 
     def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
         """See Prometheus."""
-        return self._answer("query", promql, {"time": _seconds(at)}, timeout, _rows)
+        return self._read(promql, self._response("query", promql, {"time": _seconds(at)}, timeout), _rows)
 
     def query_range(
         self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
@@ -106,15 +107,25 @@ class HttpPrometheus:
         times = {"start": _seconds(begin), "end": _seconds(end), "step": f"{step.total_seconds():.3f}"}
         count = (end - begin) // step + 1
         grid = array("d", ((begin + number * step).timestamp() for number in range(count)))
-        return self._answer("query_range", promql, times, timeout, partial(_curves, grid))
+        turn = self._days if step >= timedelta(days=1) else self._windows
+        began = time.monotonic()
+        # Each one that is waited for ends in its own time.
+        if not turn.acquire(timeout=-1 if timeout is None else timeout):
+            raise Temporary(self._text(promql, f"others were under way for all of {timeout:.3g} s"))
+        try:
+            left = None if timeout is None else max(0.001, timeout - (time.monotonic() - began))
+            response = self._response("query_range", promql, times, left)
+        finally:
+            turn.release()
+        # While it is taken in, the server finds the next.
+        return self._read(promql, response, partial(_curves, grid))
 
     def series(
         self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
     ) -> list[Mapping[str, str]]:
         """See Prometheus."""
-        return self._answer(
-            "series", matchers, {"start": _seconds(begin), "end": _seconds(end)}, timeout, _labels
-        )
+        times = {"start": _seconds(begin), "end": _seconds(end)}
+        return self._read(matchers, self._response("series", matchers, times, timeout), _labels)
 
     @property
     def address(self) -> str:
@@ -135,29 +146,6 @@ class HttpPrometheus:
         document = _object(response.content)
         data = document.get("data") if document is not None and response.ok else None
         return _build(response.headers, data if isinstance(data, dict) else {})
-
-    def _answer(
-        self,
-        path: str,
-        promql: str,
-        times: dict[str, str],
-        timeout: float | None,
-        read: Read[R],
-    ) -> list[R]:
-        """What `read` makes of the answer. Raises what Prometheus.query does."""
-        if path != "query_range":
-            return self._read(promql, self._response(path, promql, times, timeout), read)
-        began = time.monotonic()
-        # Each one that is waited for ends in its own time.
-        if not self._ranges.acquire(timeout=timeout):
-            raise Temporary(self._text(promql, f"others were under way for all of {timeout:.3g} s"))
-        try:
-            left = None if timeout is None else max(0.001, timeout - (time.monotonic() - began))
-            response = self._response(path, promql, times, left)
-        finally:
-            self._ranges.release()
-        # While it is taken in, the server finds the next.
-        return self._read(promql, response, read)
 
     def _response(
         self, path: str, promql: str, times: dict[str, str], timeout: float | None

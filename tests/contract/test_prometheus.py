@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -942,21 +943,26 @@ def test_a_server_that_says_nothing_is_given_up_in_time_with_the_query_named() -
             silent.query("up", NOW)
 
 
-def test_a_process_asks_no_more_than_four_queries_at_once_whatever_asks_them() -> None:
+@pytest.fixture
+def at_once() -> Iterator[tuple[str, Counter[str]]]:
+    """The address of what takes some time to answer, and how many it did at once, by their `query`."""
     lock, busy, most = threading.Lock(), Counter[str](), Counter[str]()
 
     class Counting(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+            form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            [query] = form["query"]
             with lock:
-                busy["now"] += 1
-                most["at once"] = max(most["at once"], busy["now"])
+                busy[query] += 1
+                most[query] = max(most[query], busy[query])
+                most["all"] = max(most["all"], busy.total())
             time.sleep(0.02)
             with lock:
-                busy["now"] -= 1
-            body = b'{"status": "success", "data": {"resultType": "vector", "result": []}}'
+                busy[query] -= 1
+            kind = "matrix" if "step" in form else "vector"
+            body = b'{"status": "success", "data": {"resultType": "%b", "result": []}}' % kind.encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -965,10 +971,31 @@ def test_a_process_asks_no_more_than_four_queries_at_once_whatever_asks_them() -
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
-    with serving(Counting) as address, ThreadPoolExecutor(16) as pool:
+    with serving(Counting) as address:
+        yield address, most
+
+
+def test_a_process_asks_no_more_than_four_queries_at_once_whatever_asks_them(
+    at_once: tuple[str, Counter[str]],
+) -> None:
+    address, most = at_once
+    with ThreadPoolExecutor(16) as pool:
         one = HttpPrometheus(address)
         assert list(pool.map(lambda _: one.query("up", NOW), range(40))) == [[]] * 40
-    assert most["at once"] == AT_ONCE == 4
+    assert most["all"] == AT_ONCE == 4
+
+
+def test_of_windows_and_of_days_one_range_each_is_asked_for_at_a_time(
+    at_once: tuple[str, Counter[str]],
+) -> None:
+    address, most = at_once
+    steps = {"windows": timedelta(minutes=5), "days": timedelta(days=1)}
+    with ThreadPoolExecutor(16) as pool:
+        one = HttpPrometheus(address)
+        puts = [(name, step) for name, step in steps.items() for _ in range(20)]
+        answers = pool.map(lambda put: one.query_range(put[0], NOW - timedelta(days=2), NOW, put[1]), puts)
+        assert list(answers) == [[]] * 40
+    assert most == {"windows": 1, "days": 1, "all": 2}
 
 
 def test_who_finds_no_place_in_time_is_told_so() -> None:
