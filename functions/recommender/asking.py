@@ -126,10 +126,13 @@ class Asking:
         self.asked += asked
         return rows
 
-    def begin(self, matchers: str, first: date, last: date) -> date:
-        """The day before which the server is sure that no such series has samples, from `first` to `last`."""
+    def begin(self, matchers: str, first: date, last: date, *, likely: date | None = None) -> date:
+        """The day before which the server is sure that no such series has samples, from `first` to `last`;
+        `likely` is looked at first.
+        """
         while first < last:
-            middle = first + timedelta(days=((last - first).days + 1) // 2)
+            middle = likely or first + timedelta(days=((last - first).days + 1) // 2)
+            likely = None
             # What is of the very midnight is of the next day: to servers the end of a range is part of it.
             found = self._series(matchers, midnight(first), midnight(middle) - timedelta(seconds=1))
             if found is None:

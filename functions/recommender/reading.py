@@ -146,7 +146,10 @@ def read(
         plan=there.plan,
         rule=there.has_rule,
     )
-    spans = spans_since(there.since)
+    kept_since = min((each.day for each in recalled if each.windows), default=None)
+    last = min(there.told_since, kept_since or today)
+    since = asking.begin(queries.usage_series(labels), since, last, likely=last if kept_since else None)
+    spans = spans_since(since)
     recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
     with _keeping(stored, cluster) as keep:
         _, lately = both(
@@ -194,14 +197,16 @@ def read(
 
 @dataclass(frozen=True)
 class _Survey:
-    """What is there, and how its past can be read: since when, in which windows, and whose pods it had."""
+    """What is there, and how its past can be read: in which windows, since which day at the latest something
+    is told of it, and whose pods it had.
+    """
 
     now: Cluster
     controllers: dict[Controller, list[Pod]]
     whole: Part
     window: Window
     plan: Plan
-    since: date
+    told_since: date
     has_rule: bool
     owners: Owners
     places: dict[Pod, str]
@@ -244,8 +249,6 @@ def _survey(
     if by_node:
         placing["nodes"] = partial(_as_it_is, queries.node_facts(scope.labels))
     placed = asking.all(placing, whole)
-    told = (at - queries.begins(often, at - midnight(since))).astimezone(UTC).date()
-    since = asking.begin(queries.usage_series(scope.labels), since, told)
     owners = Owners.of(asking.owners(whole, max(at - midnight(min(since, begin)), digesting.LATE)))
     owners.update(now.owners)
     return _Survey(
@@ -261,7 +264,7 @@ def _survey(
                 if now.limits_cpu(pods)
             ),
         ),
-        since=since,
+        told_since=(at - queries.begins(often, at - midnight(since))).astimezone(UTC).date(),
         has_rule=queries.has_rule(often),
         owners=owners,
         places=_places(placed.get("pod_nodes", ())),

@@ -119,7 +119,7 @@ def test_the_state_is_asked_for_once_though_a_target_be_down_that_tells_of_no_po
         until(lambda: bool(discover(prometheus, "local", datetime.now(UTC))), within=15)
         until(lambda: bool(prometheus.query("up == 0", datetime.now(UTC))), within=15)
         reading = read(prometheus, "local", datetime.now(UTC), history=timedelta(days=1), oom_days=1)
-    assert [asked.name for asked in reading.asked if asked.name.startswith("state")] == ["state"] * 3
+    assert [asked.name for asked in reading.asked if asked.name.startswith("state")] == ["state"] * 2
 
 
 def test_of_two_shards_of_kube_state_metrics_the_one_that_failed_is_told_by_its_scrape_before(
