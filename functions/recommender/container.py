@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 from functions.recommender.jvm import Jvm
-from functions.recommender.rules import Rules
+from functions.recommender.rules import WORTH_RAISING, Rules
 from shared.contracts.events import Resources, Usage
 from shared.contracts.quantities import GIB, MIB, format_cpu, format_memory
 from shared.contracts.wording import counted
@@ -384,7 +384,7 @@ def _raise(current: Resources, usage: Usage, rules: Rules) -> str:
     )
 
 
-def is_worth(current: int, target: int, relative: float, absolute: int) -> bool:
+def is_worth(current: int, target: int, relative: float, absolute: float) -> bool:
     """Whether a difference reaches the relative threshold, and the absolute one too.
 
     A fifth of 12m is nothing on any node, and a step that is small in proportion lies within the headroom.
@@ -394,9 +394,11 @@ def is_worth(current: int, target: int, relative: float, absolute: int) -> bool:
 
 
 def _request_is_worth(now: int, target: int, absolute: int, stance: Stance, rules: Rules) -> bool:
+    # An estimate is raised where use no longer fits: to wait for as much as lowering has to gain would harm.
+    share = WORTH_RAISING if target > now and stance.estimate is not None else 1
     # In a Guaranteed pod the request is the limit too, and a limit that is short does harm at any size.
     raises_limit = stance.guaranteed and target > now
-    return is_worth(now, target, rules.relative_change, 0 if raises_limit else absolute)
+    return is_worth(now, target, rules.relative_change * share, 0 if raises_limit else absolute * share)
 
 
 def round_cpu(millicores: float) -> int:

@@ -8,6 +8,8 @@ from typing import Literal
 from shared.contracts.quantities import MIB
 
 PERCENTILE = "percentile"
+# Of both thresholds for what is worth a change: for raising what use no longer fits in.
+WORTH_RAISING = 0.5
 Strategy = Literal["percentile", "balanced", "cautious", "lean"]
 # Other tools' published rules (peers.py), by which nothing is ever proposed.
 Peer = Literal["krr", "vpa", "crane", "kubecost"]

@@ -97,7 +97,7 @@ class Sized:
 
 def engine(strategy: str) -> str:
     """Goes into every report: figures can be reproduced by the engine of the same version."""
-    return f"{strategy}/{2 if strategy == PERCENTILE else 5}"
+    return f"{strategy}/{2 if strategy == PERCENTILE else 6}"
 
 
 def size(observed: Observed, rules: Rules) -> Sized:

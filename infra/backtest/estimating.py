@@ -36,6 +36,7 @@ from functions.recommender.fitted import (
     STEADY_DAYS,
     Constants,
 )
+from functions.recommender.rules import WORTH_RAISING
 from infra.backtest.digests import Digests, Floats
 
 _GIB = 2**30
@@ -186,9 +187,11 @@ def margin(tops: Floats, level: Floats, fitted: Constants) -> tuple[Floats, NDAr
 def kept(new: Floats, before: Floats, fits: Floats, relative: float, absolute: float) -> Floats:
     """The value before, where a change is not worth it or where it would be raised though `fits` fits in it.
 
-    A change is worth it that reaches both the relative and the absolute threshold.
+    A change is worth it that reaches both the relative and the absolute threshold, or half of both where it
+    raises.
     """
-    small = np.abs(new - before) < np.maximum(before * relative, absolute)
+    share = np.where(new > before, WORTH_RAISING, 1.0)
+    small = np.abs(new - before) < np.maximum(before * relative, absolute) * share
     return np.where(small | ((new > before) & (fits <= before)), before, new)
 
 

@@ -154,7 +154,13 @@ def test_a_change_has_to_reach_both_thresholds() -> None:
     assert kept_of(95.0, 100.0, np.inf) == 100.0  # a twentieth
     assert kept_of(41.0, 50.0, np.inf) == 50.0  # nine
     assert kept_of(40.0, 50.0, np.inf) == 40.0
-    assert kept_of(110.0, 100.0, np.inf) == 110.0
+
+
+def test_what_raises_has_to_reach_half_of_them() -> None:
+    assert kept_of(104.0, 100.0, np.inf) == 100.0
+    assert kept_of(105.0, 100.0, np.inf) == 105.0
+    assert kept_of(54.0, 50.0, np.inf) == 50.0
+    assert kept_of(55.0, 50.0, np.inf) == 55.0
 
 
 def test_nothing_is_raised_while_use_fits_and_all_that_is_too_much_is_lowered() -> None:

@@ -394,6 +394,15 @@ def test_a_peak_of_a_history_longer_than_the_estimators_is_no_less_safe() -> Non
     assert "the peak is 1900Mi" in container.reasons[2]
 
 
+def test_what_use_no_longer_fits_in_is_raised_for_half_of_what_lowering_has_to_gain() -> None:
+    tight = replace(ESTIMATE, cpu_fits_m=149.0, memory_fits_bytes=490 * MIB)
+    assert sized_by_estimate(resources(142, 474), estimate=tight).proposed == resources(150, 500)
+    assert sized_by_estimate(resources(160, 540), estimate=tight).proposed == resources(160, 540)
+    assert sized_by_estimate(resources(145, 480), estimate=tight).proposed == resources(145, 480)
+    # A percentile is no proof that it does not fit.
+    assert sized_by_estimate(resources(215, 1000), estimate=None).proposed.cpu_request_m == 215
+
+
 def test_an_estimate_takes_the_place_of_percentile_and_headroom_with_its_own_sentence() -> None:
     proposal = sized_by_estimate(resources(1000, 1024))
     assert (proposal.proposed.cpu_request_m, proposal.proposed.memory_request_bytes) == (150, 500 * MIB)
