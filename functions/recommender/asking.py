@@ -126,20 +126,15 @@ class Asking:
         self.asked += asked
         return rows
 
-    def begin(self, matchers: str, first: date, last: date, *, likely: date | None = None) -> date:
-        """The day before which the server is sure that no such series has samples, from `first` to `last`;
-        `likely` is looked at first.
-        """
-        while first < last:
-            middle = likely or first + timedelta(days=((last - first).days + 1) // 2)
-            likely = None
-            # What is of the very midnight is of the next day: to servers the end of a range is part of it.
-            found = self._series(matchers, midnight(first), midnight(middle) - timedelta(seconds=1))
-            if found is None:
-                break
-            self.asked.append(Asked("history", matchers, len(found)))
-            first, last = (first, middle - timedelta(days=1)) if found else (middle, last)
-        return first
+    def has_nothing(self, matchers: str, first: date, end: date) -> bool:
+        """Whether the server says that no such series has samples from the day `first` on, before `end`."""
+        # What is of the very midnight is of the next day: to servers the end of a range is part of it.
+        before = midnight(end) - timedelta(seconds=1)
+        found = self._series(matchers, midnight(first), before) if first < end else None
+        if found is None:
+            return False
+        self.asked.append(Asked("history", matchers, len(found)))
+        return not found
 
     def told(
         self, name: str, matchers: Callable[[Scope], str], part: Part, begin: datetime, end: datetime

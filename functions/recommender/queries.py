@@ -309,26 +309,30 @@ def samples(rows: Collection[Series]) -> tuple[float | None, float | None]:
     return hours[len(hours) // 2] if hours else None, max(lately, default=None)
 
 
-def now(scope: Scope, window: Window) -> dict[str, str]:
-    """What the last five minutes tell. CPU in cores, memory in bytes."""
+def now(scope: Scope, window: Window) -> str:
+    """What the last five minutes tell, each row of the `figure` that it is. CPU in cores, memory in bytes."""
     cpu, memory = f"{CPU}{{{scope.containers}}}", f"{MEMORY}{{{scope.containers}}}"
-    return {
+    figures = {
         "cpu_p95_recent": (
             f"quantile_over_time(0.95, max {CONTAINER} (rate({cpu}[{duration(window.recent_cpu)}]))"
             f"[5m:{duration(window.recent_step)}])"
         ),
         "memory_p95_recent": f"max {CONTAINER} (quantile_over_time(0.95, {memory}[5m]))",
     }
+    return " or ".join(f'label_replace({each}, "figure", "{name}", "", "")' for name, each in figures.items())
 
 
-def begins(rows: Collection[Series], history: timedelta) -> timedelta:
-    """How long ago the earliest hour was that something is told of, in the rows of `frequencies` about the
-    history; all of it where that is the oldest of them. It may be that scrapes failed before.
+def begins_after(rows: Collection[Series], history: timedelta) -> timedelta | None:
+    """How long ago the latest of the hours was that nothing is told of, nor of any before, in the rows of
+    `frequencies` about the history; None where the oldest is told of. It may be that scrapes failed then.
     """
     told = {row.labels.get("in") for row in rows}
-    hours = _hours(history)
-    known = [ago for ago in hours if _in_hour(ago) in told]
-    return history if not known or known[-1] == hours[-1] else timedelta(hours=known[-1])
+    silent = None
+    for ago in reversed(_hours(history)):
+        if _in_hour(ago) in told:
+            return silent
+        silent = timedelta(hours=ago)
+    return None
 
 
 def has_rule(rows: Collection[Series]) -> bool:

@@ -146,18 +146,18 @@ def read(
         plan=there.plan,
         rule=there.has_rule,
     )
-    kept_since = min((each.day for each in recalled if each.windows), default=None)
-    last = min(there.told_since, kept_since or today)
-    since = asking.begin(queries.usage_series(labels), since, last, likely=last if kept_since else None)
+    since, first = there.since, min((each.day for each in recalled if each.windows), default=there.since)
+    if there.begun_lately and asking.has_nothing(queries.usage_series(labels), since, first):
+        since = first
     spans = spans_since(since)
-    recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
+    beside = Asking(prometheus, at)
     with _keeping(stored, cluster) as keep:
         _, lately = both(
             partial(_read_days, read_days, asking, spans, spans_since=spans_since, keep=keep),
-            partial(beside.all, {name: _question(recent, name) for name in recent(whole.scope)}, whole),
+            partial(beside.all, {"recent": partial(queries.now, window=window)}, whole),
         )
         asking.asked += beside.asked
-        figures = _Figures(lately, owners)
+        figures = _Figures(_by_figure(lately["recent"]), owners)
         if runs:
             _read_runs(asking, whole.scope, runs, window, figures=figures, oom_days=oom_days)
         estimates: Mapping[Of, Estimate] = {}
@@ -197,16 +197,15 @@ def read(
 
 @dataclass(frozen=True)
 class _Survey:
-    """What is there, and how its past can be read: in which windows, since which day at the latest something
-    is told of it, and whose pods it had.
-    """
+    """What is there, and how its past can be read: since when, in which windows, and whose pods it had."""
 
     now: Cluster
     controllers: dict[Controller, list[Pod]]
     whole: Part
     window: Window
     plan: Plan
-    told_since: date
+    since: date
+    begun_lately: bool
     has_rule: bool
     owners: Owners
     places: dict[Pod, str]
@@ -249,6 +248,11 @@ def _survey(
     if by_node:
         placing["nodes"] = partial(_as_it_is, queries.node_facts(scope.labels))
     placed = asking.all(placing, whole)
+    silent = queries.begins_after(often, at - midnight(since))
+    if silent is not None:
+        earliest = (at - silent).astimezone(UTC).date()
+        if asking.has_nothing(queries.usage_series(scope.labels), since, earliest):
+            since = max(since, earliest)
     owners = Owners.of(asking.owners(whole, max(at - midnight(min(since, begin)), digesting.LATE)))
     owners.update(now.owners)
     return _Survey(
@@ -264,7 +268,8 @@ def _survey(
                 if now.limits_cpu(pods)
             ),
         ),
-        told_since=(at - queries.begins(often, at - midnight(since))).astimezone(UTC).date(),
+        since=since,
+        begun_lately=silent is not None,
         has_rule=queries.has_rule(often),
         owners=owners,
         places=_places(placed.get("pod_nodes", ())),
@@ -367,6 +372,13 @@ def _question(queries_of: Callable[[Scope], dict[str, str]], name: str) -> Quest
 def _as_it_is(promql: str, scope: Scope) -> str:  # noqa: ARG001
     """A question about all at once, whose answers of halves could not be put together."""
     return promql
+
+
+def _by_figure(rows: Iterable[Series]) -> dict[str, list[Series]]:
+    found: dict[str, list[Series]] = {"cpu_p95_recent": [], "memory_p95_recent": []}
+    for row in rows:
+        found[row.labels["figure"]].append(row)
+    return found
 
 
 class _Figures:

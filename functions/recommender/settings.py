@@ -94,7 +94,7 @@ class SizingSettings(PrometheusSettings):
         "KUBEFINOPS_MINIMUM_CHANGE_PERCENT",
         _percent,
         10.0,
-        "percent of what is set; a smaller difference is not proposed (half of it, where use does not fit)",
+        "percent of what is set; a smaller change is not proposed (half of all 3, where a strategy raises)",
     )
     minimum_cpu_change: int = setting(
         "KUBEFINOPS_MINIMUM_CPU_CHANGE",

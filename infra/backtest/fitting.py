@@ -155,7 +155,8 @@ def main(arguments: list[str]) -> int:
     best: dict[str, _Candidate] = {}
     for name, bounds in STRATEGIES.items():
         chosen = _best(bounds, _ordered(name, cpu, best), _ordered(name, memory, best), sets)
-        exponent = _days_exponent(chosen.values, bounds, sets)
+        exponents = [each for each in DAYS_EXPONENTS if _is_in_order(name, chosen.values, each, best)]
+        exponent = _days_exponent(chosen.values, bounds, sets, exponents)
         values = chosen.values | {"memory_days_exponent": exponent}
         values["memory_young_margin"] = _young_margin(values, bounds, young)
         best[name] = replace(chosen, values=values)
@@ -244,8 +245,10 @@ def _cpu_outcome(
     return float(np.log(requested / traces.cpu_needed)), [above / windows, volume / used]
 
 
-def _days_exponent(values: dict[str, float], bounds: Bounds, sets: Sequence[TraceSet]) -> float:
-    """The least that is enough; the greatest, where none is."""
+def _days_exponent(
+    values: dict[str, float], bounds: Bounds, sets: Sequence[TraceSet], exponents: Sequence[float]
+) -> float:
+    """The least of these that is enough; the greatest, where none is."""
 
     def above(exponent: float) -> Iterator[list[float]]:
         """Of each set that tells shares: those of each of the short pasts, and of ENOUGH_DAYS."""
@@ -257,7 +260,7 @@ def _days_exponent(values: dict[str, float], bounds: Bounds, sets: Sequence[Trac
     def is_enough(exponent: float) -> bool:
         return all(max(short) <= max(enough, bounds.weeks_memory_above) for *short, enough in above(exponent))
 
-    return next(filter(is_enough, DAYS_EXPONENTS), DAYS_EXPONENTS[-1])
+    return next(filter(is_enough, exponents), exponents[-1])
 
 
 def _young_margin(values: dict[str, float], bounds: Bounds, pasts: Sequence[ShortPast]) -> float:
@@ -321,24 +324,32 @@ def _ordered(name: str, candidates: list[_Candidate], best: dict[str, _Candidate
     """Those that request no less than `balanced` anywhere, for `cautious`; no more, for `lean`."""
     if name == "balanced":
         return candidates
+    middle = best["balanced"].values
+    return [each for each in candidates if _requests_on_its_side(name, middle | each.values, middle)]
+
+
+def _is_in_order(name: str, values: dict[str, float], exponent: float, best: dict[str, _Candidate]) -> bool:
+    """The same of how much more few days need."""
+    if name == "balanced":
+        return True
+    return _requests_on_its_side(name, values | {"memory_days_exponent": exponent}, best["balanced"].values)
+
+
+def _requests_on_its_side(name: str, values: dict[str, float], middle: dict[str, float]) -> bool:
     side = 1 if name == "cautious" else -1
-    middle = _requests(best["balanced"].values)
-    return [
-        each
-        for each in candidates
-        if (side * (_requests(best["balanced"].values | each.values) - middle) >= 0).all()
-    ]
+    return bool((side * (_requests(values) - _requests(middle)) >= 0).all())
 
 
 def _requests(values: dict[str, float]) -> Floats:
-    """By what candidates are ordered: quantile, pad, and margins of every size and steadiness."""
+    """By what candidates are ordered: quantile, pad, and margins of every size, steadiness and few days."""
     fitted = _constants(values)
     tops = np.repeat(np.geomspace(2**24, 2**36, 13), 8)
     levels = np.append(1 / np.geomspace(1.0, 8.0, 7), np.nan)
     factors, _ = margin(tops, tops * np.tile(levels, 13), fitted)
-    return np.array(
-        [fitted.cpu_quantile, fitted.cpu_pad, fitted.cpu_above_peak, fitted.memory_raise_at, *factors]
-    )
+    fewer = (ENOUGH_DAYS / np.arange(1, ENOUGH_DAYS + 1)) ** fitted.memory_days_exponent
+    lowest = 1 + np.outer(factors - 1, fewer)
+    cpu = [fitted.cpu_quantile, fitted.cpu_pad, fitted.cpu_above_peak]
+    return np.array([*cpu, fitted.memory_raise_at, *lowest.ravel()])
 
 
 def _best(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections import Counter, defaultdict
@@ -11,6 +10,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pydantic_core import to_json
 
 from functions.recommender.report import Entry
 from functions.recommender.rules import Peer
@@ -108,7 +109,8 @@ def _text(form: Format, seen: Seen, at: datetime, settings: SizingSettings) -> s
         case "table":
             return "".join(f"{line}\n" for line in _lines(seen, settings))
         case "json":
-            return json.dumps(_document(seen, at, settings), indent=2) + "\n"
+            # json itself has no fast way to indent.
+            return to_json(_document(seen, at, settings), indent=2).decode() + "\n"
         case "yaml":
             return _yaml(_document(seen, at, settings))
         case "csv":

@@ -109,7 +109,7 @@ class HttpPrometheus:
         grid = array("d", ((begin + number * step).timestamp() for number in range(count)))
         turn = self._days if step >= timedelta(days=1) else self._windows
         began = time.monotonic()
-        # Each one that is waited for ends in its own time.
+        # Each one that is waited for ends in its own time, unless its answer trickles.
         if not turn.acquire(timeout=-1 if timeout is None else timeout):
             raise Temporary(self._text(promql, f"others were under way for all of {timeout:.3g} s"))
         try:

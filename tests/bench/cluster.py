@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infra.emulator.servers.prometheus import BLOCK_HOURS, program
+from infra.emulator.servers.prometheus import program
 from tests.bench.tsdb import multiply
 
 SCRAPE_SECONDS = 60
@@ -20,7 +20,7 @@ _CONSTANT = {"one": 1, "zero": 0, "pods": PODS, "cores": 1, "bytes": 2**31}
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
-def write(folder: Path, deployments: int, days: int, end: int) -> Path:
+def write(folder: Path, deployments: int, days: int, end: int, block_hours: int) -> Path:
     """Blocks with the series that a scan, and krr, read of such a cluster, up to `end` (Unix seconds)."""
     history, blocks = folder / "history.om", folder / "blocks"
     with history.open("w", encoding="utf-8") as file:
@@ -32,7 +32,7 @@ def write(folder: Path, deployments: int, days: int, end: int) -> Path:
             )
         file.write("# EOF\n")
     command = [str(program("promtool")), "tsdb", "create-blocks-from", "openmetrics", "--quiet"]
-    command += [f"--max-block-duration={BLOCK_HOURS}h", str(history), str(blocks)]
+    command += [f"--max-block-duration={block_hours}h", str(history), str(blocks)]
     subprocess.run(command, check=True)
     history.unlink()
     series: dict[str, list[dict[str, str]]] = {}

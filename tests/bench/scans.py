@@ -29,7 +29,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from functions.recommender import queries, reading
-from infra.emulator.servers.prometheus import EmbeddedPrometheus
+from infra.emulator.servers.prometheus import BLOCK_HOURS, EmbeddedPrometheus
 from shared.adapters.mongo import Mongo
 from shared.adapters.mongo_digests import MongoDigests
 from shared.adapters.prometheus import HttpPrometheus
@@ -39,6 +39,8 @@ from tests.servers import mongo_server
 
 KUBEFINOPS = str(Path(sys.executable).with_name("kubefinops"))
 DEPLOYMENTS, DAYS = 1_000, 14
+# Of what a Prometheus makes of its samples by itself, where it keeps them for 15 days.
+OWN_BLOCK_HOURS = 18
 # With a shorter history, for the disk's and the bench's sake.
 GROWTH, GROWTH_DAYS = (100, 1_000, 10_000), 2
 KRR_WORKERS, KRR_STEP = 6, "75s"
@@ -62,12 +64,18 @@ def measure() -> list[Figure]:
         one_more_day = _one_more_day(server, end)
     with _cluster(DEPLOYMENTS, DAYS) as (server, end):
         theirs = _cost(server, partial(_krr, server, end))
+    with _cluster(DEPLOYMENTS, DAYS, OWN_BLOCK_HOURS) as (server, end):
+        in_own_blocks = _cost(server, partial(_scan, server, DAYS))
+        one_more_in_own_blocks = _one_more_day(server, end)
     name = f"scan of {DEPLOYMENTS:,} Deployments x {cluster.PODS} pods, {DAYS} days"
+    own_blocks = f"in blocks of {OWN_BLOCK_HOURS} h"
     return [
         Figure(f"{name}: time", ours.seconds, "s", 10),
         Figure(f"{name}: queries", ours.queries, "queries", 50),
         Figure(f"{name}: its own memory", ours.own_mib, "MiB", 300),
         Figure(f"{name}, one more day with digests: time", one_more_day.seconds, "s", 2),
+        Figure(f"{name}, {own_blocks}: time", in_own_blocks.seconds, "s", 10),
+        Figure(f"{name}, {own_blocks}, one more day: time", one_more_in_own_blocks.seconds, "s", 2),
         Figure(f"{name}: time", ours.seconds, "s", 1 / 8, AGAINST, theirs.seconds),
         Figure(f"{name}: Prometheus' CPU", ours.server_cpu, "s", 1 / 5, AGAINST, theirs.server_cpu),
         Figure(f"{name}: Prometheus' peak memory", ours.server_mib, "MiB", 1, AGAINST, theirs.server_mib),
@@ -90,13 +98,17 @@ def _growth() -> Iterator[Figure]:
 
 
 @contextmanager
-def _cluster(deployments: int, days: int) -> Iterator[tuple[EmbeddedPrometheus, int]]:
+def _cluster(
+    deployments: int, days: int, block_hours: int = BLOCK_HOURS
+) -> Iterator[tuple[EmbeddedPrometheus, int]]:
     """A fresh Prometheus with such a cluster's history, and when it ends."""
     end = int(time.time()) // cluster.SCRAPE_SECONDS * cluster.SCRAPE_SECONDS
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         data = Path(directory)
-        cluster.write(data, deployments, days, end)
-        server = EmbeddedPrometheus(data, data, port=0)
+        cluster.write(data, deployments, days, end, block_hours)
+        # It would put blocks together while it is asked.
+        flag = f"--storage.tsdb.max-block-duration={block_hours}h"
+        server = EmbeddedPrometheus(data, data, port=0, flags=[flag])
         try:
             server.start()
             yield server, end

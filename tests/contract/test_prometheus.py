@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
 import pytest
@@ -29,7 +30,7 @@ from shared.contracts.digests import POINTS
 from shared.contracts.errors import Temporary, Throttled
 from shared.contracts.events import Resources
 from shared.contracts.identity import Workload
-from shared.contracts.prometheus import AT_ONCE, QueryRefused, QueryTooLarge, QueryTooSlow
+from shared.contracts.prometheus import AT_ONCE, Curve, QueryRefused, QueryTooLarge, QueryTooSlow
 from tests.fakes.prometheus import History
 from tests.servers import prometheus_server
 
@@ -996,6 +997,67 @@ def test_of_windows_and_of_days_one_range_each_is_asked_for_at_a_time(
         answers = pool.map(lambda put: one.query_range(put[0], NOW - timedelta(days=2), NOW, put[1]), puts)
         assert list(answers) == [[]] * 40
     assert most == {"windows": 1, "days": 1, "all": 2}
+
+
+def test_who_waits_for_a_turn_waits_no_longer_than_its_own_time_and_has_what_is_left_of_it() -> None:
+    asked, go_on = threading.Event(), threading.Event()
+    given: list[str] = []
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            given.append(form["timeout"][0])
+            asked.set()
+            go_on.wait(10)
+            body = b'{"status": "success", "data": {"resultType": "matrix", "result": []}}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    def put(one: HttpPrometheus, timeout: float | None) -> list[Curve]:
+        return one.query_range("up", NOW, NOW, timedelta(minutes=5), timeout)
+
+    with serving(Slow) as address, ThreadPoolExecutor(2) as pool:
+        one = HttpPrometheus(address)
+        first = pool.submit(put, one, None)
+        asked.wait(10)
+        with pytest.raises(Temporary, match=r"others were under way for all of 0.1 s \(query: up\)"):
+            put(one, 0.1)
+        third = pool.submit(put, one, 9.0)
+        time.sleep(0.5)
+        go_on.set()
+        assert first.result() == third.result() == []
+    assert 1000 < int(given[1].removesuffix("ms")) <= 8500
+
+
+def test_the_next_is_asked_for_while_an_answer_is_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = threading.Event()
+    asked = HttpPrometheus._asked
+    read = HttpPrometheus._read
+
+    def counted(self: HttpPrometheus, path: str, promql: str, *more: Any) -> Any:
+        if promql == "vector(2)":
+            again.set()
+        return asked(self, path, promql, *more)
+
+    def taken_in(self: HttpPrometheus, promql: str, *more: Any) -> Any:
+        if promql == "vector(1)":
+            assert again.wait(10), "the other was not asked for"
+        return read(self, promql, *more)
+
+    with prometheus_server(None) as server, ThreadPoolExecutor(2) as pool:
+        one = HttpPrometheus(server.address)
+        monkeypatch.setattr(HttpPrometheus, "_asked", counted)
+        monkeypatch.setattr(HttpPrometheus, "_read", taken_in)
+        put = partial(one.query_range, begin=NOW, end=NOW, step=timedelta(minutes=5))
+        first = pool.submit(put, "vector(1)")
+        time.sleep(0.2)
+        second = pool.submit(put, "vector(2)")
+        assert [each.result()[0].values[0] for each in (first, second)] == [1, 2]
 
 
 def test_who_finds_no_place_in_time_is_told_so() -> None:
