@@ -310,7 +310,7 @@ def samples(rows: Collection[Series]) -> tuple[float | None, float | None]:
 
 
 def now(scope: Scope, window: Window) -> str:
-    """What the last five minutes tell, each row of the `figure` that it is. CPU in cores, memory in bytes."""
+    """What the last five minutes tell, each row of `which` figure. CPU in cores, memory in bytes."""
     cpu, memory = f"{CPU}{{{scope.containers}}}", f"{MEMORY}{{{scope.containers}}}"
     figures = {
         "cpu_p95_recent": (
@@ -319,7 +319,7 @@ def now(scope: Scope, window: Window) -> str:
         ),
         "memory_p95_recent": f"max {CONTAINER} (quantile_over_time(0.95, {memory}[5m]))",
     }
-    return " or ".join(f'label_replace({each}, "figure", "{name}", "", "")' for name, each in figures.items())
+    return " or ".join(f'label_replace({each}, "which", "{name}", "", "")' for name, each in figures.items())
 
 
 def begins_after(rows: Collection[Series], history: timedelta) -> timedelta | None:

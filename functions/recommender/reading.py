@@ -377,7 +377,7 @@ def _as_it_is(promql: str, scope: Scope) -> str:  # noqa: ARG001
 def _by_figure(rows: Iterable[Series]) -> dict[str, list[Series]]:
     found: dict[str, list[Series]] = {"cpu_p95_recent": [], "memory_p95_recent": []}
     for row in rows:
-        found[row.labels["figure"]].append(row)
+        found[row.labels["which"]].append(row)
     return found
 
 

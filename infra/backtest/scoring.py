@@ -12,12 +12,13 @@ from infra.backtest.estimating import Sizes
 from infra.backtest.fleet import Fleet
 from infra.backtest.walking import Held, Pace, Strategy, walk
 from shared.contracts.pricing import HOURS_PER_MONTH
-from shared.contracts.quantities import GIB
+from shared.contracts.quantities import GIB, MIB
 
 # A container counts for a hold if so much of it was measured.
 MEASURED = 1 / 14
 _OFTEN = 0.10  # of CPU time above the request
-_CHANGE = 0.10  # a smaller change of a request is none
+_CHANGE = 0.10  # of a request: a smaller change of it is no large one
+_MILLICORE = 0.001 * (1 - 1e-9)  # in cores, but for a float's own error
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Score:
     weeks_cpu_above_often: int = 0
     weeks_memory_above: int = 0
     weeks_memory_above_limit: int = 0
+    compared: int = 0
     changes: int = 0
     large_changes: int = 0
     margins: list[float] = field(default_factory=list)
@@ -90,13 +92,15 @@ class Score:
         self.outcomes.append(_Outcome(fleet.name, hours, self._paid(fleet, held), killed).only(sized))
         self.weeks += int(sized.sum())
         if before is not None:
-            for now, then in (
-                (sizes.cpu_request, before.cpu_request),
-                (sizes.memory_request, before.memory_request),
+            for now, then, unit in (
+                (sizes.cpu_request, before.cpu_request, _MILLICORE),
+                (sizes.memory_request, before.memory_request, MIB),
             ):
                 both = sized & np.isfinite(then)
-                self.changes += int(both.sum())
-                self.large_changes += int((np.abs(now[both] - then[both]) > _CHANGE * then[both]).sum())
+                difference = np.abs(now[both] - then[both])
+                self.compared += int(both.sum())
+                self.changes += int((difference >= unit).sum())
+                self.large_changes += int((difference > _CHANGE * then[both]).sum())
 
     def _add_cpu(self, cpu: np.ndarray, request: np.ndarray) -> None:
         measured = np.isfinite(cpu)
@@ -144,7 +148,8 @@ class Score:
             "weeks_memory_above_limit": _share(self.weeks_memory_above_limit, self.weeks),
             "memory_margin": margins,
             "memory_requested": self.memory_requested,
-            "large_changes": _share(self.large_changes, self.changes),
+            "changes": _share(self.changes, self.compared),
+            "large_changes": _share(self.large_changes, self.compared),
             "monthly_cost": _monthly(self.outcomes) if self.weeks else float("nan"),
             "weeks": float(self.weeks),
         }

@@ -44,6 +44,7 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("weeks memory above", "weeks_memory_above", ".1%"),
     ("above limit", "weeks_memory_above_limit", ".2%"),
     ("memory margin", "memory_margin", ".2f"),
+    ("changes", "changes", ".1%"),
     ("changes > 10 %", "large_changes", ".1%"),
 )
 

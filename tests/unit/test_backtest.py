@@ -203,13 +203,14 @@ class TestScoring:
         # Two cores an hour, and three in the hour in which three were used.
         assert figures["monthly_cost"] == pytest.approx((2 + 2 + 3 + 2) / 4 * 730)
 
-    def test_only_changes_of_more_than_a_tenth_count(self) -> None:
+    def test_changes_count_from_a_millicore_and_a_mebibyte_on_and_large_ones_above_a_tenth(self) -> None:
         usage = fleet([[1.0] * 4])
         found = Score()
         before = always(1.0, 1e9)
-        for cpu, memory in ((1.09, 1.2e9), (1.0, 1e9)):
+        for cpu, memory in ((1.09, 1.2e9), (1.0, 1e9), (1.0009, 1.002e9), (1.001, 1e9)):
             found.add(usage, Held(slice(0, 4), always(cpu, memory)), before)
-        assert found.figures()["large_changes"] == pytest.approx(1 / 4)
+        assert found.figures()["large_changes"] == pytest.approx(1 / 8)
+        assert found.figures()["changes"] == pytest.approx(4 / 8)
 
     def test_the_oracle_never_runs_out_of_memory_and_has_no_margin(self) -> None:
         found = score([noisy()], lambda _: Oracle(), Pace(4, 2), Rates()).figures()
