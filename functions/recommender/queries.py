@@ -309,17 +309,16 @@ def samples(rows: Collection[Series]) -> tuple[float | None, float | None]:
     return hours[len(hours) // 2] if hours else None, max(lately, default=None)
 
 
-def now(scope: Scope, window: Window) -> str:
-    """What the last five minutes tell, each row of `which` figure. CPU in cores, memory in bytes."""
+def now(scope: Scope, window: Window) -> dict[str, str]:
+    """What the last five minutes tell. CPU in cores, memory in bytes."""
     cpu, memory = f"{CPU}{{{scope.containers}}}", f"{MEMORY}{{{scope.containers}}}"
-    figures = {
+    return {
         "cpu_p95_recent": (
             f"quantile_over_time(0.95, max {CONTAINER} (rate({cpu}[{duration(window.recent_cpu)}]))"
             f"[5m:{duration(window.recent_step)}])"
         ),
         "memory_p95_recent": f"max {CONTAINER} (quantile_over_time(0.95, {memory}[5m]))",
     }
-    return " or ".join(f'label_replace({each}, "which", "{name}", "", "")' for name, each in figures.items())
 
 
 def begins_after(rows: Collection[Series], history: timedelta) -> timedelta | None:

@@ -150,14 +150,14 @@ def read(
     if there.begun_lately and asking.has_nothing(queries.usage_series(labels), since, first):
         since = first
     spans = spans_since(since)
-    beside = Asking(prometheus, at)
+    recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
     with _keeping(stored, cluster) as keep:
         _, lately = both(
             partial(_read_days, read_days, asking, spans, spans_since=spans_since, keep=keep),
-            partial(beside.all, {"recent": partial(queries.now, window=window)}, whole),
+            partial(beside.all, {name: _question(recent, name) for name in recent(whole.scope)}, whole),
         )
         asking.asked += beside.asked
-        figures = _Figures(_by_figure(lately["recent"]), owners)
+        figures = _Figures(lately, owners)
         if runs:
             _read_runs(asking, whole.scope, runs, window, figures=figures, oom_days=oom_days)
         estimates: Mapping[Of, Estimate] = {}
@@ -250,7 +250,8 @@ def _survey(
     placed = asking.all(placing, whole)
     silent = queries.begins_after(often, at - midnight(since))
     if silent is not None:
-        earliest = (at - silent).astimezone(UTC).date()
+        # Mostly of all of that day nothing is told.
+        earliest = (at - silent).astimezone(UTC).date() + digesting.DAY
         if asking.has_nothing(queries.usage_series(scope.labels), since, earliest):
             since = max(since, earliest)
     owners = Owners.of(asking.owners(whole, max(at - midnight(min(since, begin)), digesting.LATE)))
@@ -372,13 +373,6 @@ def _question(queries_of: Callable[[Scope], dict[str, str]], name: str) -> Quest
 def _as_it_is(promql: str, scope: Scope) -> str:  # noqa: ARG001
     """A question about all at once, whose answers of halves could not be put together."""
     return promql
-
-
-def _by_figure(rows: Iterable[Series]) -> dict[str, list[Series]]:
-    found: dict[str, list[Series]] = {"cpu_p95_recent": [], "memory_p95_recent": []}
-    for row in rows:
-        found[row.labels["which"]].append(row)
-    return found
 
 
 class _Figures:

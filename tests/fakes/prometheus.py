@@ -202,10 +202,6 @@ class FakePrometheus:
                 for pod in self.pods
                 if pod.node
             ]
-        if '"which"' in promql:
-            figures = re.findall(r'label_replace\((.*?), "which", "(\w+)"', promql)
-            told = [(row, name) for each, name in figures for row in self._rows(each, at)]
-            return [Series({**row.labels, "which": name}, row.value) for row, name in told]
         figure = self._figure(promql)
         return [
             Series({"namespace": pod.namespace, "pod": pod.name, "container": pod.container}, value)

@@ -94,7 +94,7 @@ def test_the_clusters_labels_are_in_every_selector_of_every_query(scope: Scope) 
         queries.node_facts(LABELS),
         queries.pod_nodes(scope),
         *usage(scope, ranges).values(),
-        queries.now(scope, ranges),
+        *queries.now(scope, ranges).values(),
         *(ask(scope) for ask in queries.windows(ranges).values()),
         queries.windows(ranges, recorded=True)["cpu_windows"](scope),
         queries.rule_differs(scope),
@@ -148,7 +148,7 @@ def test_prices_cost_no_query_where_nothing_asks_for_them_and_at_most_two_else()
     prometheus = FakePrometheus(deployment("shop", "web", node="n1"), deployment("shop", "api", node="n2"))
     prometheus.nodes = [FakeNode("n1")]
     plain = asked(prometheus)
-    assert len(plain) == 10
+    assert len(plain) == 11
     assert not any("kube_pod_info" in promql or "status_capacity" in promql for promql in plain)
     by_node = asked(prometheus, by_node=True)
     more = set(by_node) - set(plain)
