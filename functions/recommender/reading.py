@@ -119,6 +119,7 @@ def read(
             names,
             since=since,
             begin=begin,
+            is_kept=stored is not None,
             by_node=by_node,
             spot_matters=spot_matters,
         ),
@@ -150,6 +151,10 @@ def read(
     if there.begun_lately and asking.has_nothing(queries.usage_series(labels), since, first):
         since = first
     spans = spans_since(since)
+    earliest = min((span.begin for span in spans), default=today)
+    if earliest < there.owned_since:
+        owners = _owners(asking, whole, earliest)
+        owners.update(now.owners)
     recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
     with _keeping(stored, cluster) as keep:
         _, lately = both(
@@ -197,7 +202,9 @@ def read(
 
 @dataclass(frozen=True)
 class _Survey:
-    """What is there, and how its past can be read: since when, in which windows, and whose pods it had."""
+    """What is there, and how its past can be read: since when, and in which windows. `owners` are of all that
+    there was from `owned_since` on.
+    """
 
     now: Cluster
     controllers: dict[Controller, list[Pod]]
@@ -208,6 +215,7 @@ class _Survey:
     begun_lately: bool
     has_rule: bool
     owners: Owners
+    owned_since: date
     places: dict[Pod, str]
     nodes: dict[str, Node]
 
@@ -219,10 +227,13 @@ def _survey(
     *,
     since: date,
     begin: date,
+    is_kept: bool,
     by_node: bool,
     spot_matters: bool,
 ) -> _Survey:
-    """Of the workloads of `names` (None: all). `since` is the first day to be read, `begin` the history's."""
+    """Of the workloads of `names` (None: all). `since` is the first day to be read, `begin` the history's;
+    `is_kept`: mostly all days but yesterday and today are stored.
+    """
     at, beside = asking.at, Asking(asking.prometheus, asking.at)
     # How often scrapes come is seen in the best-scraped container of all, not in a half.
     frequencies = partial(_as_it_is, queries.frequencies(scope, at - midnight(since)))
@@ -254,7 +265,11 @@ def _survey(
         earliest = (at - silent).astimezone(UTC).date() + digesting.DAY
         if asking.has_nothing(queries.usage_series(scope.labels), since, earliest):
             since = max(since, earliest)
-    owners = Owners.of(asking.owners(whole, max(at - midnight(min(since, begin)), digesting.LATE)))
+    # A server looks labels up in each of its blocks.
+    owned_since = min(since, begin)
+    if is_kept and not any(kind in RUN_TO_COMPLETION for _, kind, _ in controllers):
+        owned_since = max(owned_since, at.astimezone(UTC).date() - digesting.DAY)
+    owners = _owners(asking, whole, owned_since)
     owners.update(now.owners)
     return _Survey(
         now=now,
@@ -273,9 +288,14 @@ def _survey(
         begun_lately=silent is not None,
         has_rule=queries.has_rule(often),
         owners=owners,
+        owned_since=owned_since,
         places=_places(placed.get("pod_nodes", ())),
         nodes=nodes_of(placed.get("nodes", ())),
     )
+
+
+def _owners(asking: Asking, part: Part, since: date) -> Owners:
+    return Owners.of(asking.owners(part, max(asking.at - midnight(since), digesting.LATE)))
 
 
 def state(asking: Asking, scope: Scope) -> list[Series]:

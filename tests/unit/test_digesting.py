@@ -675,18 +675,40 @@ def test_one_whose_name_begins_as_anothers_is_digested_once(monkeypatch: pytest.
     assert {(digest.pods, digest.samples) for digest in stored.kept.values()} <= {(1, 99), (1, 100)}
 
 
-def test_beside_jobs_the_estimators_whole_past_has_its_owners() -> None:
-    class Owning(Server):
-        def series(
-            self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
-        ) -> list[Mapping[str, str]]:
-            asked.append(begin)
-            return super().series(matchers, begin, end, timeout)
+class Owning(Server):
+    """Keeps since when each question about owners is."""
 
-    asked: list[datetime] = []
+    def __init__(self, *pods: FakePod) -> None:
+        super().__init__(*pods)
+        self.owned_since: list[datetime] = []
+
+    def series(
+        self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+    ) -> list[Mapping[str, str]]:
+        if "kube_pod_owner" in matchers:
+            self.owned_since.append(begin)
+        return super().series(matchers, begin, end, timeout)
+
+
+def test_beside_jobs_the_estimators_whole_past_has_its_owners() -> None:
     server = Owning(deployment("shop", "web"), FakePod("shop", ("CronJob", "night")))
     read(server, "local", NOON, history=FORTNIGHT, oom_days=7, strategy="balanced")
-    assert min(asked) == midnight(TODAY - 28 * DAY)
+    assert server.owned_since == [midnight(TODAY - 28 * DAY)]
+
+
+def test_owners_are_asked_for_since_the_first_day_that_is_read() -> None:
+    server, stored = Owning(deployment("shop", "web", history_days=40, samples=99999)), FakeDigests()
+    scan(server, NOON - 3 * DAY, stored)
+    # That nothing was stored yet shows when it has been recalled.
+    assert server.owned_since == [midnight(TODAY - 4 * DAY), midnight(TODAY - 17 * DAY)]
+    for at, since in ((NOON, [1, 3]), (NOON, [1]), (NOON + DAY, [0])):
+        server.owned_since.clear()
+        scan(server, at, stored)
+        assert server.owned_since == [midnight(TODAY - ago * DAY) for ago in since]
+    server.pods.append(FakePod("shop", ("CronJob", "night")))
+    server.owned_since.clear()
+    scan(server, NOON + DAY, stored)
+    assert server.owned_since == [midnight(TODAY + DAY) - FORTNIGHT]
 
 
 def test_an_hour_in_which_scrapes_failed_is_no_end_of_the_past() -> None:
