@@ -153,8 +153,7 @@ def read(
     spans = spans_since(since)
     earliest = min((span.begin for span in spans), default=today)
     if earliest < there.owned_since:
-        owners = _owners(asking, whole, earliest)
-        owners.update(now.owners)
+        owners = _owners(asking, now, whole, earliest)
     recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
     with _keeping(stored, cluster) as keep:
         _, lately = both(
@@ -269,8 +268,6 @@ def _survey(
     owned_since = min(since, begin)
     if is_kept and not any(kind in RUN_TO_COMPLETION for _, kind, _ in controllers):
         owned_since = max(owned_since, at.astimezone(UTC).date() - digesting.DAY)
-    owners = _owners(asking, whole, owned_since)
-    owners.update(now.owners)
     return _Survey(
         now=now,
         controllers=controllers,
@@ -287,15 +284,18 @@ def _survey(
         since=since,
         begun_lately=silent is not None,
         has_rule=queries.has_rule(often),
-        owners=owners,
+        owners=_owners(asking, now, whole, owned_since),
         owned_since=owned_since,
         places=_places(placed.get("pod_nodes", ())),
         nodes=nodes_of(placed.get("nodes", ())),
     )
 
 
-def _owners(asking: Asking, part: Part, since: date) -> Owners:
-    return Owners.of(asking.owners(part, max(asking.at - midnight(since), digesting.LATE)))
+def _owners(asking: Asking, now: Cluster, part: Part, since: date) -> Owners:
+    """Of all that there was from that day on; where what is told now says otherwise, that is right."""
+    owners = Owners.of(asking.owners(part, max(asking.at - midnight(since), digesting.LATE)))
+    owners.update(now.owners)
+    return owners
 
 
 def state(asking: Asking, scope: Scope) -> list[Series]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -154,8 +154,14 @@ def main(arguments: list[str]) -> int:
     memory = list(_told("memory", _memory_candidates(sets)))
     best: dict[str, _Candidate] = {}
     for name, bounds in STRATEGIES.items():
-        chosen = _best(bounds, _ordered(name, cpu, best), _ordered(name, memory, best), sets)
-        exponents = [each for each in DAYS_EXPONENTS if _is_in_order(name, chosen.values, each, best)]
+        is_in_order = _order(name, best)
+        cpu_ordered, memory_ordered = (
+            [one for one in some if is_in_order(one.values)] for some in (cpu, memory)
+        )
+        chosen = _best(bounds, cpu_ordered, memory_ordered, sets)
+        exponents = [
+            each for each in DAYS_EXPONENTS if is_in_order(chosen.values | {"memory_days_exponent": each})
+        ]
         exponent = _days_exponent(chosen.values, bounds, sets, exponents)
         values = chosen.values | {"memory_days_exponent": exponent}
         values["memory_young_margin"] = _young_margin(values, bounds, young)
@@ -320,24 +326,15 @@ def _candidate(
     return _Candidate(values, requested, tuple(max(its) for its in zip(*shares, strict=True)))
 
 
-def _ordered(name: str, candidates: list[_Candidate], best: dict[str, _Candidate]) -> list[_Candidate]:
-    """Those that request no less than `balanced` anywhere, for `cautious`; no more, for `lean`."""
+def _order(name: str, best: dict[str, _Candidate]) -> Callable[[dict[str, float]], bool]:
+    """Whether values (those of `balanced`, where some lack) request no less than it anywhere, for `cautious`;
+    no more, for `lean`.
+    """
     if name == "balanced":
-        return candidates
-    middle = best["balanced"].values
-    return [each for each in candidates if _requests_on_its_side(name, middle | each.values, middle)]
-
-
-def _is_in_order(name: str, values: dict[str, float], exponent: float, best: dict[str, _Candidate]) -> bool:
-    """The same of how much more few days need."""
-    if name == "balanced":
-        return True
-    return _requests_on_its_side(name, values | {"memory_days_exponent": exponent}, best["balanced"].values)
-
-
-def _requests_on_its_side(name: str, values: dict[str, float], middle: dict[str, float]) -> bool:
-    side = 1 if name == "cautious" else -1
-    return bool((side * (_requests(values) - _requests(middle)) >= 0).all())
+        return lambda _: True
+    side, middle = 1 if name == "cautious" else -1, best["balanced"].values
+    its = _requests(middle)
+    return lambda values: bool((side * (_requests(middle | values) - its) >= 0).all())
 
 
 def _requests(values: dict[str, float]) -> Floats:

@@ -42,13 +42,14 @@ def closing(at: datetime) -> datetime:
 
 
 class Server(FakePrometheus):
-    """Keeps the range of each question about windows."""
+    """Keeps the range of each question about windows, and since or until when series were told of."""
 
     def __init__(self, *pods: FakePod) -> None:
         super().__init__(*pods)
         self.ranges: list[tuple[datetime, datetime]] = []
         self.told_until: list[datetime] = []
         self.limits_told_until: list[datetime] = []
+        self.owned_since: list[datetime] = []
 
     def series(
         self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
@@ -57,6 +58,8 @@ class Server(FakePrometheus):
             self.told_until.append(end)
         if "cfs_periods" in matchers:
             self.limits_told_until.append(end)
+        if "kube_pod_owner" in matchers:
+            self.owned_since.append(begin)
         return super().series(matchers, begin, end, timeout)
 
     def query_range(
@@ -675,29 +678,14 @@ def test_one_whose_name_begins_as_anothers_is_digested_once(monkeypatch: pytest.
     assert {(digest.pods, digest.samples) for digest in stored.kept.values()} <= {(1, 99), (1, 100)}
 
 
-class Owning(Server):
-    """Keeps since when each question about owners is."""
-
-    def __init__(self, *pods: FakePod) -> None:
-        super().__init__(*pods)
-        self.owned_since: list[datetime] = []
-
-    def series(
-        self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
-    ) -> list[Mapping[str, str]]:
-        if "kube_pod_owner" in matchers:
-            self.owned_since.append(begin)
-        return super().series(matchers, begin, end, timeout)
-
-
 def test_beside_jobs_the_estimators_whole_past_has_its_owners() -> None:
-    server = Owning(deployment("shop", "web"), FakePod("shop", ("CronJob", "night")))
+    server = Server(deployment("shop", "web"), FakePod("shop", ("CronJob", "night")))
     read(server, "local", NOON, history=FORTNIGHT, oom_days=7, strategy="balanced")
     assert server.owned_since == [midnight(TODAY - 28 * DAY)]
 
 
 def test_owners_are_asked_for_since_the_first_day_that_is_read() -> None:
-    server, stored = Owning(deployment("shop", "web", history_days=40, samples=99999)), FakeDigests()
+    server, stored = Server(deployment("shop", "web", history_days=40, samples=99999)), FakeDigests()
     scan(server, NOON - 3 * DAY, stored)
     # That nothing was stored yet shows when it has been recalled.
     assert server.owned_since == [midnight(TODAY - 4 * DAY), midnight(TODAY - 17 * DAY)]

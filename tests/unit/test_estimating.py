@@ -154,6 +154,7 @@ def test_a_change_has_to_reach_both_thresholds() -> None:
     assert kept_of(95.0, 100.0, np.inf) == 100.0  # a twentieth
     assert kept_of(41.0, 50.0, np.inf) == 50.0  # nine
     assert kept_of(40.0, 50.0, np.inf) == 40.0
+    assert kept_of(110.0, 100.0, np.inf) == 110.0
 
 
 def test_what_raises_has_to_reach_half_of_them() -> None:
