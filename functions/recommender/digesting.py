@@ -19,6 +19,7 @@ from functools import cache, partial
 from itertools import chain, groupby, pairwise, repeat
 from math import ceil
 from operator import itemgetter
+from statistics import median_low
 from typing import TYPE_CHECKING, TypeVar
 
 from functions.recommender import queries
@@ -40,17 +41,20 @@ Of = tuple["Controller", str]  # whose container, and its name
 DAY = timedelta(days=1)
 # A day is over for good after this much: samples may come late, by remote write, or out of order.
 LATE = timedelta(hours=1)
-# In one answer, so that neither side holds much: some 3 MB of text. And so many answers at once, of all that
+# In one answer, so that neither side holds much: some 2.5 MB of text. So many answers at once, of all that
 # the process reads: one that is digested, while the next is asked for.
-MOST_POINTS = 95_000
+MOST_POINTS = 80_000
 _MOST_HELD = 2
 _HELD = threading.BoundedSemaphore(_MOST_HELD)
 # That one waits for a place. With the time that a delivery has for its queries it stays below its Service's.
 _HELD_SECONDS = 100
 # Read at a time, the oldest first: where it is kept, what was read stays so though there be no time for more.
 _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
-# Into so many parts of its days a span is cut before its workloads are parted further.
-_MOST_CUTS = 5
+# Into so many parts of its days a span is cut before its workloads are parted further. Of each series that a
+# query is about a server holds where all its samples of a block are, be it asked about an hour.
+_MOST_CUTS = 3
+# A daily burst of a window's length is seen by every third on a day of fourteen still.
+_MOST_APART = 3
 # So many days of workloads, and of one, one question by the day is about: for each a server holds where its
 # samples are; or all of its windows.
 _PLAIN, _OVER_WINDOWS = (1_750, _MOST_DAYS), (1_400, 3)
@@ -100,11 +104,13 @@ class Days:
 
 
 def apart(replicas: Mapping[Controller, int]) -> dict[str, int]:
-    """As a Plan has it: two steps where most workloads run in several pods, each of which is looked at."""
-    several: dict[str, list[bool]] = {}
+    """As a Plan has it: two steps where most workloads run in two pods or more, three where in three or more,
+    for each of them is looked at. So of most a window is looked at as often as of what runs in one.
+    """
+    counts: dict[str, list[int]] = {}
     for (namespace, _, _), count in replicas.items():
-        several.setdefault(namespace, []).append(count > 1)
-    return {namespace: 2 if 2 * sum(those) > len(those) else 1 for namespace, those in several.items()}
+        counts.setdefault(namespace, []).append(count)
+    return {namespace: max(1, min(median_low(its), _MOST_APART)) for namespace, its in counts.items()}
 
 
 def first_day(at: datetime, history: timedelta) -> date:
@@ -479,6 +485,7 @@ def _tells_the_same(usage: _Usage, part: Part) -> bool:
 
 def _take_cpu(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
     """Adds what the windows of CPU tell; returns what was asked."""
+    each, most = grid.step // usage.window.cpu_step, usage.window.most_cpu_windows
     asked: list[Asked] = []
     for container, day, ends, cores in _days(usage, grid, piece, "cpu_windows", asked):
         digests = usage.found.setdefault(container, {})
@@ -487,7 +494,7 @@ def _take_cpu(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
         digests[day] = replace(
             digest,
             pods=digest.pods + 1,
-            windows=max(digest.windows, len(ends) * grid.step // usage.window.cpu_step),
+            windows=max(digest.windows, min(len(ends) * each, most)),
             samples=digest.samples + len(ends),
             first=first if digest.first is None else min(digest.first, first),
             cpu_m=_worst(digest.cpu_m, tuple(round(each * 1000, 3) for each in cores)),
@@ -515,7 +522,8 @@ def _days(
     question = queries.windows(usage.window, recorded=usage.is_recorded)[name]
     # Each part of time is taken before the next is asked for: as text windows take much memory.
     of_a_day = usage.points(grid, piece) / grid.windows * 86400 / grid.step
-    for between in grid.cut(max(1, int(MOST_POINTS / max(1, of_a_day)))):
+    cuts = ceil(grid.count / max(1, int(MOST_POINTS / max(1, of_a_day))))
+    for between in grid.cut(ceil(grid.count / cuts)):
         with _held():
             curves, puts = usage.asking.piece(name, question, piece, between)
             asked += puts
@@ -748,10 +756,18 @@ def quantile(days: Iterable[tuple[float, Sequence[float]]], share: float) -> flo
         return None
     wanted = share * sum(weight for weight, _ in weighed) * (1 - 1e-9)
     # It lies between the days' own quantiles: below the least of them all days have less than the share, up
-    # to the highest at least as much. Most points lie outside.
+    # to the highest at least as much. Between which two of them is looked for by halving: most points lie
+    # outside, and need not be sorted.
     own = bisect_left(POINTS, share - 1e-9)
-    ends = [points[own] for _, points in weighed]
-    least, most = min(ends), max(ends)
+    ends = sorted([points[own] for _, points in weighed])
+    low, high = 0, len(ends) - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if sum([weight * _UP_TO[bisect_right(its, ends[middle])] for weight, its in weighed]) >= wanted:
+            high = middle
+        else:
+            low = middle
+    least, most = ends[low], ends[high]
     reached = 0.0
     between: list[tuple[float, float, float]] = []
     for weight, points in weighed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from functions.recommender import jvm_annotations
@@ -60,6 +61,7 @@ class Jvm:
     wrong: str | None = None
 
 
+@lru_cache(maxsize=10_000)  # a fleet's containers run few images, each in many pods
 def is_jvm(image: str) -> bool:
     """Whether an image's name or tag says that it runs a JVM."""
     name, _, tag = _short(image).lower().partition(":")

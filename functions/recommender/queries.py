@@ -158,6 +158,11 @@ class Window:
         return max(CPU_APART, self.step)
 
     @property
+    def most_cpu_windows(self) -> int:
+        """That a day has of these."""
+        return ceil(86400 / self.cpu_step)
+
+    @property
     def is_of_rule(self) -> bool:
         """Whether windows are as long as kubernetes-mixin's."""
         return self.cpu == _WINDOW
@@ -275,21 +280,30 @@ def owners(scope: Scope, history: timedelta) -> str:
     return f"max by ({_OWNER_LABELS}) (max_over_time({owner_series(scope)}[{duration(seconds)}]))"
 
 
-def frequencies(scope: Scope, history: timedelta) -> str:
+def frequencies(scope: Scope, history: timedelta) -> dict[str, str]:
     """Samples of the best-scraped container: in some hours of the history, and in the last ten minutes; and
-    those of recorded CPU, if there are any.
+    those of recorded CPU, if there are any. By the name of the question: to be asked about all at once, for
+    the best-scraped of a half is another.
 
-    The hours' are over all namespaces, because no pod of a shard may have lived for one. Each hour is asked
-    for by itself: a subquery would read all that lies between them.
+    The hours' are over all namespaces, because no pod of a shard may have lived for one. Each hour is a
+    question of its own: a subquery would read all that lies between them, and of one for all of them a server
+    looks each hour's series up in every block of the history.
     """
+
+    def told(which: str, samples: str) -> str:
+        return f'label_replace(max(count_over_time({samples})), "in", "{which}", "", "")'
+
     everywhere = usage_series(scope.labels)
-    asked = {_in_hour(ago): f"{everywhere}[1h]{f' offset {ago}h' if ago else ''}" for ago in _hours(history)}
-    asked["10m"] = f"{MEMORY}{{{scope.containers}}}[10m]"
-    asked["rule"] = f"{CPU_RULE}{{{scope.containers}}}[5m]"
-    return " or ".join(
-        f'label_replace(max(count_over_time({samples})), "in", "{which}", "", "")'
-        for which, samples in asked.items()
+    lately = (
+        told(_in_hour(0), f"{everywhere}[1h]"),
+        told("10m", f"{MEMORY}{{{scope.containers}}}[10m]"),
+        told("rule", f"{CPU_RULE}{{{scope.containers}}}[5m]"),
     )
+    return {"scrapes_lately": " or ".join(lately)} | {
+        f"scrapes_{ago}h_ago": told(_in_hour(ago), f"{everywhere}[1h] offset {ago}h")
+        for ago in _hours(history)
+        if ago
+    }
 
 
 def _hours(history: timedelta) -> list[int]:

@@ -9,10 +9,9 @@ import gc
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from functions.recommender import daily, digesting, queries
@@ -133,7 +132,7 @@ def read(
         if controller[1] not in RUN_TO_COMPLETION
     }
     runs = [controller for controller in controllers if controller not in lasting]
-    days = digesting.known(recalled, lasting, today, ceil(86400 / window.cpu_step))
+    days = digesting.known(recalled, lasting, today, window.most_cpu_windows)
     spans_since = partial(
         digesting.spans, days, lasting, today=today, cpu_since=cpu_since, kept=stored is not None
     )
@@ -234,13 +233,9 @@ def _survey(
     `is_kept`: mostly all days but yesterday and today are stored.
     """
     at, beside = asking.at, Asking(asking.prometheus, asking.at)
-    # How often scrapes come is seen in the best-scraped container of all, not in a half.
-    frequencies = partial(_as_it_is, queries.frequencies(scope, at - midnight(since)))
-    rows, first = both(
-        partial(state, asking, scope), partial(beside.all, {"frequencies": frequencies}, Part(scope))
-    )
+    rows, often = both(partial(state, asking, scope), partial(scrapes, beside, scope, at - midnight(since)))
     asking.asked += beside.asked
-    now, often = Cluster.of(rows), first["frequencies"]
+    now = Cluster.of(rows)
     controllers = now.controllers()
     # Of all in their namespaces, so that a workload is looked at alike whichever are wanted beside it.
     replicas = {
@@ -301,6 +296,13 @@ def _owners(asking: Asking, now: Cluster, part: Part, since: date) -> Owners:
 def state(asking: Asking, scope: Scope) -> list[Series]:
     """The rows of `queries.state`. Raises Temporary."""
     return _told(asking, "state", partial(queries.state, scope), queries.STATE)
+
+
+def scrapes(asking: Asking, scope: Scope, history: timedelta) -> list[Series]:
+    """The rows of `queries.frequencies`. Raises Temporary."""
+    asked = queries.frequencies(scope, history).items()
+    answers = asking.all({name: partial(_as_it_is, promql) for name, promql in asked}, Part(scope))
+    return [row for rows in answers.values() for row in rows]
 
 
 def _told(asking: Asking, name: str, question: Callable[..., str], metrics: tuple[str, ...]) -> list[Series]:
@@ -567,7 +569,7 @@ class _Past:
         lately = self._today - timedelta(days=self._oom_days)
         usage = Usage(
             **_recent(*(self._recent(name, container) for name in ("cpu_p95_recent", "memory_p95_recent"))),
-            **asdict(figure),
+            **vars(figure),
             oom_kills=sum(each.oom_kills for each in digests if each.day >= lately),
             throttled_share=(
                 round(sum(share * count for share, count in shares) / windows, 4) if windows else None

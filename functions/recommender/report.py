@@ -168,9 +168,14 @@ class Window(Payload):
         description="namespaces in which every second of these is looked at, because most of their workloads"
         " run in several pods",
     )
+    every_third_in: tuple[str, ...] = Field(
+        default=(), description="the same of every third, and of three pods or more"
+    )
 
     def apart(self, namespace: str) -> int:
         """How many of these steps lie there between two windows that are looked at."""
+        if namespace in self.every_third_in:
+            return 3
         return 2 if namespace in self.every_second_in else 1
 
 
@@ -232,6 +237,7 @@ def window(at: datetime, ranges: queries.Window, apart: Mapping[str, int]) -> Wi
         cpu_step_seconds=ranges.cpu_step,
         memory_step_seconds=ranges.memory_step,
         every_second_in=tuple(sorted(namespace for namespace, steps in apart.items() if steps == 2)),
+        every_third_in=tuple(sorted(namespace for namespace, steps in apart.items() if steps == 3)),
     )
 
 

@@ -23,7 +23,7 @@ from functions.recommender import queries
 from functions.recommender.asking import MOST_WORKLOADS, Asking, Part, at_once, pieces, together
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.queries import Scope, Window
-from functions.recommender.reading import state
+from functions.recommender.reading import scrapes, state
 from functions.recommender.sizing import RUN_TO_COMPLETION
 from infra.backtest.digests import Floats
 from infra.backtest.fleet import Fleet
@@ -142,9 +142,7 @@ def find(
     now = Cluster.of(state(asking, scope))
     controllers = now.controllers()
     part = Part(scope, frozenset((namespace, name) for namespace, _, name in controllers))
-    frequencies = queries.frequencies(scope, span)
-    first = asking.all({"frequencies": lambda _: frequencies}, part)
-    window = queries.window(span, *queries.samples(first["frequencies"]))
+    window = queries.window(span, *queries.samples(scrapes(asking, scope, span)))
     owners = Owners.of(asking.owners(part, span))
     owners.update(now.owners)
     lasting = [each for each in controllers if each[1] not in RUN_TO_COMPLETION]

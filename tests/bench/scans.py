@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -141,7 +142,7 @@ def _cost(server: EmbeddedPrometheus, read: Callable[[], float]) -> Cost:
 def _queries(server: EmbeddedPrometheus) -> int:
     page = requests.get(f"{server.address}/metrics", timeout=5).text
     lines = [line for line in page.splitlines() if line.startswith("prometheus_http_requests_total")]
-    return sum(int(float(line.split()[-1])) for line in lines if "/api/v1/query" in line)
+    return sum(int(float(line.split()[-1])) for line in lines if re.search("/api/v1/(query|series)", line))
 
 
 def _scan(server: EmbeddedPrometheus, days: int) -> float:
@@ -170,8 +171,11 @@ def _peak(pid: int) -> float:
 
 
 def _one_more_day(server: EmbeddedPrometheus, end: int) -> Cost:
-    """Of a reading as a shard's, a day after one whose digests are in MongoDB."""
-    at = datetime.fromtimestamp(end, UTC)
+    """Of a reading as a shard's, a day after one whose digests are in MongoDB.
+
+    At the last noon, whenever the bench runs: today so far is read beside yesterday, and is half a day then.
+    """
+    at = _noon_before(datetime.fromtimestamp(end, UTC))
     with mongo_server() as store:
         mongo = Mongo(str(store.address), "bench")
         mongo.create_indexes()
@@ -194,6 +198,10 @@ def _one_more_day(server: EmbeddedPrometheus, end: int) -> Cost:
         cost = _cost(server, partial(scan, at))
         mongo.close()
     return cost
+
+
+def _noon_before(at: datetime) -> datetime:
+    return (at - timedelta(hours=12)).replace(hour=12, minute=0, second=0, microsecond=0)
 
 
 def _krr(server: EmbeddedPrometheus, end: int) -> float:

@@ -22,7 +22,7 @@ from tests.servers import prometheus_server
 ROOT = Path(__file__).parents[2]
 MIB = 2**20
 DAY = 86400
-PODS = {"ads": 1, "payments": 40, "shop": 1, "web": 1}
+PODS = {"ads": 1, "payments": 60, "shop": 1, "web": 1}
 LIMIT = (
     b'{"status":"error","errorType":"execution","error":"query processing would load too many samples into'
     b' memory in query execution"}'

@@ -401,6 +401,8 @@ def test_how_far_windows_lay_apart_is_told_by_namespace(balanced: Scan) -> None:
     twice = report.window.model_copy(update={"every_second_in": (namespace,)})
     assert _apart(report.window, lasting.workload) == ", CPU in every 870 s and memory in every 3480 s"
     assert _apart(twice, lasting.workload) == ", CPU in every 1740 s and memory in every 6960 s"
+    thrice = report.window.model_copy(update={"every_third_in": (namespace,)})
+    assert _apart(thrice, lasting.workload) == ", CPU in every 2610 s and memory in every 10440 s"
     assert not _apart(twice, nightly.workload)
 
 

@@ -90,7 +90,7 @@ def test_the_clusters_labels_are_in_every_selector_of_every_query(scope: Scope) 
         state(scope),
         workloads(scope),
         owners(scope, FORTNIGHT),
-        queries.frequencies(scope, FORTNIGHT),
+        *queries.frequencies(scope, FORTNIGHT).values(),
         queries.node_facts(LABELS),
         queries.pod_nodes(scope),
         *usage(scope, ranges).values(),
@@ -148,7 +148,7 @@ def test_prices_cost_no_query_where_nothing_asks_for_them_and_at_most_two_else()
     prometheus = FakePrometheus(deployment("shop", "web", node="n1"), deployment("shop", "api", node="n2"))
     prometheus.nodes = [FakeNode("n1")]
     plain = asked(prometheus)
-    assert len(plain) == 11
+    assert len(plain) == 14
     assert not any("kube_pod_info" in promql or "status_capacity" in promql for promql in plain)
     by_node = asked(prometheus, by_node=True)
     more = set(by_node) - set(plain)
