@@ -255,7 +255,7 @@ def read(
         asking.asked += chain.from_iterable(windows([call for call in calls if call.func is _take_cpu]))
     if not span.memory_alone:
         _add_peaks(usage, part, facts)
-    sure = usage.sure(days) if window.is_scraped else set()
+    sure = usage.sure(days, facts) if window.is_scraped else set()
     fresh: list[Digest] = []
     for controller, its in span.containers.items():
         days.pods.setdefault(controller, set()).update(usage.pods.get(controller, ()))
@@ -443,11 +443,13 @@ class _Usage:
         """Windows of all containers of the pods that are known of."""
         return sum(self._rows.get(each, 1) for each in part.workloads) * grid.windows
 
-    def sure(self, days: Days) -> set[date]:
+    def sure(self, days: Days, facts: Mapping[tuple[Of, date], _Facts]) -> set[date]:
         """The days that are over, and of which there is usage, be it stored: else an empty digest might be of
         a server that has not got its past, or lost it.
         """
         seen = {day for digests in self.found.values() for day in digests}
+        # Of its first day a server may have no more than the last minutes, between two windows.
+        seen.update(day for (_, day), its in facts.items() if its.memory_max)
         seen.update(each.day for digests in days.digests.values() for each in digests if each.windows)
         return {day for day in seen if self.grid.is_over(day)}
 

@@ -146,7 +146,8 @@ def read(
         plan=there.plan,
         rule=there.has_rule,
     )
-    since, first = there.since, min((each.day for each in recalled if each.windows), default=there.since)
+    told = (each.day for each in recalled if each.windows or each.memory_bytes)
+    since, first = there.since, min(told, default=there.since)
     if there.begun_lately and asking.has_nothing(queries.usage_series(labels), since, first):
         since = first
     spans = spans_since(since)

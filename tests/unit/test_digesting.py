@@ -690,6 +690,18 @@ def test_beside_jobs_the_estimators_whole_past_has_its_owners() -> None:
     assert server.owned_since == [midnight(TODAY - 28 * DAY)]
 
 
+def test_a_first_day_of_a_few_minutes_is_read_once() -> None:
+    minutes = 8
+    begun = 13.5 + minutes / 1440  # so many before the midnight of the day
+    server, stored = Young(deployment("shop", "web", history_days=begun), 13), FakeDigests()
+    first = TODAY - FORTNIGHT
+    before = scan(server, NOON, stored).workloads
+    kept = {day: digest for (_, _, day), digest in stored.kept.items()}
+    assert (kept[first].windows, kept[first].memory_bytes[-1] > 0) == (0, True)
+    assert scan(server, NOON, stored).workloads == before
+    assert {begin.date() for begin, _ in server.ranges} == {TODAY}
+
+
 def test_owners_are_asked_for_since_the_first_day_that_is_read() -> None:
     server, stored = Server(deployment("shop", "web", history_days=40, samples=99999)), FakeDigests()
     scan(server, NOON - 3 * DAY, stored)
