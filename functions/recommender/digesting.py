@@ -133,8 +133,7 @@ def recall(
     # With what follows them: web-api comes before web, for "-" sorts before "/".
     whose = wanted if wanted is not None else [(namespace,) for namespace in namespaces]
     names = ["/".join((*each, "")) for each in whose]
-    first, last = (min(names), max(names) + _LAST) if names else ("", _LAST)
-    return list(stored.since(cluster, first, last, since))
+    return list(stored.since(cluster, since, (min(names), max(names) + _LAST) if names else None))
 
 
 def known(

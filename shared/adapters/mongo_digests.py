@@ -32,10 +32,11 @@ class MongoDigests:
     def __init__(self, mongo: Mongo) -> None:
         self._mongo = mongo
 
-    def since(self, cluster: str, first: str, last: str, day: date) -> Iterator[Digest]:
-        # One walk along the index, which a thousand names in a query are not.
-        between = {"$gte": first, "$lte": last}
-        query = {"cluster": cluster, "container": between, "day": {"$gte": midnight(day)}}
+    def since(self, cluster: str, day: date, between: tuple[str, str] | None = None) -> Iterator[Digest]:
+        query: dict[str, Any] = {"cluster": cluster, "day": {"$gte": midnight(day)}}
+        if between is not None:
+            # One walk along the index, which a thousand names in a query are not.
+            query["container"] = {"$gte": between[0], "$lte": between[1]}
         with _translated():
             found = self._mongo.database["digests"].find(query)
             # Of other points than this version's nothing can be told: they count as not there.

@@ -41,9 +41,9 @@ def midnight(day: date) -> datetime:
 class Digests(Protocol):
     """Digests of days that are over. They can be made again from Prometheus: to lose them costs one scan."""
 
-    def since(self, cluster: str, first: str, last: str, day: date) -> Iterable[Digest]:
-        """Those from `day` on of the containers whose names lie between the two, in no order. Raises
-        Temporary.
+    def since(self, cluster: str, day: date, between: tuple[str, str] | None = None) -> Iterable[Digest]:
+        """Those from `day` on, in no order; of all containers, or of those whose names lie between the two,
+        both included. Raises Temporary.
         """
         ...
 

@@ -42,7 +42,7 @@ def digests(request: pytest.FixtureRequest) -> Digests:
 def found(
     digests: Digests, since: date = DAY, name: str = WEB.container, cluster: str = "local"
 ) -> list[Digest]:
-    return sorted(digests.since(cluster, name, name, since), key=lambda each: each.day)
+    return sorted(digests.since(cluster, since, (name, name)), key=lambda each: each.day)
 
 
 def test_a_digest_comes_back_as_it_was(digests: Digests) -> None:
@@ -107,8 +107,10 @@ def test_one_with_other_points_than_ours_or_more_fields_does_no_harm(mongo: Mong
 def test_all_are_told_whose_names_lie_between_two_ends_included(digests: Digests) -> None:
     names = sorted(f"shop/Deployment/web-{number}/app" for number in range(2500))
     digests.add("local", [Digest(name, DAY) for name in names])
-    between = digests.since("local", names[1], names[-2], DAY)
+    digests.add("other", [Digest(names[0], DAY)])
+    between = digests.since("local", DAY, (names[1], names[-2]))
     assert sorted(each.container for each in between) == names[1:-1]
+    assert sorted(each.container for each in digests.since("local", DAY)) == names
 
 
 def test_scans_that_overlap_leave_one_of_each(mongo: Mongo) -> None:
@@ -135,7 +137,7 @@ def test_what_was_not_stored_for_another_reason_is_told(
 def test_a_server_that_is_away_is_temporary() -> None:
     mongo = Mongo("mongodb://127.0.0.1:1", "none")
     with pytest.raises(Temporary, match="no MongoDB answers"):
-        list(MongoDigests(mongo).since("local", "", "~", DAY))
+        list(MongoDigests(mongo).since("local", DAY))
     mongo.close()
 
 

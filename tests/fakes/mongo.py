@@ -171,11 +171,11 @@ class FakeDigests:
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str, date], Digest] = {}
 
-    def since(self, cluster: str, first: str, last: str, day: date) -> list[Digest]:
+    def since(self, cluster: str, day: date, between: tuple[str, str] | None = None) -> list[Digest]:
         return [
             digest
             for (of, name, on), digest in self.kept.items()
-            if of == cluster and first <= name <= last and on >= day
+            if of == cluster and (between is None or between[0] <= name <= between[1]) and on >= day
         ]
 
     def add(self, cluster: str, digests: Collection[Digest]) -> None:
