@@ -20,7 +20,7 @@ from itertools import chain, groupby, pairwise, repeat
 from math import ceil
 from operator import itemgetter
 from statistics import median_low
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from functions.recommender import queries
 from functions.recommender.asking import at_once, both, pieces
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from shared.contracts.digests import Digests
     from shared.contracts.prometheus import Curve
 
-N = TypeVar("N", int, float)
 Of = tuple["Controller", str]  # whose container, and its name
 
 DAY = timedelta(days=1)
@@ -488,17 +487,15 @@ def _take_cpu(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
     """Adds what the windows of CPU tell; returns what was asked."""
     each, most = grid.step // usage.window.cpu_step, usage.window.most_cpu_windows
     asked: list[Asked] = []
-    for container, day, ends, cores in _days(usage, grid, piece, "cpu_windows", asked):
-        digests = usage.found.setdefault(container, {})
-        digest = digests.get(day) or Digest(_name(*container), day)
-        first = int(ends[0]) - usage.window.step
-        digests[day] = replace(
-            digest,
-            pods=digest.pods + 1,
-            windows=max(digest.windows, min(len(ends) * each, most)),
-            samples=digest.samples + len(ends),
-            first=first if digest.first is None else min(digest.first, first),
-            cpu_m=_worst(digest.cpu_m, tuple(round(each * 1000, 3) for each in cores)),
+    for container, day, pods in _days(usage, grid, piece, "cpu_windows", asked):
+        usage.found.setdefault(container, {})[day] = Digest(
+            _name(*container),
+            day,
+            pods=len(pods),
+            windows=min(max([pod.windows for pod in pods]) * each, most),
+            samples=sum([pod.windows for pod in pods]),
+            first=int(min([pod.first for pod in pods])) - usage.window.step,
+            cpu_m=tuple([round(cores * 1000, 3) for cores in _worst(pods)]),
         )
     return asked
 
@@ -506,19 +503,32 @@ def _take_cpu(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
 def _take_memory(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
     """Adds what the windows of memory tell; returns what was asked."""
     asked: list[Asked] = []
-    for container, day, ends, sizes in _days(usage, grid, piece, "memory_windows", asked):
-        usage.memory_windows[container, day] = max(usage.memory_windows[container, day], len(ends))
-        days = usage.memory.setdefault(container, {})
-        days[day] = _worst(days.get(day, ()), tuple(round(each) for each in sizes))
+    for container, day, pods in _days(usage, grid, piece, "memory_windows", asked):
+        usage.memory_windows[container, day] = max([pod.windows for pod in pods])
+        usage.memory.setdefault(container, {})[day] = tuple([round(size) for size in _worst(pods)])
     return asked
+
+
+@dataclass(slots=True)
+class _PodsDay:
+    """How many windows of a pod's day were told, when the first of them ended, and their values at POINTS."""
+
+    windows: int
+    first: float
+    points: Sequence[float]
+
+
+def _worst(pods: Sequence[_PodsDay]) -> Sequence[float]:
+    """Of each of POINTS the highest."""
+    return list(map(max, *[pod.points for pod in pods])) if len(pods) > 1 else pods[0].points
 
 
 def _days(
     usage: _Usage, grid: _Grid, piece: Part, name: str, asked: list[Asked]
-) -> Iterator[tuple[Of, date, Sequence[float], Sequence[float]]]:
-    """Of each pod and day with windows: container and day, the windows' ends, and their values at POINTS.
+) -> Iterator[tuple[Of, date, list[_PodsDay]]]:
+    """Each container and day with windows, and what they are in each of its pods.
 
-    Each container is in one piece alone, so pieces may be taken side by side.
+    Each container is in one piece alone, and a day of it in one answer, so pieces may be taken side by side.
     """
     question = queries.windows(usage.window, recorded=usage.is_recorded)[name]
     # Each part of time is taken before the next is asked for: as text windows take much memory.
@@ -531,11 +541,16 @@ def _days(
             if usage.exactly and _is_off(curves, *between):
                 raise BegunLater
             for container, pods in _by_pod(curves, usage, piece).items():
+                days: dict[date, list[_PodsDay]] = {}
                 for pod, (times, values) in pods.items():
                     for day, part in grid.parts(times):
+                        count = part.stop - part.start
                         if usage.is_recorded:
-                            usage.tell(name, (container, pod, day), part.stop - part.start)
-                        yield container, day, times[part], _points(values[part])
+                            usage.tell(name, (container, pod, day), count)
+                        its = _PodsDay(count, times[part.start], _points(values[part]))
+                        days.setdefault(day, []).append(its)
+                for day, each in days.items():
+                    yield container, day, each
 
 
 @contextmanager
@@ -711,10 +726,6 @@ def _points(values: Sequence[float]) -> Sequence[float]:
 @cache
 def _ranks(count: int) -> Callable[[Sequence[float]], Sequence[float]]:
     return itemgetter(*(max(0, ceil(round(share * count, 9)) - 1) for share in POINTS))
-
-
-def _worst(one: tuple[N, ...], other: tuple[N, ...]) -> tuple[N, ...]:
-    return tuple(map(max, one, other)) if one else other
 
 
 @dataclass(frozen=True)
