@@ -420,7 +420,7 @@ class _Usage:
         for whose, count in self._told["memory_windows"].items():
             namespace, _ = _workload(whose[0])
             lacking = (count - 1) * each + 1 - cpu[whose]
-            if not cpu[whose] or lacking > _MOST_UNRECORDED // self.plan.apart[namespace]:
+            if not cpu[whose] or lacking > max(1, _MOST_UNRECORDED // self.plan.apart[namespace]):
                 return True
         return False
 
@@ -446,9 +446,13 @@ class _Usage:
         a server that has not got its past, or lost it.
         """
         seen = {day for digests in self.found.values() for day in digests}
-        # Of its first day a server may have no more than the last minutes, between two windows.
-        seen.update(day for (_, day), its in facts.items() if its.memory_max)
         seen.update(each.day for digests in days.digests.values() for each in digests if each.windows)
+        # Of its first day a server may have no more than the last minutes, which lie between two windows:
+        # the peak of memory tells of them. Of any other day, or of hours, it would be CPU that lacks.
+        windowed = {day for _, day in self.memory_windows}
+        first = min(seen, default=self.span.begin)
+        told = {day for (_, day), its in facts.items() if its.memory_max}
+        seen.update(day for day in told - windowed if day < first)
         return {day for day in seen if self.grid.is_over(day)}
 
     def days(self, container: Of, facts: Mapping[tuple[Of, date], _Facts]) -> list[Digest]:
@@ -544,6 +548,8 @@ def _days(
                 days: dict[date, list[_PodsDay]] = {}
                 for pod, (times, values) in pods.items():
                     for day, part in grid.parts(times):
+                        if day < between[0].date():
+                            continue  # moved by the server; the day is in another answer
                         count = part.stop - part.start
                         if usage.is_recorded:
                             usage.tell(name, (container, pod, day), count)

@@ -154,9 +154,15 @@ def read(
     earliest = min((span.begin for span in spans), default=today)
     if earliest < there.owned_since:
         owners = _owners(asking, now, whole, earliest)
+    recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
     with _keeping(stored, cluster) as keep:
-        _read_days(read_days, asking, spans, spans_since=spans_since, keep=keep)
-        figures = _Figures(there.lately, owners)
+        # Though these fail, the days that were read are kept.
+        _, lately = both(
+            partial(_read_days, read_days, asking, spans, spans_since=spans_since, keep=keep),
+            partial(beside.all, {name: _question(recent, name) for name in recent(whole.scope)}, whole),
+        )
+        asking.asked += beside.asked
+        figures = _Figures(lately, owners)
         if runs:
             _read_runs(asking, whole.scope, runs, window, figures=figures, oom_days=oom_days)
         estimates: Mapping[Of, Estimate] = {}
@@ -197,7 +203,7 @@ def read(
 @dataclass(frozen=True)
 class _Survey:
     """What is there, and how its past can be read: since when, and in which windows. `owners` are of all that
-    there was from `owned_since` on; `lately` are the figures of the last minutes.
+    there was from `owned_since` on.
     """
 
     now: Cluster
@@ -210,7 +216,6 @@ class _Survey:
     has_rule: bool
     owners: Owners
     owned_since: date
-    lately: dict[str, list[Series]]
     places: dict[Pod, str]
     nodes: dict[str, Node]
 
@@ -260,19 +265,11 @@ def _survey(
     owned_since = min(since, begin)
     if is_kept and not any(kind in RUN_TO_COMPLETION for _, kind, _ in controllers):
         owned_since = max(owned_since, at.astimezone(UTC).date() - digesting.DAY)
-    window = queries.window(at - midnight(begin), *queries.samples(often))
-    recent, beside = partial(queries.now, window=window), Asking(asking.prometheus, at)
-    # Both while it is recalled what is stored.
-    owners, lately = both(
-        partial(_owners, asking, now, whole, owned_since),
-        partial(beside.all, {name: _question(recent, name) for name in recent(whole.scope)}, whole),
-    )
-    asking.asked += beside.asked
     return _Survey(
         now=now,
         controllers=controllers,
         whole=whole,
-        window=window,
+        window=queries.window(at - midnight(begin), *queries.samples(often)),
         plan=Plan(
             digesting.apart(replicas),
             frozenset(
@@ -284,9 +281,8 @@ def _survey(
         since=since,
         begun_lately=silent is not None,
         has_rule=queries.has_rule(often),
-        owners=owners,
+        owners=_owners(asking, now, whole, owned_since),
         owned_since=owned_since,
-        lately=lately,
         places=_places(placed.get("pod_nodes", ())),
         nodes=nodes_of(placed.get("nodes", ())),
     )

@@ -166,10 +166,10 @@ class Window(Payload):
     every_second_in: tuple[str, ...] = Field(
         default=(),
         description="namespaces in which every second of these is looked at, because most of their workloads"
-        " run in several pods",
+        " run in two pods",
     )
     every_third_in: tuple[str, ...] = Field(
-        default=(), description="the same of every third, and of three pods or more"
+        default=(), description="the same of every third, because most run in three pods or more"
     )
 
     def apart(self, namespace: str) -> int:

@@ -56,7 +56,7 @@ class SizingSettings(PrometheusSettings):
         "KUBEFINOPS_MINIMUM_SAMPLES",
         number(whole, 1),
         _DEFAULT.minimum_samples,
-        "windows of 5 minutes without which nothing is proposed; of CPU 99 or 50 a day are looked at",
+        "windows of 5 minutes without which nothing is proposed; of CPU 99, 50 or 33 a day are looked at",
     )
     cpu_headroom: float = setting(
         "KUBEFINOPS_CPU_HEADROOM_PERCENT",

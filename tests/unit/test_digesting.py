@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.recommender import digesting, queries
-from functions.recommender.cluster import Cluster
-from functions.recommender.digesting import LATE, quantile
+from functions.recommender.asking import Asking
+from functions.recommender.cluster import Cluster, Owners
+from functions.recommender.digesting import LATE, Plan, Span, _Usage, quantile
 from functions.recommender.reading import Reading, _running, read
 from shared.contracts.digests import POINTS, Digest, midnight
 from shared.contracts.errors import Temporary
@@ -700,6 +701,79 @@ def test_a_first_day_of_a_few_minutes_is_read_once() -> None:
     assert (kept[first].windows, kept[first].memory_bytes[-1] > 0) == (0, True)
     assert scan(server, NOON, stored).workloads == before
     assert {begin.date() for begin, _ in server.ranges} == {TODAY}
+
+
+def test_a_day_of_which_all_cpu_is_late_is_not_kept_for_its_memory() -> None:
+    class Late(Server):
+        """Of yesterday it tells no CPU yet, and nothing at all of the pods of api."""
+
+        is_late = True
+
+        def query_range(
+            self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+        ) -> list[Curve]:
+            first, last = midnight(TODAY - DAY).timestamp(), midnight(TODAY).timestamp()
+            found = []
+            for curve in super().query_range(promql, begin, end, step, timeout):
+                lacks = self.is_late and ("rate(" in promql or curve.labels.get("pod", "").startswith("api"))
+                points = [each for each in curve.points if not (lacks and first < each[0] <= last)]
+                found += [Curve.of(curve.labels, points)] if points else []
+            return found
+
+    server, stored = Late(*(deployment("shop", name) for name in ("web", "api"))), FakeDigests()
+    scan(server, NOON, stored, DAY)
+    assert not [day for _, _, day in stored.kept if day == TODAY - DAY]
+    server.is_late = False
+    again = scan(server, NOON, stored, DAY).workloads
+    assert [[day.ago for day in each.containers[0].days if day.windows] for each in again] == [[1, 0]] * 2
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_that_recorded_cpu_begins_a_window_after_memory_is_no_lack(steps: int) -> None:
+    def lacks(cpu_windows: int) -> bool:
+        window, plan = queries.window(FORTNIGHT, 60, 10), Plan({"shop": steps}, frozenset())
+        span, asking = Span(TODAY - DAY, 1, {}), Asking(FakePrometheus(), NOON)
+        usage = _Usage(asking, window, span, Owners.of([]), plan, exactly=True)
+        whose = ((("shop", "Deployment", "web"), "app"), ("shop", "web-1"), TODAY - DAY)
+        usage.tell("memory_windows", whose, 5)
+        usage.tell("cpu_windows", whose, cpu_windows)
+        return usage.lacks()
+
+    assert [lacks(count) for count in (17, 16, 14)] == [False, False, True]
+
+
+def test_though_the_last_minutes_cannot_be_read_the_days_are_kept() -> None:
+    class Busy(Server):
+        def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+            if "quantile_over_time" in promql:
+                raise Temporary("it is busy")
+            return super().query(promql, at, timeout)
+
+    stored = FakeDigests()
+    with pytest.raises(Temporary, match="it is busy"):
+        scan(Busy(deployment("shop", "web")), NOON, stored)
+    assert len(stored.kept) == 14
+
+
+def test_a_window_that_a_server_has_moved_into_another_answers_day_replaces_no_day(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Moving(Server):
+        def query_range(
+            self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+        ) -> list[Curve]:
+            curves = super().query_range(promql, begin, end, step, timeout)
+            if step >= DAY or promql == "vector(1)":
+                return curves
+            return [
+                Curve.of(each.labels, ((at - 600, value) for at, value in each.points)) for each in curves
+            ]
+
+    monkeypatch.setattr(digesting, "MOST_POINTS", 110)
+    stored = FakeDigests()
+    scan(Moving(deployment("shop", "web", history_days=20, samples=9999)), NOON, stored)
+    assert {digest.windows for digest in stored.kept.values()} <= {98, 99, 100}
+    assert {digest.pods for digest in stored.kept.values()} == {1}
 
 
 def test_owners_are_asked_for_since_the_first_day_that_is_read() -> None:
