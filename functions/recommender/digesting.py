@@ -23,7 +23,7 @@ from statistics import median_low
 from typing import TYPE_CHECKING
 
 from functions.recommender import queries
-from functions.recommender.asking import at_once, both, pieces
+from functions.recommender.asking import MOST_WORKLOADS, at_once, both, pieces
 from shared.contracts.digests import POINTS, Digest, midnight
 from shared.contracts.errors import Temporary
 
@@ -40,23 +40,22 @@ Of = tuple["Controller", str]  # whose container, and its name
 DAY = timedelta(days=1)
 # A day is over for good after this much: samples may come late, by remote write, or out of order.
 LATE = timedelta(hours=1)
-# In one answer, so that neither side holds much: some 2.5 MB of text. So many answers at once, of all that
+# In one answer, so that neither side holds much: some 2 MB of text. So many answers at once, of all that
 # the process reads: one that is digested, while the next is asked for.
-MOST_POINTS = 80_000
+MOST_POINTS = 62_000
 _MOST_HELD = 2
 _HELD = threading.BoundedSemaphore(_MOST_HELD)
 # That one waits for a place. With the time that a delivery has for its queries it stays below its Service's.
 _HELD_SECONDS = 100
 # Read at a time, the oldest first: where it is kept, what was read stays so though there be no time for more.
 _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
-# Into so many parts of its days a span is cut before its workloads are parted further. Of each series that a
-# query is about a server holds where all its samples of a block are, be it asked about an hour.
-_MOST_CUTS = 3
+# Into so many parts of its days a span is cut before its workloads are parted further.
+_MOST_CUTS = 5
 # A daily burst of a window's length is seen by every third on a day of fourteen still.
 _MOST_APART = 3
 # So many days of workloads, and of one, one question by the day is about: for each a server holds where its
 # samples are; or all of its windows.
-_PLAIN, _OVER_WINDOWS = (1_750, _MOST_DAYS), (1_400, 3)
+_PLAIN, _OVER_WINDOWS = (5_250, _MOST_DAYS), (1_400, 3)
 # Of a day's windows: those at or below the points before each, and those that it stands for.
 _UP_TO = (0.0, *POINTS)
 _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
@@ -706,7 +705,7 @@ def _by_day(
     for first in range(0, over, most[1]):
         last = min(first + most[1], over)
         begin, end = grid.start + DAY * (first + 1), grid.start + DAY * last
-        workloads = max(1, most[0] // (last - first))
+        workloads = max(1, min(MOST_WORKLOADS, most[0] // (last - first)))
         for name, curves in asking.ranges(of_a_day, part, begin, end, DAY, most=workloads).items():
             for curve in curves:
                 yield from ((name, curve.labels, _day(at), value) for at, value in curve.points)

@@ -86,10 +86,9 @@ class HttpPrometheus:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=AT_ONCE))
         # Over all threads of the process: a scan shall not be what a shared Prometheus is busy with. Of
-        # ranges one that tells of windows, for its answer takes a server's memory, several times as much as
-        # its text, and beside it one of whole days, for which a server holds where all their samples are.
-        self._places = threading.BoundedSemaphore(AT_ONCE)
-        self._windows, self._days = threading.Lock(), threading.Lock()
+        # ranges one, for they take a server's memory: where all their samples are, and several times as much
+        # as their text.
+        self._places, self._range = threading.BoundedSemaphore(AT_ONCE), threading.Lock()
         # As a session's header it would give way to a .netrc, as a session's `verify` to REQUESTS_CA_BUNDLE.
         self._session.auth = _Bearer(token) if token else user and _basic(*user)
         self._verify = ca_file or None
@@ -106,19 +105,20 @@ class HttpPrometheus:
         """See Prometheus."""
         times = {"start": _seconds(begin), "end": _seconds(end), "step": f"{step.total_seconds():.3f}"}
         count = (end - begin) // step + 1
-        grid = array("d", ((begin + number * step).timestamp() for number in range(count)))
-        turn = self._days if step >= timedelta(days=1) else self._windows
+        read = partial(_curves, array("d", ((begin + number * step).timestamp() for number in range(count))))
+        if count == 1:  # of a single one it is what `query` is
+            return self._read(promql, self._response("query_range", promql, times, timeout), read)
         began = time.monotonic()
         # Each one that is waited for ends in its own time, unless its answer trickles.
-        if not turn.acquire(timeout=-1 if timeout is None else timeout):
+        if not self._range.acquire(timeout=-1 if timeout is None else timeout):
             raise Temporary(self._text(promql, f"others were under way for all of {timeout:.3g} s"))
         try:
             left = None if timeout is None else max(0.001, timeout - (time.monotonic() - began))
             response = self._response("query_range", promql, times, left)
         finally:
-            turn.release()
+            self._range.release()
         # While it is taken in, the server finds the next.
-        return self._read(promql, response, partial(_curves, grid))
+        return self._read(promql, response, read)
 
     def series(
         self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None

@@ -986,17 +986,18 @@ def test_a_process_asks_no_more_than_four_queries_at_once_whatever_asks_them(
     assert most["all"] == AT_ONCE == 4
 
 
-def test_of_windows_and_of_days_one_range_each_is_asked_for_at_a_time(
-    at_once: tuple[str, Counter[str]],
+@pytest.mark.parametrize(("days", "most_at_once"), [(2, 1), (0, AT_ONCE)])
+def test_one_range_of_several_steps_is_asked_for_at_a_time(
+    at_once: tuple[str, Counter[str]], days: int, most_at_once: int
 ) -> None:
     address, most = at_once
-    steps = {"windows": timedelta(minutes=5), "days": timedelta(days=1)}
+    steps = (timedelta(minutes=5), timedelta(days=1))
     with ThreadPoolExecutor(16) as pool:
         one = HttpPrometheus(address)
-        puts = [(name, step) for name, step in steps.items() for _ in range(20)]
-        answers = pool.map(lambda put: one.query_range(put[0], NOW - timedelta(days=2), NOW, put[1]), puts)
+        begin = NOW - timedelta(days=days)
+        answers = pool.map(lambda step: one.query_range("up", begin, NOW, step), steps * 20)
         assert list(answers) == [[]] * 40
-    assert most == {"windows": 1, "days": 1, "all": 2}
+    assert most["all"] == most_at_once
 
 
 def test_who_waits_for_a_turn_waits_no_longer_than_its_own_time_and_has_what_is_left_of_it() -> None:
@@ -1019,7 +1020,7 @@ def test_who_waits_for_a_turn_waits_no_longer_than_its_own_time_and_has_what_is_
             """Nothing."""
 
     def put(one: HttpPrometheus, timeout: float | None) -> list[Curve]:
-        return one.query_range("up", NOW, NOW, timedelta(minutes=5), timeout)
+        return one.query_range("up", NOW - timedelta(hours=1), NOW, timedelta(minutes=5), timeout)
 
     with serving(Slow) as address, ThreadPoolExecutor(2) as pool:
         one = HttpPrometheus(address)
@@ -1053,7 +1054,8 @@ def test_the_next_is_asked_for_while_an_answer_is_taken_in(monkeypatch: pytest.M
         one = HttpPrometheus(server.address)
         monkeypatch.setattr(HttpPrometheus, "_asked", counted)
         monkeypatch.setattr(HttpPrometheus, "_read", taken_in)
-        put = partial(one.query_range, begin=NOW, end=NOW, step=timedelta(minutes=5))
+        begin = NOW - timedelta(minutes=5)
+        put = partial(one.query_range, begin=begin, end=NOW, step=timedelta(minutes=5))
         first = pool.submit(put, "vector(1)")
         time.sleep(0.2)
         second = pool.submit(put, "vector(2)")
