@@ -488,14 +488,14 @@ def _tells_the_same(usage: _Usage, part: Part) -> bool:
 
 def _take_cpu(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
     """Adds what the windows of CPU tell; returns what was asked."""
-    each, most = grid.step // usage.window.cpu_step, usage.window.most_cpu_windows
+    steps, most = grid.step // usage.window.cpu_step, usage.window.most_cpu_windows
     asked: list[Asked] = []
     for container, day, pods in _days(usage, grid, piece, "cpu_windows", asked):
         usage.found.setdefault(container, {})[day] = Digest(
             _name(*container),
             day,
             pods=len(pods),
-            windows=min(max([pod.windows for pod in pods]) * each, most),
+            windows=min(max([pod.windows for pod in pods]) * steps, most),
             samples=sum([pod.windows for pod in pods]),
             first=int(min([pod.first for pod in pods])) - usage.window.step,
             cpu_m=tuple([round(cores * 1000, 3) for cores in _worst(pods)]),

@@ -997,7 +997,7 @@ def test_one_range_of_several_steps_is_asked_for_at_a_time(
         begin = NOW - timedelta(days=days)
         answers = pool.map(lambda step: one.query_range("up", begin, NOW, step), steps * 20)
         assert list(answers) == [[]] * 40
-    assert most["all"] == most_at_once
+    assert most == {"up": most_at_once, "all": most_at_once}
 
 
 def test_who_waits_for_a_turn_waits_no_longer_than_its_own_time_and_has_what_is_left_of_it() -> None:
