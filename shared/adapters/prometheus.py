@@ -13,15 +13,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 import simdjson
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
-from requests.exceptions import ChunkedEncodingError
-from urllib3.exceptions import ProtocolError
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import (
@@ -45,6 +44,7 @@ Read = Callable[[Any, list[bytes]], list[R]]
 CONNECT_SECONDS = 5.0
 # More than a query's own time, for the server's answer that it took too long.
 ANSWER_SECONDS = 2.0
+_CHUNK = 1 << 18  # bytes of an answer that are taken at once, if so many are there
 # Of a query and of a server's answer, so much is shown in an error: they can be long.
 SHOWN = 300
 # What servers say of a query that reads too much or is too long, in this order: Prometheus; VictoriaMetrics,
@@ -58,6 +58,11 @@ _VALUES, _VALUES_END = re.compile(rb'"values"\s*:\s*\[\s*\['), re.compile(rb"\]\
 _TOO_SLOW = re.compile(r"timed? ?out(?! in query queue)|deadline exceeded", re.IGNORECASE)
 # Some say so with 422, as of what is too large: VictoriaMetrics, which may name that time's flag, and Mimir.
 _TOO_SLOW_IN_422 = re.compile(r": timeout exceeded |context deadline exceeded|query timed out")
+
+
+class _Answer(NamedTuple):
+    response: requests.Response
+    body: bytes
 
 
 class HttpPrometheus:
@@ -109,16 +114,16 @@ class HttpPrometheus:
         if count == 1:  # of a single one it is what `query` is
             return self._read(promql, self._response("query_range", promql, times, timeout), read)
         began = time.monotonic()
-        # Each one that is waited for ends in its own time, unless its answer trickles.
+        # Each one that is waited for ends in its own time.
         if not self._range.acquire(timeout=-1 if timeout is None else timeout):
             raise Temporary(self._text(promql, f"others were under way for all of {timeout:.3g} s"))
         try:
             left = None if timeout is None else max(0.001, timeout - (time.monotonic() - began))
-            response = self._response("query_range", promql, times, left)
+            answer = self._response("query_range", promql, times, left)
         finally:
             self._range.release()
         # While it is taken in, the server finds the next.
-        return self._read(promql, response, read)
+        return self._read(promql, answer, read)
 
     def series(
         self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
@@ -147,9 +152,7 @@ class HttpPrometheus:
         data = document.get("data") if document is not None and response.ok else None
         return _build(response.headers, data if isinstance(data, dict) else {})
 
-    def _response(
-        self, path: str, promql: str, times: dict[str, str], timeout: float | None
-    ) -> requests.Response:
+    def _response(self, path: str, promql: str, times: dict[str, str], timeout: float | None) -> _Answer:
         seconds = self._timeout if timeout is None else min(timeout, self._timeout)
         began = time.monotonic()
         if not self._places.acquire(timeout=seconds):
@@ -160,38 +163,45 @@ class HttpPrometheus:
         finally:
             self._places.release()
 
-    def _asked(self, path: str, promql: str, times: dict[str, str], seconds: float) -> requests.Response:
+    def _asked(self, path: str, promql: str, times: dict[str, str], seconds: float) -> _Answer:
         # In milliseconds: Prometheus takes no duration like 1e-05s. What VictoriaMetrics and Mimir keep of
         # former answers may lack samples that came late, and what is read now may be kept for good.
         what = "match[]" if path == "series" else "query"
         form = {what: promql, **times, "timeout": f"{max(1, int(seconds * 1000))}ms", "nocache": "1"}
+        # The server's own timeout comes first and says more.
+        end = time.monotonic() + seconds + ANSWER_SECONDS
         try:
             # In the body, because the names of a shard's workloads make long queries. A redirect would
             # become a GET without the body: it is told instead of followed.
-            return self._session.post(
+            response = self._session.post(
                 f"{self._api_url}/{path}",
                 data=form,
-                # The server's own timeout comes first and says more.
                 timeout=(min(CONNECT_SECONDS, seconds), seconds + ANSWER_SECONDS),
                 # To compress windows costs a server five times what finding them does.
                 headers={"Accept-Encoding": "identity", "Cache-Control": "no-store"},
                 allow_redirects=False,
                 verify=self._verify,
+                stream=True,
             )
-        except requests.ReadTimeout as error:
+            return _Answer(response, _body(response, end))
+        except _Trickled as error:
+            said = f"no whole answer within {seconds:.3g} s: {error}"
+            raise self._failed(QueryTooSlow, promql, said) from error
+        except (requests.ReadTimeout, ReadTimeoutError) as error:
             raise self._failed(QueryTooSlow, promql, f"no answer within {seconds:.3g} s") from error
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             if _is_cut_off(error):
                 said = "the connection ended before its answer did"
                 raise self._failed(QueryFailed, promql, said) from error
             why = _reason(error, min(CONNECT_SECONDS, seconds))
             raise Temporary(f"no Prometheus answers at {self._shown_url}: {why}") from error
 
-    def _read(self, promql: str, response: requests.Response, read: Read[R]) -> list[R]:
-        body, values = _apart(response.content)
+    def _read(self, promql: str, answer: _Answer, read: Read[R]) -> list[R]:
+        response = answer.response
+        body, values = _apart(answer.body)
         document = _object(body)
         if not response.ok or response.is_redirect:
-            raise self._failure(promql, response, document)
+            raise self._failure(promql, answer, document)
         if document is None or document.get("status") != "success":
             kind = response.headers.get("Content-Type", "no content type")
             said = f"status {response.status_code} with {kind}, not its JSON"
@@ -213,9 +223,8 @@ class HttpPrometheus:
     def _failed(self, kind: type[QueryFailed], promql: str, what: str) -> QueryFailed:
         return kind(self._text(promql, what), promql)
 
-    def _failure(
-        self, promql: str, response: requests.Response, document: dict[str, Any] | None
-    ) -> Temporary:
+    def _failure(self, promql: str, answer: _Answer, document: dict[str, Any] | None) -> Temporary:
+        response = answer.response
         status = response.status_code
         said = f"status {status}"
         if document is not None and "error" in document:
@@ -223,7 +232,7 @@ class HttpPrometheus:
         kind = _kind(status, said)
         if document is None and response.headers.get("Content-Type", "").startswith("text/plain"):
             # A page of a proxy is of no use, but this is what VictoriaMetrics says of its queue.
-            said = f"{said}: {response.content.decode(errors='replace').strip()}"
+            said = f"{said}: {answer.body.decode(errors='replace').strip()}"
         match status:
             case 401 | 403:
                 return self._elsewhere(
@@ -277,12 +286,30 @@ def _basic(name: str, password: str) -> AuthBase:
     return HTTPBasicAuth(name.encode(), password.encode())
 
 
-def _is_cut_off(error: requests.RequestException) -> bool:
+class _Trickled(Exception):
+    """How much of an answer had come when its time was over."""
+
+
+def _body(response: requests.Response, end: float) -> bytes:
+    """All of it; a socket's own timeout bounds no more than what lies between two of its parts.
+
+    Raises _Trickled where it is not whole at `end`, by the monotonic clock, and what urllib3 does.
+    """
+    parts: list[bytes] = []
+    while part := response.raw.read1(_CHUNK, decode_content=True):
+        parts.append(part)
+        if time.monotonic() > end:
+            response.close()
+            raise _Trickled(f"{sum(map(len, parts)):,} bytes of it had come")
+    return b"".join(parts)
+
+
+def _is_cut_off(error: Exception) -> bool:
     """There was a connection, and it ended without an answer or in the midst of one."""
-    return isinstance(error, ChunkedEncodingError) or isinstance(next(iter(error.args), None), ProtocolError)
+    return any(isinstance(each, ProtocolError) for each in (error, next(iter(error.args), None)))
 
 
-def _reason(error: requests.RequestException, seconds: float) -> str:
+def _reason(error: Exception, seconds: float) -> str:
     """Why there is no connection, in the system's words: requests wraps them four times."""
     if isinstance(error, requests.ConnectTimeout):
         return f"no connection within {seconds:.3g} s"

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -25,6 +25,7 @@ import pytest
 
 from functions.recommender import queries, reading
 from functions.recommender.sizing import Jvm, Observed, ObservedContainer
+from shared.adapters import prometheus as prometheus_client
 from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.digests import POINTS
 from shared.contracts.errors import Temporary, Throttled
@@ -942,6 +943,43 @@ def test_a_server_that_says_nothing_is_given_up_in_time_with_the_query_named() -
         silent = HttpPrometheus(f"http://127.0.0.1:{deaf.getsockname()[1]}", timeout=0.1)
         with pytest.raises(Temporary, match=r"no answer within 0.1 s \(query: up\)"):
             silent.query("up", NOW)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_answer_that_trickles_is_given_up_in_time_and_keeps_nobody_waiting(
+    chunked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = threading.Event()
+
+    class Trickling(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            body = b'{"status": "success", "data": {"resultType": "matrix", "result": []}}'
+            self.send_response(200)
+            name, value = ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(len(body)))
+            self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"%x\r\n" % len(body) * chunked)
+            with suppress(OSError):
+                for each in body:
+                    gone.wait(0.1 if form["query"] == ["up"] else 0)
+                    self.wfile.write(bytes((each,)))
+                self.wfile.write(b"\r\n0\r\n\r\n" * chunked)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    monkeypatch.setattr(prometheus_client, "ANSWER_SECONDS", 0.2)
+    with serving(Trickling) as address:
+        one = HttpPrometheus(address, timeout=0.4)
+        put = partial(one.query_range, begin=NOW - timedelta(hours=1), end=NOW, step=timedelta(minutes=5))
+        told = r"no whole answer within 0.4 s: \d bytes of it had come \(query: up\)"
+        with pytest.raises(QueryTooSlow, match=told):
+            put("up")
+        assert put("down") == []
+        gone.set()
 
 
 @pytest.fixture
