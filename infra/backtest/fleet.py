@@ -90,20 +90,26 @@ def read(folder: Path) -> list[Fleet]:
         TraceError: there is none, or one is broken.
     """
     found = []
-    for path in traces(folder):
+    for name, path in traces(folder).items():
         with _broken(path):
-            found.append(_fleet(path))
+            found.append(_fleet(name, path))
     return found
 
 
-def traces(folder: Path) -> list[Path]:
-    """Each *.csv and *.csv.gz that has the columns of a trace, by name. Raises TraceError without any."""
+def traces(folder: Path) -> dict[str, Path]:
+    """Each *.csv and *.csv.gz that has the columns of a trace, by a name of its own, in the files' order.
+    Raises TraceError without any.
+    """
     paths = sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")])
     found = [path for path in paths if _is_trace(path)]
     if not found:
         there = f"; these have others: {', '.join(path.name for path in paths)}" if paths else ""
         raise TraceError(f"{folder}: no *.csv or *.csv.gz with the columns {', '.join(_COLUMNS)}{there}")
-    return found
+    names = [path.name.removesuffix(".gz").removesuffix(".csv") for path in found]
+    # a.csv may lie beside the a.csv.gz that it was compressed to.
+    return {
+        name if names.count(name) == 1 else path.name: path for name, path in zip(names, found, strict=True)
+    }
 
 
 def opened(path: Path) -> IO[str]:
@@ -131,7 +137,7 @@ def _is_trace(path: Path) -> bool:
         return set(_COLUMNS) <= set(next(csv.reader(file), []))
 
 
-def _fleet(path: Path) -> Fleet:
+def _fleet(name: str, path: Path) -> Fleet:
     with opened(path) as file:
         rows = csv.reader(file)
         header = next(rows)
@@ -152,7 +158,6 @@ def _fleet(path: Path) -> Fleet:
         cpu[index], memory[index] = np.fmax(cpu[index], means), np.fmax(memory[index], peaks)
         pods[index] += np.isfinite(means)
     recorded = {name: np.array([were_set[key].get(name, math.nan) for key in keys]) for name in _SET.values()}
-    name = path.name.split(".")[0]
     return Fleet(name, tuple(keys), cpu, memory, begin, window, pods=pods, starts_as_set=False, **recorded)
 
 
