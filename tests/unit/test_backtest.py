@@ -108,6 +108,13 @@ class TestFleet:
         with pytest.raises(TraceError, match=message):
             read(tmp_path)
 
+    def test_each_trace_has_a_name_of_its_own(self, tmp_path: Path) -> None:
+        for name in ("week.1.csv", "week.2.csv", "packed.csv"):
+            (tmp_path / name).write_text(f"{HEAD}\n0,w,p,c,1,2\n")
+        (tmp_path / "packed.csv.gz").write_bytes(gzip.compress(f"{HEAD}\n0,w,p,c,1,2\n".encode()))
+        names = [each.name for each in read(tmp_path)]
+        assert names == ["packed.csv", "packed.csv.gz", "week.1", "week.2"]
+
     def test_a_mark_of_the_encoding_does_no_harm(self, tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_bytes(f"{HEAD}\n0,w,p,c,1,2\n".encode("utf-8-sig"))
         (found,) = read(tmp_path)
@@ -289,6 +296,37 @@ class TestCommand:
                 if one["workload"] == row["workload"] and int(one["timestamp_s"]) // 86400 == day
             ]
         return max(memory) > float(row["memory_request_bytes"])
+
+    def test_a_workload_of_several_traces_is_written_with_its_traces_name(
+        self, traces: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        whole = (traces / "days.csv").read_text()
+        (traces / "more.csv").write_text(whole.replace("w1,", "other,").replace("w2,", "another,"))
+        emitted = traces / "all.txt"
+        assert backtest(traces, ["krr", "lean"], Pace(1, 1), "table", Outputs(emitted)) == 0
+        assert f"{emitted}: 1 workload of several traces as TRACE:WORKLOAD" in capsys.readouterr().out
+        rows = list(csv.DictReader(io.StringIO(emitted.read_text())))
+        assert {row["workload"] for row in rows} == {"days:w0", "more:w0", "w1", "w2", "other", "another"}
+        keys = {tuple(row.values())[:4] for row in rows}
+        assert len(keys) == len(rows) == 2 * 6 * 2
+        assert backtest(traces, ["krr"], Pace(1, 1), "table", Outputs()) == 0
+        assert "TRACE:WORKLOAD" not in capsys.readouterr().out
+
+    def test_a_walk_that_fails_leaves_the_files_of_one_before_as_they_are(
+        self, traces: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def failing(past: Past) -> Sizes:
+            if past.windows.cpu.shape[1] > 288:
+                raise RuntimeError("in the midst of the walk")
+            return Sizes(*(np.full(3, size) for size in (1.0, 1e9, 1e9)))
+
+        emitted = traces / "all.txt"
+        emitted.write_text("those of before")
+        monkeypatch.setattr("infra.cli.backtest.all_of", lambda fleet: {"krr": failing})
+        with pytest.raises(RuntimeError, match="in the midst"):
+            backtest(traces, ["krr"], Pace(1, 1), "table", Outputs(emitted))
+        assert emitted.read_text() == "those of before"
+        assert sorted(path.name for path in traces.iterdir()) == ["all.txt", "days.csv"]
 
     def test_the_table_has_a_row_for_every_strategy(
         self, traces: Path, capsys: pytest.CaptureFixture[str]
