@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from infra.backtest.estimating import Sizes
-from infra.backtest.fleet import Fleet, TraceError, read
+from infra.backtest.fleet import Fleet, TraceError, Treatment, read
 from infra.backtest.scoring import Rates, Score, score
 from infra.backtest.strategies import Oracle, all_of, names
 from infra.backtest.walking import Held, Pace, Past, walk, walk_on
@@ -191,6 +191,49 @@ class TestWalking:
     def test_a_trace_that_is_too_short_names_what_to_change(self) -> None:
         with pytest.raises(TraceError, match=r"10\.0 days, 21 are needed.*--learn-days"):
             next(walk(noisy(days=10), Oracle(), Pace()))
+
+    def test_what_stays_is_as_it_is_provisioned_whoever_sizes(self) -> None:
+        usage = replace(
+            noisy(),
+            cpu_request=np.array([5.0, 6.0, 0.0]),
+            memory_request=np.array([50e9, 60e9, 0.0]),
+            memory_limit=np.array([51e9, 61e9, np.nan]),
+            treatments=(Treatment(cpu_stays="scaled"), Treatment(), Treatment(memory_stays="a JVM")),
+        )
+        for name, strategy in all_of(usage).items():
+            free = list(walk(replace(usage, treatments=()), strategy, Pace(4, 2)))
+            for held, other in zip(walk(usage, strategy, Pace(4, 2)), free, strict=True):
+                sizes, bare = held.sizes, other.sizes
+                assert sizes.cpu_request[0] == 5.0, name
+                assert sizes.cpu_request[1:].tolist() == bare.cpu_request[1:].tolist(), name
+                assert sizes.memory_request.tolist() == [*bare.memory_request[:2], 0.0], name
+                assert sizes.memory_limit[:2].tolist() == bare.memory_limit[:2].tolist(), name
+                assert np.isnan(sizes.memory_limit[2]), name
+
+    def test_of_a_guaranteed_pod_ours_set_request_and_limit_alike_and_peers_go_by_their_rule(self) -> None:
+        were = np.array([9e9] * 3)
+        usage = replace(
+            noisy(),
+            starts_as_set=True,
+            cpu_request=np.array([9.0] * 3),
+            memory_request=were,
+            memory_limit=were,
+            treatments=(Treatment(), Treatment(is_guaranteed=True), Treatment()),
+        )
+        first, *_ = walk(usage, all_of(usage)["balanced"], Pace(4, 2))
+        memory, limit = first.sizes.memory_request, first.sizes.memory_limit
+        assert (memory == limit).tolist() == [False, True, False]
+        assert memory[1] >= 1.3 * usage.memory[1, :96].max()
+        assert first.sizes.cpu_request[1] == pytest.approx(1.15 * usage.cpu[1, :96].max())
+        krr = [next(walk(each, all_of(each)["krr"], Pace(4, 2))) for each in (usage, noisy())]
+        assert krr[0].sizes.cpu_request.tolist() == krr[1].sizes.cpu_request.tolist()
+
+    def test_only_some_containers_keep_their_own_treatment(self) -> None:
+        usage = replace(noisy(), treatments=(Treatment(), Treatment("scaled"), Treatment()))
+        some = usage.only(np.array([False, True, True]))
+        assert some.containers == (("w1", "app"), ("w2", "app"))
+        assert some.treated(lambda each: each.cpu_stays).tolist() == [True, False]
+        assert not noisy().treated(lambda each: each.cpu_stays).any()
 
 
 class TestScoring:
