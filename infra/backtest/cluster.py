@@ -10,6 +10,7 @@ counts as one with memory just above the limit of that time: who sets no more wo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,11 +25,10 @@ from functions.recommender.asking import MOST_WORKLOADS, Asking, Part, at_once, 
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.queries import Scope, Window
 from functions.recommender.reading import scrapes, state
-from functions.recommender.sizing import RUN_TO_COMPLETION
+from functions.recommender.sizing import RUN_TO_COMPLETION, SUPPORTED, QosClass, qos_class
 from infra.backtest.digests import Floats
-from infra.backtest.fleet import Fleet
+from infra.backtest.fleet import Fleet, Treatment
 from infra.backtest.scoring import MEASURED
-from shared.contracts.events import Resources
 
 if TYPE_CHECKING:
     from infra.backtest.walking import Pace
@@ -248,15 +248,17 @@ def _places(curve: Curve, found: Found, chunk: slice) -> tuple[NDArray[np.int64]
     return places[inside], values[inside]
 
 
-def fleet(name: str, found: Found, measured: Measured) -> Fleet:
+def fleet(name: str, found: Found, measured: Measured, *, keep_qos: bool = True) -> Fleet:
     """All containers, from the first window on in which one was measured: a server may not go back so far.
 
     What they request is what they request now; what is not set counts as 0, because nothing is held back.
+    `keep_qos` is the engine's setting.
     """
     there = np.isfinite(measured.cpu).any(axis=0)
     first = int(there.argmax()) if there.any() else found.windows
-    pods = found.now.controllers()
-    resources = [_resources(found.now, pods[controller], measured, name) for controller, name in found.rows]
+    pods = _pods(found, measured)
+    resources = [found.now.resources(pods[controller], name) for controller, name in found.rows]
+    treatments = _treatments(found.now, pods, keep_qos)
     return Fleet(
         name,
         tuple((f"{namespace}/{kind}/{of}", container) for (namespace, kind, of), container in found.rows),
@@ -269,12 +271,64 @@ def fleet(name: str, found: Found, measured: Measured) -> Fleet:
         memory_limit=np.array([float(each.memory_limit_bytes or np.nan) for each in resources]),
         pods=measured.pods[:, first:],
         starts_as_set=True,
+        treatments=tuple(treatments[each] for each in found.rows),
     )
 
 
-def _resources(now: Cluster, pods: list[Pod], measured: Measured, container: str) -> Resources:
-    # Evicted and finished pods are still told of, with what they asked for in their time.
-    return now.resources([pod for pod in pods if pod in measured.lately] or pods, container)
+def _pods(found: Found, measured: Measured) -> dict[Controller, list[Pod]]:
+    """Those that live, of the workloads that are read. Evicted and finished pods are still told of, with what
+    they asked for in their time.
+    """
+    read = {controller for controller, _ in found.rows}
+    return {
+        controller: [pod for pod in pods if pod in measured.lately] or pods
+        for controller, pods in found.now.controllers().items()
+        if controller in read
+    }
+
+
+def _treatments(
+    now: Cluster, pods: Mapping[Controller, list[Pod]], keep_qos: bool
+) -> dict[Container, Treatment]:
+    """What the engine does with each container of these workloads, as functions.recommender.sizing has it.
+
+    But for JVMs: where it knows the heap it lowers memory to that, and here memory stays.
+    """
+    found = {}
+    for controller, its in pods.items():
+        names = now.container_names(its)
+        qos = qos_class([now.resources(its, name) for name in names])
+        scales_on = now.scales_on(controller)
+        both = ""
+        if controller[1] not in SUPPORTED:
+            both = f"kind {controller[1]} is not sized"
+        elif qos is QosClass.BEST_EFFORT and keep_qos:
+            both = "BestEffort: it sets no requests, and setting some would change its QoS class"
+        elif "unknown" in scales_on:
+            both = "a HorizontalPodAutoscaler scales it, and Prometheus does not tell on what"
+        cpu, memory = (
+            f"a HorizontalPodAutoscaler scales on its {what}" if what.lower() in scales_on else ""
+            for what in ("CPU", "memory")
+        )
+        for name in names:
+            jvm = "it is a JVM, whose heap flags decide what it uses" if now.jvms.of(its, name) else ""
+            found[controller, name] = Treatment(
+                both or cpu, both or memory or jvm, is_guaranteed=qos is QosClass.GUARANTEED
+            )
+    return found
+
+
+def with_some_to_size(whole: Fleet) -> tuple[Fleet, tuple[LeftOut, ...]]:
+    """Those of which the engine sizes something, be it CPU or memory alone."""
+    nothing = whole.treated(lambda each: each.cpu_stays and each.memory_stays)
+    left_out = Counter(
+        "; ".join(dict.fromkeys((each.cpu_stays, each.memory_stays)))
+        for each in whole.only(nothing).treatments
+    )
+    return (
+        whole.only(~nothing),
+        tuple(LeftOut(number, "container", why) for why, number in sorted(left_out.items())),
+    )
 
 
 def with_enough(whole: Fleet, pace: Pace, least: int) -> tuple[Fleet, tuple[LeftOut, ...]]:

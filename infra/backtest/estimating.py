@@ -67,14 +67,15 @@ class Sizes:
 class Estimates:
     """Sizes, and what a request that is set has to hold so that it need not be raised; one a container.
 
-    `cpu_fits` is the quantile of CPU as it was used, in cores, and `memory_fits` the peak of memory with a
-    little on top. `peak` is that peak alone, in bytes like the former, and `margin` the factor over it that a
+    `cpu_fits` is the quantile of CPU as it was used, `cpu_peak` the most, in cores. `memory_fits` is the peak
+    of memory with a little on top, `peak` that peak alone, in bytes. `margin` is the factor over it that a
     request is raised to; `steady` says that it is smaller than the size alone would have it. The size of the
     request is what it is lowered to, further above where few days are known.
     """
 
     sizes: Sizes
     cpu_fits: Floats
+    cpu_peak: Floats
     memory_fits: Floats
     peak: Floats
     margin: Floats
@@ -121,6 +122,7 @@ def sized(cpu: Floats, cpu_tops: Floats, memory: Memory, fitted: Constants) -> E
             memory_limit=np.fmax(lowest, tops * (1 + (factors - 1) * fitted.memory_limit_factor)),
         ),
         cpu_fits=cpu,
+        cpu_peak=cpu_tops,
         memory_fits=tops * fitted.memory_raise_at,
         peak=tops,
         margin=raised,
@@ -184,7 +186,9 @@ def margin(tops: Floats, level: Floats, fitted: Constants) -> tuple[Floats, NDAr
     return found, by_spread < by_size
 
 
-def kept(new: Floats, before: Floats, fits: Floats, relative: float, absolute: float) -> Floats:
+def kept(
+    new: Floats, before: Floats, fits: Floats | float, relative: float, absolute: Floats | float
+) -> Floats:
     """The value before, where a change is not worth it or where it would be raised though `fits` fits in it.
 
     A change is worth it that reaches both the relative and the absolute threshold, or half of both where it

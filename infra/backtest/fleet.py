@@ -7,9 +7,10 @@ import gzip
 import math
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import IO
 
@@ -37,13 +38,26 @@ class TraceError(KubeFinOpsError):
 
 
 @dataclass(frozen=True)
+class Treatment:
+    """What the engine does with one container for reasons other than its usage.
+
+    `cpu_stays` and `memory_stays` say why it leaves them as they are provisioned; empty where it does not.
+    `is_guaranteed`: request and limit are one value.
+    """
+
+    cpu_stays: str = ""
+    memory_stays: str = ""
+    is_guaranteed: bool = False
+
+
+@dataclass(frozen=True)
 class Fleet:
     """One row a container: `cpu` in cores (means), `memory` in bytes (maxima), NaN where not measured.
 
     Of several pods at once they are the worst one's; `pods` says of how many, one column a window too.
     `begin` is Unix seconds, `window` the seconds of a column. What the containers requested when they were
     recorded is `cpu_request` and `memory_request`, NaN where that is not known. `starts_as_set`: a walk
-    begins with these as what is set.
+    begins with these as what is set. `treatments` are one a container too, or none: no trace tells them.
     """
 
     name: str
@@ -57,6 +71,7 @@ class Fleet:
     memory_limit: Floats
     pods: NDArray[np.uint16]
     starts_as_set: bool = False
+    treatments: tuple[Treatment, ...] = ()
 
     @property
     def seconds(self) -> int:
@@ -69,11 +84,18 @@ class Fleet:
         found: NDArray[np.bool_] = np.logical_and(cpu, memory)
         return found
 
+    def treated(self, so: Callable[[Treatment], object]) -> NDArray[np.bool_]:
+        """Of each container whether this is true of its treatment."""
+        if not self.treatments:
+            return np.zeros(len(self.containers), dtype=bool)
+        return np.array([bool(so(each)) for each in self.treatments])
+
     def only(self, which: NDArray[np.bool_]) -> Fleet:
         """The containers that the mask names."""
         return replace(
             self,
-            containers=tuple(each for each, is_one in zip(self.containers, which, strict=True) if is_one),
+            containers=tuple(compress(self.containers, which)),
+            treatments=tuple(compress(self.treatments, which)),
             cpu=self.cpu[which],
             memory=self.memory[which],
             cpu_request=self.cpu_request[which],
@@ -90,20 +112,26 @@ def read(folder: Path) -> list[Fleet]:
         TraceError: there is none, or one is broken.
     """
     found = []
-    for path in traces(folder):
+    for name, path in traces(folder).items():
         with _broken(path):
-            found.append(_fleet(path))
+            found.append(_fleet(name, path))
     return found
 
 
-def traces(folder: Path) -> list[Path]:
-    """Each *.csv and *.csv.gz that has the columns of a trace, by name. Raises TraceError without any."""
+def traces(folder: Path) -> dict[str, Path]:
+    """Each *.csv and *.csv.gz that has the columns of a trace, by a name of its own, in the files' order.
+    Raises TraceError without any.
+    """
     paths = sorted([*folder.glob("*.csv"), *folder.glob("*.csv.gz")])
     found = [path for path in paths if _is_trace(path)]
     if not found:
         there = f"; these have others: {', '.join(path.name for path in paths)}" if paths else ""
         raise TraceError(f"{folder}: no *.csv or *.csv.gz with the columns {', '.join(_COLUMNS)}{there}")
-    return found
+    names = [path.name.removesuffix(".gz").removesuffix(".csv") for path in found]
+    # a.csv may lie beside the a.csv.gz that it was compressed to.
+    return {
+        name if names.count(name) == 1 else path.name: path for name, path in zip(names, found, strict=True)
+    }
 
 
 def opened(path: Path) -> IO[str]:
@@ -131,7 +159,7 @@ def _is_trace(path: Path) -> bool:
         return set(_COLUMNS) <= set(next(csv.reader(file), []))
 
 
-def _fleet(path: Path) -> Fleet:
+def _fleet(name: str, path: Path) -> Fleet:
     with opened(path) as file:
         rows = csv.reader(file)
         header = next(rows)
@@ -152,8 +180,18 @@ def _fleet(path: Path) -> Fleet:
         cpu[index], memory[index] = np.fmax(cpu[index], means), np.fmax(memory[index], peaks)
         pods[index] += np.isfinite(means)
     recorded = {name: np.array([were_set[key].get(name, math.nan) for key in keys]) for name in _SET.values()}
-    name = path.name.split(".")[0]
-    return Fleet(name, tuple(keys), cpu, memory, begin, window, pods=pods, starts_as_set=False, **recorded)
+    return Fleet(
+        name,
+        tuple(keys),
+        cpu,
+        memory,
+        begin,
+        window,
+        pods=pods,
+        starts_as_set=False,
+        treatments=(),
+        **recorded,
+    )
 
 
 def _doubles() -> array[float]:

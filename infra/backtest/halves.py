@@ -23,22 +23,22 @@ def main(arguments: list[str]) -> int:
         return 2
     source, out = map(Path, arguments)
     try:
-        for path in traces(source):
-            _split(path, out)
+        for name, path in traces(source).items():
+            _split(name, path, out)
     except (TraceError, OSError) as error:
         print(f"halves: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _split(path: Path, out: Path) -> None:
+def _split(name: str, path: Path, out: Path) -> None:
     with opened(path) as file:
         header, *rows = csv.reader(file)
     at = header.index("workload")
     names = sorted({row[at] for row in rows})
     for place, half in enumerate(HALVES):
         chosen = set(names[place::2])
-        written = out / half / f"{path.name.split('.')[0]}-{half}.csv"
+        written = out / half / f"{name}-{half}.csv"
         written.parent.mkdir(parents=True, exist_ok=True)
         with written.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([header, *(row for row in rows if row[at] in chosen)])

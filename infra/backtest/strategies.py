@@ -14,10 +14,13 @@ from infra.backtest.estimating import Estimates, Sizes, estimate, kept
 from infra.backtest.fleet import Fleet
 from infra.backtest.peers import PEERS, Windows, highest, quantile
 from infra.backtest.walking import Past, Strategy
+from shared.contracts.quantities import MIB
 
 RULES = Rules()  # what the engine does unless told otherwise
 CPU_FLOOR = RULES.cpu_floor_m / 1000  # cores
 MEMORY_FLOOR = RULES.memory_floor_bytes
+# No limit is lowered below these, cores and bytes.
+CPU_LIMIT_FLOOR, MEMORY_LIMIT_FLOOR = max(CPU_FLOOR, 0.1), max(MEMORY_FLOOR, 64 * MIB)
 ORACLE, AS_PROVISIONED = "oracle", "as provisioned"
 
 
@@ -29,12 +32,18 @@ class Estimator:
     fitted: Constants
 
     def __call__(self, past: Past) -> Sizes:
-        return applied(estimate(past.digests, self.fitted), past.set_before)
+        found = estimate(past.digests, self.fitted)
+        usual, tied = applied(found, past.set_before), applied_to_guaranteed(found, past.set_before)
+        return Sizes(
+            np.where(past.guaranteed, tied.cpu_request, usual.cpu_request),
+            np.where(past.guaranteed, tied.memory_request, usual.memory_request),
+            np.where(past.guaranteed, tied.memory_limit, usual.memory_limit),
+        )
 
 
 def applied(found: Estimates, before: Sizes) -> Sizes:
-    """What would be set after `before` (NaN where nothing is), in containers that are neither Guaranteed nor
-    were killed.
+    """What would be set after `before` (NaN where nothing is), in containers that were not killed, in pods
+    that are not Guaranteed.
     """
     # What is set below a floor is not raised to it.
     cpu = np.maximum(found.sizes.cpu_request, np.fmin(CPU_FLOOR, before.cpu_request))
@@ -60,6 +69,30 @@ def applied(found: Estimates, before: Sizes) -> Sizes:
     )
     limit = np.where(before.memory_limit >= least, before.memory_limit, np.maximum(raised, least))
     return Sizes(cpu, memory, limit)
+
+
+def applied_to_guaranteed(found: Estimates, before: Sizes) -> Sizes:
+    """What would be set in Guaranteed pods, where a request is the limit as well.
+
+    It throttles and kills, so it holds the peak and a limit's headroom, and memory is lowered to the limit's
+    estimate only. It is raised by any amount, if the share is worth it.
+    """
+    cpu = np.maximum(found.sizes.cpu_request, found.cpu_peak * RULES.cpu_headroom)
+    cpu = np.maximum(cpu, np.fmin(CPU_LIMIT_FLOOR, before.cpu_request))
+    fits = np.fmax(found.cpu_fits, found.cpu_peak)
+    change = np.where(cpu > before.cpu_request, 0, RULES.cpu_change_m / 1000)
+    cpu = kept(cpu, before.cpu_request, fits, RULES.relative_change, change)
+    least = found.peak * RULES.memory_limit_headroom
+    holds = (least <= before.memory_request) & (least <= found.sizes.memory_limit)
+    memory = np.where(
+        holds,
+        np.fmin(before.memory_request, found.sizes.memory_limit),
+        np.maximum(found.peak * found.margin, least),
+    )
+    memory = np.maximum(memory, np.fmin(MEMORY_LIMIT_FLOOR, before.memory_request))
+    change = np.where(memory > before.memory_request, 0, RULES.memory_change_bytes)
+    memory = kept(memory, before.memory_request, np.inf, RULES.relative_change, change)
+    return Sizes(cpu, memory, memory)
 
 
 @dataclass(frozen=True)

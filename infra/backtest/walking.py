@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infra.backtest.digests import Digests, digest
 from infra.backtest.estimating import Sizes
@@ -19,7 +20,8 @@ _DAY = 86_400
 @dataclass(frozen=True)
 class Past:
     """What a strategy may look at. Digests are of whole days and end now; `set_before` is what is set: at
-    first as `started` has it, then what the strategy said last.
+    first as `started` has it, then what the strategy said last. `guaranteed` are the containers whose request
+    and limit are one value.
 
     `coming` is what only an oracle knows: the windows until the next refit.
     """
@@ -28,6 +30,7 @@ class Past:
     digests: Digests
     coming: Windows
     set_before: Sizes
+    guaranteed: NDArray[np.bool_]
 
 
 class Strategy(Protocol):
@@ -86,9 +89,20 @@ def walk(fleet: Fleet, strategy: Strategy, pace: Pace) -> Iterator[Held]:
     """
     is_set = started(fleet)
     for past, windows in walk_on(fleet, pace):
-        sizes = strategy(replace(past, set_before=is_set))
+        sizes = _left(strategy(replace(past, set_before=is_set)), fleet)
         is_set = sizes.after(is_set)
         yield Held(windows, sizes)
+
+
+def _left(sizes: Sizes, fleet: Fleet) -> Sizes:
+    """With what the engine leaves as it is provisioned, whoever sizes: so all are compared alike."""
+    cpu = fleet.treated(lambda each: each.cpu_stays)
+    memory = fleet.treated(lambda each: each.memory_stays)
+    return Sizes(
+        np.where(cpu, fleet.cpu_request, sizes.cpu_request),
+        np.where(memory, fleet.memory_request, sizes.memory_request),
+        np.where(memory, fleet.memory_limit, sizes.memory_limit),
+    )
 
 
 def started(fleet: Fleet) -> Sizes:
@@ -114,6 +128,7 @@ def walk_on(fleet: Fleet, pace: Pace) -> Iterator[tuple[Past, slice]]:
     per_day = _windows(min(1.0, pace.hold), fleet)
     # Each day is digested once: the days of all refits end at the same moments.
     holds, is_set = pace.holds(fleet), started(fleet)
+    guaranteed = fleet.treated(lambda each: each.is_guaranteed)
     first = holds[0].start % per_day
     digests = digest(fleet.cpu[:, first:], fleet.memory[:, first:], per_day, fleet.window)
     for windows in holds:
@@ -124,6 +139,7 @@ def walk_on(fleet: Fleet, pace: Pace) -> Iterator[tuple[Past, slice]]:
                 digests=digests.before((now - first) // per_day, digests.days),
                 coming=Windows(fleet.cpu[:, windows], fleet.memory[:, windows], per_day),
                 set_before=is_set,
+                guaranteed=guaranteed,
             ),
             windows,
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +27,7 @@ from infra.backtest.strategies import AS_PROVISIONED, ORACLE, all_of, names
 from infra.backtest.walking import Held, Pace
 from infra.cli.tables import show, table
 from infra.cli.tested import Live, Tested, said, tested
-from infra.cli.writing import CannotWrite, require_folder, write
+from infra.cli.writing import require_folder, write
 from shared.contracts.errors import BadSetting
 from shared.contracts.wording import counted
 
@@ -109,7 +111,9 @@ def backtest(
     wanted = [*([AS_PROVISIONED] if isinstance(source, Live) else []), *chosen]
     wanted = list(dict.fromkeys([*wanted, *([ORACLE] if outputs.plot else [])]))
     steps = len(wanted) * len(given.fleets) + (len(KRR_FACTORS) + len(OWN_SCALES) if outputs.plot else 0)
-    with _told(steps) as advance, _emitting(outputs.emit) as emit:
+    emitted = Emitted(given.fleets)
+    emit: Emit = emitted.add if outputs.emit else lambda _name, _fleet, _held: None
+    with _told(steps) as advance:
         scores = {name: _walked(name, given, pace, emit, advance) for name in wanted}
         if not _judged(scores):
             raise TraceError(
@@ -117,12 +121,20 @@ def backtest(
                 " sizing and after it"
             )
         found = frontier(given.fleets, scores, scores[ORACLE], pace, advance) if outputs.plot else None
-    if found is not None:
-        write(svg(found), outputs.plot)
+    if outputs.emit and emitted.several:
+        note = (
+            f"{outputs.emit}: {counted(len(emitted.several), 'workload')} of several traces as TRACE:WORKLOAD"
+        )
+        given = replace(given, notes=(*given.notes, note))
     if form == "json":
         print(json.dumps(_document(given, scores, pace, found), indent=1, allow_nan=False))
     else:
         _print(given, scores, pace, found)
+    # When all is known and told: a walk that failed leaves the files of one before as they are.
+    if found is not None:
+        write(svg(found), outputs.plot)
+    if outputs.emit:
+        write(emitted.text, outputs.emit)
     return 0
 
 
@@ -150,34 +162,40 @@ def _walked(name: str, given: Tested, pace: Pace, emit: Emit, advance: Callable[
     return score(told(), lambda fleet: all_of(fleet)[name], pace, given.rates, partial(emit, name))
 
 
-@contextmanager
-def _emitting(path: Path | None) -> Iterator[Emit]:
-    """Writes each recommendation as it is made, so that anybody can judge it independently."""
-    if path is None:
-        yield lambda _name, _fleet, _held: None
-        return
-    try:
-        file = path.open("w", newline="", encoding="utf-8")
-    except OSError as error:
-        raise CannotWrite(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
-    with file:
-        rows = csv.writer(file)
-        rows.writerow(HEADER)
-        yield lambda name, fleet, held: rows.writerows(_rows(name, fleet, held))
+class Emitted:
+    """Each recommendation that is made, as CSV, so that anybody can judge it independently.
 
+    A workload that several of the fleets have, as two traces of one cluster, is named with its fleet's name
+    before it. `several` are these workloads.
+    """
 
-def _rows(name: str, fleet: Fleet, held: Held) -> Iterable[tuple[object, ...]]:
-    begin, end = (
-        datetime.fromtimestamp(fleet.begin + at * fleet.window, UTC).isoformat().replace("+00:00", "Z")
-        for at in (held.windows.start, held.windows.stop)
-    )
-    sizes = held.sizes
-    for index, (workload, container) in enumerate(fleet.containers):
-        if np.isfinite(sizes.cpu_request[index]) or np.isfinite(sizes.memory_request[index]):
-            yield (
-                *(name, workload, container, begin, end, _plain(sizes.cpu_request[index], 6)),
-                *(_plain(sizes.memory_request[index], 0), _plain(sizes.memory_limit[index], 0)),
-            )
+    def __init__(self, fleets: Iterable[Fleet]) -> None:
+        times = Counter(name for fleet in fleets for name in {name for name, _ in fleet.containers})
+        self.several = {name for name, number in times.items() if number > 1}
+        self._text = io.StringIO(newline="")
+        self._rows = csv.writer(self._text)
+        self._rows.writerow(HEADER)
+
+    @property
+    def text(self) -> str:
+        return self._text.getvalue()
+
+    def add(self, strategy: str, fleet: Fleet, held: Held) -> None:
+        """The sizes of one hold."""
+        begin, end = (
+            datetime.fromtimestamp(fleet.begin + at * fleet.window, UTC).isoformat().replace("+00:00", "Z")
+            for at in (held.windows.start, held.windows.stop)
+        )
+        sizes = held.sizes
+        for index, (workload, container) in enumerate(fleet.containers):
+            if np.isfinite(sizes.cpu_request[index]) or np.isfinite(sizes.memory_request[index]):
+                named = f"{fleet.name}:{workload}" if workload in self.several else workload
+                self._rows.writerow(
+                    (
+                        *(strategy, named, container, begin, end, _plain(sizes.cpu_request[index], 6)),
+                        *(_plain(sizes.memory_request[index], 0), _plain(sizes.memory_limit[index], 0)),
+                    )
+                )
 
 
 def _plain(value: float, digits: int) -> str:

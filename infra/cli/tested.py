@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.backtest import cluster
-from infra.backtest.cluster import NEVER_MEASURED, LeftOut, Measured
+from infra.backtest.cluster import NEVER_MEASURED, LeftOut
 from infra.backtest.fleet import Fleet, TraceError, read
 from infra.backtest.scoring import Rates
 from infra.cli.looking import QUERY_SECONDS, NothingFound, require, sizing_settings, told
@@ -87,17 +88,20 @@ def _live(live: Live, pace: Pace) -> Tested:
         require(found.namespaces, live.namespaces, prometheus, at, labels=labels, address=client.address)
     with told(client, found.queries) as prometheus:
         measured = cluster.read(prometheus, found)
-    whole = cluster.fleet(settings.cluster, found, measured)
+    whole = every = cluster.fleet(settings.cluster, found, measured, keep_qos=settings.keep_qos)
     left_out = found.left_out
     if whole.seconds:
         pace.require(whole)
         whole, too_little = cluster.with_enough(whole, pace, _least(settings, whole))
-        left_out += too_little
+        whole, stay = cluster.with_some_to_size(whole)
+        left_out += too_little + stay
     if not whole.containers or not whole.seconds:
         why = "; ".join(said(each) for each in left_out) or "no container was measured"
         raise NothingFound(f"nothing to walk through at {client.address}: {why}")
     rates = Rates(float(settings.core_hour), float(settings.gib_hour))
-    return Tested([whole], rates, settings.currency, left_out, tuple(_notes(whole, measured, live.weeks)))
+    killed = {every.containers[row] for row, _, _ in measured.kills}.intersection(whole.containers)
+    notes = [*_notes(whole, len(killed), live.weeks), *_treated(whole), _priced(settings)]
+    return Tested([whole], rates, settings.currency, left_out, tuple(notes))
 
 
 def _least(settings: SizingSettings, whole: Fleet) -> int:
@@ -110,7 +114,7 @@ def said(left_out: LeftOut) -> str:
     return f"{counted(left_out.number, left_out.what)}: {left_out.why}"
 
 
-def _notes(whole: Fleet, measured: Measured, weeks: int) -> list[str]:
+def _notes(whole: Fleet, killed: int, weeks: int) -> list[str]:
     begin, end = (
         datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
         for at in (whole.begin, whole.begin + whole.seconds)
@@ -123,7 +127,7 @@ def _notes(whole: Fleet, measured: Measured, weeks: int) -> list[str]:
         "as provisioned: requests and limits as they are now, whatever they were in those weeks",
         "ours start from these, and raise none that use fits in (--start nothing: they do not)",
     ]
-    if killed := len({row for row, _, _ in measured.kills}):
+    if killed:
         notes.append(
             f"{counted(killed, 'container')} with OOM kills: memory counts as just above the limit then,"
             " because usage ends at it"
@@ -132,3 +136,24 @@ def _notes(whole: Fleet, measured: Measured, weeks: int) -> list[str]:
     if unset:
         notes.append(f"{counted(unset, 'container')} without a request of CPU or memory: that counts as 0")
     return notes
+
+
+def _treated(whole: Fleet) -> list[str]:
+    """What stays as it is, of a container of which something is sized, and where a request is the limit."""
+    stay = Counter(("CPU", each.cpu_stays) for each in whole.treatments if each.cpu_stays)
+    stay += Counter(("memory", each.memory_stays) for each in whole.treatments if each.memory_stays)
+    notes = [
+        f"{counted(number, 'container')}: {resource} stays as provisioned, whoever sizes, because {why}"
+        for (resource, why), number in stay.items()
+    ]
+    if tied := sum(each.is_guaranteed for each in whole.treatments):
+        notes.append(f"{counted(tied, 'container')} of Guaranteed pods: ours set request and limit alike")
+    return notes
+
+
+def _priced(settings: SizingSettings) -> str:
+    base = settings.price_list.base
+    return (
+        f"priced at {settings.core_hour} {settings.currency} a core-hour and {settings.gib_hour} a GiB-hour"
+        f" ({base.source}), whichever nodes they run on"
+    )

@@ -37,6 +37,7 @@ PODS = {
 KILLED = 400
 # Cores and bytes requested, and the limit of memory.
 PROVISIONED = {"web": (1.0, 512.0 * MIB, 512.0 * MIB), "db": (2.0, 1024.0 * MIB, 300.0 * MIB)}
+BEST_EFFORT = "BestEffort: it sets no requests, and setting some would change its QoS class"
 COLUMNS = "timestamp_s,workload,pod,container,cpu_cores,memory_bytes"
 SET = "cpu_request_cores,memory_request_bytes,memory_limit_bytes"
 
@@ -85,12 +86,13 @@ def written(trace: Path) -> History:
         history.add("container_memory_working_set_bytes", here, memory)
         told(history, workload, pod, begin + first * WINDOW, begin + last * WINDOW, lives=last > 500, now=end)
     told_of_kill(history, begin, end)
-    # Told of and measured, but since half an hour only.
-    late = range(end - 1800, end, SCRAPE)
-    here = {"namespace": "shop", "pod": "young-0", "container": "app"}
-    history.add("container_cpu_usage_seconds_total", here, ((at, at - late[0] + 0.0) for at in late))
-    history.add("container_memory_working_set_bytes", here, ((at, 9.0 * MIB) for at in late))
-    told(history, "young", "young-0", end - 1800, end, lives=True, now=end)
+    # Told of and measured, but one since half an hour only, and the other without any requests.
+    for workload, first in (("young", end - 1800), ("bare", begin)):
+        times = range(first, end, SCRAPE)
+        here = {"namespace": "shop", "pod": f"{workload}-0", "container": "app"}
+        history.add("container_cpu_usage_seconds_total", here, ((at, at - first + 0.0) for at in times))
+        history.add("container_memory_working_set_bytes", here, ((at, 9.0 * MIB) for at in times))
+        told(history, workload, f"{workload}-0", first, end, lives=True, now=end)
     trace.write_text("\n".join([*lines, ""]))
     return history
 
@@ -147,7 +149,8 @@ def test_a_prometheus_says_what_the_same_usage_says_as_traces(both: Both, tmp_pa
             assert figures == pytest.approx(recorded[key][name], rel=1e-5, abs=1e-5), name
     assert live["strategies"]["as provisioned"]["weeks"] == 4
     assert live["left_out"] == [
-        {"number": 1, "what": "container", "why": "less than 288 windows of 5 minutes"}
+        {"number": 1, "what": "container", "why": "less than 288 windows of 5 minutes"},
+        {"number": 1, "what": "container", "why": BEST_EFFORT},
     ]
     assert plot.read_text().startswith("<svg")
     rows = []
@@ -182,6 +185,8 @@ def test_the_table_tells_what_would_have_been_saved_and_killed(both: Both) -> No
     assert "as provisioned: requests and limits as they are now" in done.stdout
     assert "3.0 days (asked for: 28) in windows of 5 minutes" in done.stdout
     assert "left out, 1 container: less than 288 windows of 5 minutes" in done.stdout
+    assert f"left out, 1 container: {BEST_EFFORT}" in done.stdout
+    assert "priced at 0.031611 USD a core-hour" in done.stdout
 
 
 def test_from_nothing_sizes_are_the_estimators_own_and_not_kept_for_what_was_set(both: Both) -> None:

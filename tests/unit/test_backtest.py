@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from infra.backtest.estimating import Sizes
-from infra.backtest.fleet import Fleet, TraceError, read
+from infra.backtest.fleet import Fleet, TraceError, Treatment, read
 from infra.backtest.scoring import Rates, Score, score
 from infra.backtest.strategies import Oracle, all_of, names
 from infra.backtest.walking import Held, Pace, Past, walk, walk_on
@@ -108,6 +108,13 @@ class TestFleet:
         with pytest.raises(TraceError, match=message):
             read(tmp_path)
 
+    def test_each_trace_has_a_name_of_its_own(self, tmp_path: Path) -> None:
+        for name in ("week.1.csv", "week.2.csv", "packed.csv"):
+            (tmp_path / name).write_text(f"{HEAD}\n0,w,p,c,1,2\n")
+        (tmp_path / "packed.csv.gz").write_bytes(gzip.compress(f"{HEAD}\n0,w,p,c,1,2\n".encode()))
+        names = [each.name for each in read(tmp_path)]
+        assert names == ["packed.csv", "packed.csv.gz", "week.1", "week.2"]
+
     def test_a_mark_of_the_encoding_does_no_harm(self, tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_bytes(f"{HEAD}\n0,w,p,c,1,2\n".encode("utf-8-sig"))
         (found,) = read(tmp_path)
@@ -184,6 +191,49 @@ class TestWalking:
     def test_a_trace_that_is_too_short_names_what_to_change(self) -> None:
         with pytest.raises(TraceError, match=r"10\.0 days, 21 are needed.*--learn-days"):
             next(walk(noisy(days=10), Oracle(), Pace()))
+
+    def test_what_stays_is_as_it_is_provisioned_whoever_sizes(self) -> None:
+        usage = replace(
+            noisy(),
+            cpu_request=np.array([5.0, 6.0, 0.0]),
+            memory_request=np.array([50e9, 60e9, 0.0]),
+            memory_limit=np.array([51e9, 61e9, np.nan]),
+            treatments=(Treatment(cpu_stays="scaled"), Treatment(), Treatment(memory_stays="a JVM")),
+        )
+        for name, strategy in all_of(usage).items():
+            free = list(walk(replace(usage, treatments=()), strategy, Pace(4, 2)))
+            for held, other in zip(walk(usage, strategy, Pace(4, 2)), free, strict=True):
+                sizes, bare = held.sizes, other.sizes
+                assert sizes.cpu_request[0] == 5.0, name
+                assert sizes.cpu_request[1:].tolist() == bare.cpu_request[1:].tolist(), name
+                assert sizes.memory_request.tolist() == [*bare.memory_request[:2], 0.0], name
+                assert sizes.memory_limit[:2].tolist() == bare.memory_limit[:2].tolist(), name
+                assert np.isnan(sizes.memory_limit[2]), name
+
+    def test_of_a_guaranteed_pod_ours_set_request_and_limit_alike_and_peers_go_by_their_rule(self) -> None:
+        were = np.array([9e9] * 3)
+        usage = replace(
+            noisy(),
+            starts_as_set=True,
+            cpu_request=np.array([9.0] * 3),
+            memory_request=were,
+            memory_limit=were,
+            treatments=(Treatment(), Treatment(is_guaranteed=True), Treatment()),
+        )
+        first, *_ = walk(usage, all_of(usage)["balanced"], Pace(4, 2))
+        memory, limit = first.sizes.memory_request, first.sizes.memory_limit
+        assert (memory == limit).tolist() == [False, True, False]
+        assert memory[1] >= 1.3 * usage.memory[1, :96].max()
+        assert first.sizes.cpu_request[1] == pytest.approx(1.15 * usage.cpu[1, :96].max())
+        krr = [next(walk(each, all_of(each)["krr"], Pace(4, 2))) for each in (usage, noisy())]
+        assert krr[0].sizes.cpu_request.tolist() == krr[1].sizes.cpu_request.tolist()
+
+    def test_only_some_containers_keep_their_own_treatment(self) -> None:
+        usage = replace(noisy(), treatments=(Treatment(), Treatment("scaled"), Treatment()))
+        some = usage.only(np.array([False, True, True]))
+        assert some.containers == (("w1", "app"), ("w2", "app"))
+        assert some.treated(lambda each: each.cpu_stays).tolist() == [True, False]
+        assert not noisy().treated(lambda each: each.cpu_stays).any()
 
 
 class TestScoring:
@@ -289,6 +339,37 @@ class TestCommand:
                 if one["workload"] == row["workload"] and int(one["timestamp_s"]) // 86400 == day
             ]
         return max(memory) > float(row["memory_request_bytes"])
+
+    def test_a_workload_of_several_traces_is_written_with_its_traces_name(
+        self, traces: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        whole = (traces / "days.csv").read_text()
+        (traces / "more.csv").write_text(whole.replace("w1,", "other,").replace("w2,", "another,"))
+        emitted = traces / "all.txt"
+        assert backtest(traces, ["krr", "lean"], Pace(1, 1), "table", Outputs(emitted)) == 0
+        assert f"{emitted}: 1 workload of several traces as TRACE:WORKLOAD" in capsys.readouterr().out
+        rows = list(csv.DictReader(io.StringIO(emitted.read_text())))
+        assert {row["workload"] for row in rows} == {"days:w0", "more:w0", "w1", "w2", "other", "another"}
+        keys = {tuple(row.values())[:4] for row in rows}
+        assert len(keys) == len(rows) == 2 * 6 * 2
+        assert backtest(traces, ["krr"], Pace(1, 1), "table", Outputs()) == 0
+        assert "TRACE:WORKLOAD" not in capsys.readouterr().out
+
+    def test_a_walk_that_fails_leaves_the_files_of_one_before_as_they_are(
+        self, traces: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def failing(past: Past) -> Sizes:
+            if past.windows.cpu.shape[1] > 288:
+                raise RuntimeError("in the midst of the walk")
+            return Sizes(*(np.full(3, size) for size in (1.0, 1e9, 1e9)))
+
+        emitted = traces / "all.txt"
+        emitted.write_text("those of before")
+        monkeypatch.setattr("infra.cli.backtest.all_of", lambda fleet: {"krr": failing})
+        with pytest.raises(RuntimeError, match="in the midst"):
+            backtest(traces, ["krr"], Pace(1, 1), "table", Outputs(emitted))
+        assert emitted.read_text() == "those of before"
+        assert sorted(path.name for path in traces.iterdir()) == ["all.txt", "days.csv"]
 
     def test_the_table_has_a_row_for_every_strategy(
         self, traces: Path, capsys: pytest.CaptureFixture[str]

@@ -12,8 +12,19 @@ import pytest
 from functions.recommender import asking
 from functions.recommender.cluster import Cluster, Controller, Pod
 from infra.backtest import cluster
-from infra.backtest.cluster import Found, LeftOut, Measured, find, fleet, read, with_enough
-from infra.backtest.walking import Pace
+from infra.backtest.cluster import (
+    Found,
+    LeftOut,
+    Measured,
+    find,
+    fleet,
+    read,
+    with_enough,
+    with_some_to_size,
+)
+from infra.backtest.strategies import all_of
+from infra.backtest.walking import Pace, walk
+from infra.cli import tested
 from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import AT_ONCE, Curve, QueryTooLarge
 from tests.fakes.prometheus import Busy, FakePod, FakePrometheus, deployment
@@ -261,3 +272,91 @@ def test_containers_with_too_little_data_are_left_out_by_number_and_reason() -> 
     )
     assert kept.cpu.shape == kept.memory.shape == kept.pods.shape == (2, WINDOWS)
     assert len(kept.cpu_request) == len(kept.memory_request) == len(kept.memory_limit) == 2
+
+
+BEST_EFFORT = "BestEffort: it sets no requests, and setting some would change its QoS class"
+JVM = "it is a JVM, whose heap flags decide what it uses"
+ON_CPU = "a HorizontalPodAutoscaler scales on its CPU"
+TIED = {"cpu": 1.0, "memory": float(2**30)}
+
+
+def treated_apart() -> Recorded:
+    """A workload for each way in which the engine treats what it was not asked to size by usage alone."""
+    prometheus = Recorded(
+        lambda pod, ago: 0.1,
+        deployment("shop", "bare", requests={}, limits={}),
+        deployment("shop", "java", image="registry/openjdk:21"),
+        deployment("shop", "scaled"),
+        deployment("shop", "scaled-java", image="registry/openjdk:21"),
+        deployment("shop", "tied", requests=TIED, limits=TIED),
+        deployment("shop", "usual"),
+        FakePod("shop", ("StrimziPodSet", "kafka")),
+        deployment("shop", "on-memory"),
+    )
+    prometheus.scaled = {("shop", name): "cpu" for name in ("scaled", "scaled-java")}
+    prometheus.scaled["shop", "on-memory"] = "memory"
+    return prometheus
+
+
+def test_what_the_engine_leaves_alone_stays_and_is_left_out_where_nothing_of_it_is_sized() -> None:
+    whole, left_out = with_some_to_size(fleet("local", *seen(treated_apart())))
+    assert left_out == (
+        LeftOut(1, "container", BEST_EFFORT),
+        LeftOut(1, "container", f"{ON_CPU}; {JVM}"),
+        LeftOut(1, "container", "kind StrimziPodSet is not sized"),
+    )
+    assert {
+        workload.rpartition("/")[2]: (each.cpu_stays, each.memory_stays, each.is_guaranteed)
+        for (workload, _), each in zip(whole.containers, whole.treatments, strict=True)
+    } == {
+        "java": ("", JVM, False),
+        "on-memory": ("", "a HorizontalPodAutoscaler scales on its memory", False),
+        "scaled": (ON_CPU, "", False),
+        "tied": ("", "", True),
+        "usual": ("", "", False),
+    }
+    at = {workload.rpartition("/")[2]: row for row, (workload, _) in enumerate(whole.containers)}
+    for name in ("balanced", "krr", "oracle"):
+        sizes = next(walk(whole, all_of(whole)[name], Pace(2, 2))).sizes
+        assert sizes.cpu_request[at["scaled"]] == 1.0 > sizes.cpu_request[at["java"]]
+        assert sizes.memory_request[at["java"]] == 2**30 > sizes.memory_request[at["scaled"]]
+
+
+def test_what_scales_on_nobody_knows_what_is_left_out() -> None:
+    prometheus = Recorded(lambda pod, ago: 0.1, deployment("shop", "web"))
+    prometheus.scaled = {("shop", "web"): "cpu"}
+    state = prometheus._rows
+    target = "kube_horizontalpodautoscaler_spec_target_metric"
+    prometheus._rows = lambda promql, at: [  # type: ignore[method-assign]
+        row for row in state(promql, at) if row.labels.get("__name__") != target
+    ]
+    whole, (left_out,) = with_some_to_size(fleet("local", *seen(prometheus)))
+    assert not whole.containers
+    assert left_out.why == "a HorizontalPodAutoscaler scales it, and Prometheus does not tell on what"
+
+
+def test_what_is_best_effort_is_sized_where_the_engine_may_change_it() -> None:
+    found, measured = seen(Recorded(lambda pod, ago: 0.1, deployment("shop", "web", requests={}, limits={})))
+    (kept,) = fleet("local", found, measured).treatments
+    assert kept.cpu_stays == kept.memory_stays == BEST_EFFORT
+    (sized,) = fleet("local", found, measured, keep_qos=False).treatments
+    assert sized.cpu_stays == sized.memory_stays == ""
+
+
+def test_what_stays_and_what_is_left_out_is_told_and_at_which_prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    prometheus = treated_apart()
+    prometheus.address = "http://fake"  # type: ignore[attr-defined]
+    killed = ("bare-", "usual-")
+    prometheus.kills = lambda pod, ago: 2.0**30 if pod.startswith(killed) and ago % 99 == 0 else None
+    monkeypatch.setattr("infra.cli.tested.prometheus_of", lambda *_: prometheus)
+    monkeypatch.setenv("KUBEFINOPS_PRICE_PROVIDER", "azure")
+    given = tested.tested(tested.Live("http://fake", [], [], 1), Pace(3, 2))
+    notes = "\n".join(given.notes)
+    assert f"1 container: CPU stays as provisioned, whoever sizes, because {ON_CPU}" in notes
+    assert f"1 container: memory stays as provisioned, whoever sizes, because {JVM}" in notes
+    assert "1 container of Guaranteed pods: ours set request and limit alike" in notes
+    assert "priced at 0.039 USD a core-hour and 0.001917 a GiB-hour (OpenCost's default for azure)" in notes
+    # Of the two that were killed, the one that is walked through.
+    assert "1 container with OOM kills" in notes
+    assert sum(each.number for each in given.left_out) == 3
+    assert given.rates.core_hour == 0.039

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from functions.recommender.container import Stance, round_cpu, round_memory, size_container
 from functions.recommender.fitted import POINTS, STEADY_DAYS, Constants, constants
 from functions.recommender.rules import Rules
+from functions.recommender.sizing import Estimate
 from infra.backtest.digests import Digests, digest
 from infra.backtest.estimating import Sizes, estimate, kept, margin, mixture, peak, usual
-from infra.backtest.strategies import MEMORY_FLOOR, applied
+from infra.backtest.strategies import MEMORY_FLOOR, applied, applied_to_guaranteed
+from shared.contracts.events import Resources, Usage
+from shared.contracts.quantities import MIB
 
 GIB = 2**30
 FITTED = Constants(
@@ -189,6 +194,48 @@ def test_a_backtest_sets_what_is_worth_it_and_never_lowers_a_limit() -> None:
     assert applied(found, short).memory_request.tolist() == [2.0 * GIB]
     assert applied(found, short).memory_limit.tolist() == [4.0 * GIB]  # twice what is requested
     assert first.memory_limit.tolist() == [5.0 * GIB]
+
+
+@pytest.mark.parametrize("cores", [[0.02] * 100, [0.1] * 100, [0.05] * 99 + [0.9]])
+@pytest.mark.parametrize("mebibytes", [[20.0] * 100, [200.0] * 100, [200.0] * 99 + [600.0]])
+@pytest.mark.parametrize("days", [3, 14])
+def test_a_backtest_sets_in_guaranteed_pods_what_the_engine_sets(
+    cores: list[float], mebibytes: list[float], days: int
+) -> None:
+    usage = of([cores * days], [[MIB * each for each in mebibytes] * days], per_day=100)
+    found = estimate(usage, constants()["balanced"])
+    told = Estimate(
+        strategy="balanced",
+        cpu_request_m=float(found.sizes.cpu_request[0]) * 1000,
+        memory_request_bytes=round(float(found.sizes.memory_request[0])),
+        memory_raise_bytes=round(float(found.peak[0] * found.margin[0])),
+        memory_limit_bytes=round(float(found.sizes.memory_limit[0])),
+        why_cpu="",
+        why_memory="",
+        cpu_fits_m=float(found.cpu_fits[0]) * 1000,
+        memory_fits_bytes=float(found.memory_fits[0]),
+    )
+    used = Usage(
+        cpu_p95_m=0.0,
+        cpu_max_m=max(cores) * 1000,
+        memory_p95_bytes=0,
+        memory_max_bytes=round(max(mebibytes)) * MIB,
+        samples=days * 100,
+        pods=1,
+    )
+    for cpu_m, size in itertools.product((19, 50, 100, 110, 500, 1200), (22, 64, 240, 400, 640, 960, 4096)):
+        current = Resources(
+            cpu_request_m=cpu_m,
+            cpu_limit_m=cpu_m,
+            memory_request_bytes=size * MIB,
+            memory_limit_bytes=size * MIB,
+        )
+        engine, _ = size_container(current, used, Stance(guaranteed=True, estimate=told), Rules())
+        before = Sizes(np.array([cpu_m / 1000]), *(np.array([float(size * MIB)]) for _ in range(2)))
+        ours = applied_to_guaranteed(found, before)
+        assert round_cpu(ours.cpu_request[0] * 1000) == engine.cpu_request_m == engine.cpu_limit_m
+        assert round_memory(ours.memory_request[0]) == engine.memory_request_bytes
+        assert round_memory(ours.memory_limit[0]) == engine.memory_limit_bytes
 
 
 def test_a_backtest_introduces_no_limit_and_raises_nothing_to_a_floor() -> None:

@@ -34,6 +34,14 @@ def test_halves_have_every_second_workload_and_all_of_it(tmp_path: Path) -> None
     np.testing.assert_array_equal(whole.memory[1::2], odd[1].memory)
 
 
+def test_traces_whose_names_begin_alike_are_halved_into_files_of_their_own(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"week.{number}.csv").write_text(f"{HEAD}\n0,a{number},p,c,1,2\n0,b{number},p,c,1,2\n")
+    assert halves.main([str(tmp_path), str(tmp_path / "out")]) == 0
+    found = {fleet.name: fleet.containers for fleet in read(tmp_path / "out" / "even")}
+    assert found == {"week.1-even": (("a1", "c"),), "week.2-even": (("a2", "c"),)}
+
+
 def test_halves_of_nothing_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert halves.main([str(tmp_path), str(tmp_path)]) == 1
     assert halves.main([]) == 2
