@@ -73,7 +73,7 @@ def judge(proposal: RecommendationCreated, policies: list[Policy]) -> Judged:
         clamped, said = _clamped(container, judges)
         containers.append(clamped)
         verdicts.extend(said)
-    before, after = monthly(containers, Decimal(repr(proposal.pods)), proposal.rates)
+    before, after = monthly(containers, Decimal(repr(proposal.pods)), proposal.rates, proposal.held_at_least)
     outcome = max((verdict.outcome for verdict in verdicts), key=SEVERITY.index, default=Outcome.ALLOW)
     denied = [verdict.message for verdict in verdicts if verdict.outcome is Outcome.DENY]
     return Judged(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,12 @@ _FIELD = {
     ("kube_pod_container_resource_limits", "cpu"): "cpu_limit_m",
     ("kube_pod_container_resource_requests", "memory"): "memory_request_bytes",
     ("kube_pod_container_resource_limits", "memory"): "memory_limit_bytes",
+    (queries.INIT_REQUESTS, "cpu"): "cpu_request_m",
+    (queries.INIT_LIMITS, "cpu"): "cpu_limit_m",
+    (queries.INIT_REQUESTS, "memory"): "memory_request_bytes",
+    (queries.INIT_LIMITS, "memory"): "memory_limit_bytes",
 }
+_NONE: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -90,11 +95,17 @@ class Owners:
 
 @dataclass
 class Cluster:
-    """What is there at one moment."""
+    """What is there at one moment.
+
+    `containers` are without those that a manifest has among its init containers: `init` are these, and
+    `sidecars` the ones of them that are native sidecars, which run beside the others and are sized alike.
+    """
 
     owners: Owners
     deployments: dict[Controller, int] = field(default_factory=dict)
     containers: dict[Pod, set[str]] = field(default_factory=dict)
+    sidecars: dict[Pod, set[str]] = field(default_factory=dict)
+    init: dict[Pod, set[str]] = field(default_factory=dict)
     values: dict[Pod, dict[str, dict[str, int]]] = field(default_factory=dict)
     oom_killed: set[tuple[str, str, str]] = field(default_factory=set)
     jvms: Jvms = field(default_factory=Jvms)
@@ -135,27 +146,39 @@ class Cluster:
         return self.deployments.get(controller, self._rollouts.get(controller))
 
     def container_names(self, pods: Iterable[Pod]) -> list[str]:
-        """Without init containers, which have series of other names."""
+        """With native sidecars, without other init containers."""
         names: set[str] = set()
         for pod in pods:
-            names |= self.containers.get(pod) or set(self.values.get(pod, {}))
+            names |= self._names(pod)
         return sorted(names)
+
+    def init_containers(self, pods: Collection[Pod]) -> dict[str, Resources]:
+        """What those ask for that end before the others begin."""
+        names = {name for pod in pods for name in self.init.get(pod, _NONE)}
+        return {
+            name: self._most((pod for pod in pods if name in self.init.get(pod, _NONE)), name)
+            for name in sorted(names.difference(self.container_names(pods) if names else ()))
+        }
 
     def resources(self, pods: Iterable[Pod], container: str) -> Resources:
         """What most of these pods set for the container: in the midst of a rollout they differ."""
-        seen = Counter(
-            tuple(sorted(self.values.get(pod, {}).get(container, {}).items()))
-            for pod in pods
-            if container in self.containers.get(pod, {container})
+        return self._most(
+            (
+                pod
+                for pod in pods
+                if container in self.containers.get(pod, {container})
+                or container in self.sidecars.get(pod, _NONE)
+            ),
+            container,
         )
-        if not seen:
-            return Resources()
-        most, _ = max(seen.items(), key=lambda item: (item[1], item[0]))
-        return Resources.model_validate(dict(most))
 
     def limits_cpu(self, pods: Iterable[Pod]) -> bool:
         """Whether a container of these has a limit."""
-        return any("cpu_limit_m" in each for pod in pods for each in self.values.get(pod, {}).values())
+        return any(
+            "cpu_limit_m" in each and name in self._names(pod)
+            for pod in pods
+            for name, each in self.values.get(pod, {}).items()
+        )
 
     def scales_on(self, controller: Controller) -> frozenset[str]:
         """The resources on whose utilisation HorizontalPodAutoscalers scale it; see Observed.scales_on."""
@@ -171,26 +194,26 @@ class Cluster:
             resources |= {name for name, kind in told if kind == "utilization"}
         return frozenset(resources & {"cpu", "memory", "unknown"})
 
+    def _names(self, pod: Pod) -> set[str]:
+        """Of its containers, native sidecars among them."""
+        others = self.containers.get(pod) or set(self.values.get(pod, {})) - self.init.get(pod, _NONE)
+        return others | self.sidecars.get(pod, _NONE)
+
+    def _most(self, pods: Iterable[Pod], container: str) -> Resources:
+        """What is set for it in most of these pods."""
+        seen = Counter(tuple(sorted(self.values.get(pod, {}).get(container, {}).items())) for pod in pods)
+        if not seen:
+            return Resources()
+        most, _ = max(seen.items(), key=lambda item: (item[1], item[0]))
+        return Resources.model_validate(dict(most))
+
     def _take(self, metric: str, labels: Mapping[str, str], value: float) -> None:
         namespace = labels.get("namespace", "")
-        pod = (namespace, labels.get("pod", ""))
-        container = labels.get("container", "")
         match metric:
             case "kube_deployment_spec_replicas":
                 self.deployments[namespace, "Deployment", labels.get("deployment", "")] = int(value)
             case queries.ROLLOUT_REPLICAS:
                 self._rollouts[namespace, "Rollout", labels.get("name", "")] = int(value)
-            case "kube_pod_container_info":
-                self.containers.setdefault(pod, set()).add(container)
-            case "kube_pod_container_resource_requests" | "kube_pod_container_resource_limits":
-                resource = labels.get("resource", "")
-                name = _FIELD.get((metric, resource))
-                if name is not None:
-                    amount = value * 1000 if resource == "cpu" else value
-                    self.values.setdefault(pod, {}).setdefault(container, {})[name] = round(amount)
-            case "kube_pod_container_status_last_terminated_reason":
-                if value > 0:
-                    self.oom_killed.add((*pod, container))
             case "kube_horizontalpodautoscaler_info":
                 target = (labels.get("scaletargetref_kind", ""), labels.get("scaletargetref_name", ""))
                 self._autoscaled[namespace, labels.get("horizontalpodautoscaler", "")] = (namespace, *target)
@@ -198,3 +221,22 @@ class Cluster:
                 autoscaler = (namespace, labels.get("horizontalpodautoscaler", ""))
                 told = (labels.get("metric_name", ""), labels.get("metric_target_type", ""))
                 self._scales_on.setdefault(autoscaler, set()).add(told)
+            case _:
+                pod = (namespace, labels.get("pod", ""))
+                self._take_container(metric, pod, labels.get("container", ""), labels, value)
+
+    def _take_container(
+        self, metric: str, pod: Pod, container: str, labels: Mapping[str, str], value: float
+    ) -> None:
+        if metric in (queries.INIT_INFO, queries.INIT_REQUESTS, queries.INIT_LIMITS):
+            self.init.setdefault(pod, set()).add(container)
+        resource = labels.get("resource", "")
+        if (name := _FIELD.get((metric, resource))) is not None:
+            amount = value * 1000 if resource == "cpu" else value
+            self.values.setdefault(pod, {}).setdefault(container, {})[name] = round(amount)
+        elif metric == "kube_pod_container_info":
+            self.containers.setdefault(pod, set()).add(container)
+        elif metric == queries.INIT_INFO and queries.is_sidecar(labels):
+            self.sidecars.setdefault(pod, set()).add(container)
+        elif metric in (queries.LAST_REASON, queries.INIT_LAST_REASON) and value > 0:
+            self.oom_killed.add((*pod, container))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from functions.recommender import jvm_annotations
 from functions.recommender.jvm_annotations import Said, said
-from functions.recommender.queries import ANNOTATIONS, JVM_MAX, JVM_USED
+from functions.recommender.queries import ANNOTATIONS, INIT_INFO, JVM_MAX, JVM_USED, is_sidecar
 
 if TYPE_CHECKING:
     from shared.contracts.prometheus import Series
@@ -84,14 +84,14 @@ class Jvms:
 
     @classmethod
     def of_rows(cls, rows: Iterable[Series]) -> Jvms:
-        """From rows of kube_pod_container_info, kube_pod_annotations and of the JVM's own metrics; others are
-        passed over.
+        """From rows of kube_pod_container_info and, of native sidecars, kube_pod_init_container_info, from
+        kube_pod_annotations and the JVM's own metrics; others are passed over.
         """
         jvms = cls()
         for row in rows:
             metric, labels = row.labels["__name__"], row.labels
             pod, container = (labels.get("namespace", ""), labels.get("pod", "")), labels.get("container", "")
-            if metric == "kube_pod_container_info":
+            if metric == "kube_pod_container_info" or (metric == INIT_INFO and is_sidecar(labels)):
                 # The one that runs, and the one that was asked for: by a digest, either may lack the name.
                 named = {labels.get("image", ""), labels.get("image_spec", "")}
                 jvms._images.setdefault(pod, {}).setdefault(container, set()).update(named)

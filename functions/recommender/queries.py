@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -38,6 +38,13 @@ PERIODS = "container_cpu_cfs_periods_total"
 CPU_RULE = "node_namespace_pod_container:container_cpu_usage_seconds_total:sum_rate5m"
 RESTARTS = "kube_pod_container_status_restarts_total"
 LAST_REASON = "kube_pod_container_status_last_terminated_reason"
+# Of init containers, native sidecars among them, which INIT_INFO tells apart: see `is_sidecar`.
+INIT_INFO = "kube_pod_init_container_info"
+INIT_REQUESTS = "kube_pod_init_container_resource_requests"
+INIT_LIMITS = "kube_pod_init_container_resource_limits"
+INIT_RESTARTS = "kube_pod_init_container_status_restarts_total"
+INIT_LAST_REASON = "kube_pod_init_container_status_last_terminated_reason"
+_KILLED = ', reason="OOMKilled"'
 
 # Of Argo Rollouts' own controller.
 ROLLOUT_REPLICAS = "rollout_info_replicas_desired"
@@ -55,6 +62,10 @@ _OF_PODS = (
     "kube_pod_container_resource_requests",
     "kube_pod_container_resource_limits",
     LAST_REASON,
+    INIT_INFO,
+    INIT_REQUESTS,
+    INIT_LIMITS,
+    INIT_LAST_REASON,
 )
 # Of the answer about them: scrapes that just failed, and take all for gone that the ones before told.
 FAILED = "failed_scrapes"
@@ -65,6 +76,10 @@ STATE = (
     "kube_pod_container_resource_requests",
     "kube_pod_container_resource_limits",
     LAST_REASON,
+    INIT_INFO,
+    INIT_REQUESTS,
+    INIT_LIMITS,
+    INIT_LAST_REASON,
     "kube_horizontalpodautoscaler_info",
     "kube_horizontalpodautoscaler_spec_target_metric",
     ROLLOUT_REPLICAS,
@@ -75,12 +90,17 @@ STATE = (
 )
 WORKLOADS = (*OWNERS, "kube_deployment_spec_replicas")
 # That have several rows a pod.
-_OFTEN_TOLD = ("kube_pod_container_resource_requests", "kube_pod_container_resource_limits")
+_OFTEN_TOLD = (
+    "kube_pod_container_resource_requests",
+    "kube_pod_container_resource_limits",
+    INIT_REQUESTS,
+    INIT_LIMITS,
+)
 _OWNER_LABELS = "namespace, pod, replicaset, job_name, owner_kind, owner_name, owner_is_controller"
 _STATE_LABELS = (
     f"__name__, {_OWNER_LABELS}, deployment, container, resource, horizontalpodautoscaler,"
     " scaletargetref_kind, scaletargetref_name, metric_name, metric_target_type, name, image, image_spec,"
-    " area, id"
+    " area, id, restart_policy"
 )
 CONTAINER = "by (namespace, pod, container)"
 # One row for each run of a container: its control group and id in the runtime. Some installs drop these two;
@@ -264,6 +284,11 @@ def _failed(scope: Scope) -> str:
     return f'label_replace({failed}, "__name__", "{FAILED}", "", "")'
 
 
+def is_sidecar(labels: Mapping[str, str]) -> bool:
+    """Whether a row of INIT_INFO is of a native sidecar: kube-state-metrics says so since 2.11."""
+    return labels.get("restart_policy") == "Always"
+
+
 def usage_series(labels: str = "") -> str:
     """Of all containers: whether there is any usage."""
     return f"{MEMORY}{{{Scope(labels=labels).containers}}}"
@@ -403,7 +428,8 @@ def cpu_max(window: Window, *, recorded: bool = False) -> Callable[[int], Questi
 def oom_killed(seconds: int) -> Question:
     """What was told within the last seconds to have been killed, then or before."""
     span = duration(seconds)
-    return lambda scope: f"max {CONTAINER} (max_over_time({_killed(scope)}[{span}])) > 0"
+    of = (LAST_REASON, INIT_LAST_REASON)
+    return lambda scope: f"max {CONTAINER} ({_over('max', of, scope, f'[{span}]', _KILLED)}) > 0"
 
 
 def oom_kills(seconds: int) -> Question:
@@ -411,14 +437,15 @@ def oom_kills(seconds: int) -> Question:
     span = duration(seconds)
 
     def question(scope: Scope) -> str:
-        restarts = f"{RESTARTS}{{{scope.containers}}}[{span}]"
+        of = (RESTARTS, INIT_RESTARTS)
         # From what was told last before them: `increase` would miss a kill between two ranges. By uid,
         # because a StatefulSet's pod that is made anew has its name, and counts from 0.
         each = "by (namespace, pod, container, uid)"
         before = (
-            f"max {each} (last_over_time({restarts} offset {span})) or min {each} (min_over_time({restarts}))"
+            f"max {each} ({_over('last', of, scope, f'[{span}] offset {span}')})"
+            f" or min {each} ({_over('min', of, scope, f'[{span}]')})"
         )
-        steps = f"(max {each} (max_over_time({restarts})) - ({before})) > 0"
+        steps = f"(max {each} ({_over('max', of, scope, f'[{span}]')}) - ({before})) > 0"
         return f"sum {CONTAINER} ({steps}) and {oom_killed(seconds)(scope)}"
 
     return question
@@ -480,8 +507,15 @@ def runs(scope: Scope, window: Window) -> dict[str, str]:
     }
 
 
-def _killed(scope: Scope) -> str:
-    return f'{LAST_REASON}{{{scope.containers}, reason="OOMKilled"}}'
+def _over(function: str, metrics: Sequence[str], scope: Scope, span: str, more: str = "") -> str:
+    """`function` over time of any of kube-state-metrics' metrics: those of native sidecars have other names.
+
+    One selector of all names would not do: the function drops them, and Prometheus refuses two series that do
+    not differ in anything else. So it is where a StatefulSet's container became a sidecar and no uid is kept.
+    """
+    # Without what tells cAdvisor's own series apart: a query of these is long as it is.
+    matchers = f"{scope.pod_matcher}{scope.namespace_matcher}{more}"
+    return " or ".join(f"{function}_over_time({metric}{{{matchers}}}{span})" for metric in metrics)
 
 
 def _lately(selector: str) -> str:

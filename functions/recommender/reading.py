@@ -531,6 +531,7 @@ def _observed(
         scales_on=now.scales_on(controller),
         windows_per_day=86400 / (window.step if runs else window.cpu_step * plan.apart[workload.namespace]),
         nodes=tuple(sorted(places[pod] for pod in live if pod in places)),
+        init=now.init_containers(live),
     )
 
 

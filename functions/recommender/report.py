@@ -15,6 +15,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from functions.recommender import queries
+from functions.recommender.init_containers import held_at_least
 from functions.recommender.sizing import Observed, Sized
 from shared.contracts.documents import Recommendation
 from shared.contracts.events import (
@@ -125,6 +126,10 @@ class Entry(Payload):
     )
     seen: tuple[SeenContainer, ...] = Field(
         default=(), description="every container, measured or not; older reports have none"
+    )
+    init_containers: dict[str, Resources] = Field(
+        default_factory=dict,
+        description="what those ask for that end before the others begin; older reports have none",
     )
     digests: dict[str, tuple[DailyDigest, ...]] = Field(
         default_factory=dict, description="by container; of pods that run to completion there are none"
@@ -243,14 +248,19 @@ def window(at: datetime, ranges: queries.Window, apart: Mapping[str, int]) -> Wi
 
 def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = True) -> Entry:
     """The workload with its costs by these rates; skipped if sizing had a reason, or if values would be
-    lowered alone and nothing be saved: what is used beyond a request costs as much.
+    lowered alone and nothing be saved: what is used beyond a request, or an init container's, costs as much.
     """
     pods = Decimal(repr(observed.pods))
-    before, after = monthly(sized.containers, pods, rates)
+    held = held_at_least(observed.init, observed.unmeasured)
+    before, after = monthly(sized.containers, pods, rates, held)
     if must_save and sized.skipped is None and after.amount >= before.amount > 0 and not _raises(sized):
-        sized = replace(
-            sized, skipped="it would be lowered, and save nothing: what it uses beyond costs as much"
+        alone = monthly(sized.containers, pods, rates)
+        what = (
+            "what it uses beyond costs"
+            if alone[1].amount >= alone[0].amount
+            else "an init container asks for"
         )
+        sized = replace(sized, skipped=f"it would be lowered, and save nothing: {what} as much")
     measured = {container.name for container in sized.containers}
     return Entry(
         workload=observed.workload,
@@ -271,6 +281,7 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
             )
             for each in observed.containers
         ),
+        init_containers=dict(observed.init),
         digests={
             # Of our own making: to look at each of hundreds of thousands again is a tenth of a scan.
             each.name: tuple(DailyDigest.model_construct(**vars(day)) for day in each.days)
@@ -294,7 +305,7 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
                 monthly_cost_after=cost.after,
                 monthly_saving=cost.before - cost.after,
             )
-            for each, cost in zip(sized.containers, shares(sized.containers, pods, rates), strict=True)
+            for each, cost in zip(sized.containers, shares(sized.containers, pods, rates, held), strict=True)
         },
         rates=rates,
         nodes=dict(Counter(observed.nodes)),
@@ -384,6 +395,9 @@ def draft(report: Report, each: Entry, pointer: ReportPointer) -> Recommendation
         replicas=each.replicas,
         pods=each.pods,
         containers=small(each.containers, MOST_CONTAINER_BYTES),
+        held_at_least=held_at_least(
+            each.init_containers, [seen.resources for seen in each.seen if seen.resources is not None]
+        ),
         confidence=each.confidence,
         history_seconds=each.history_seconds,
         monthly_cost_before=each.monthly_cost_before,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from functions.recommender import init_containers
 from functions.recommender.container import Day, Estimate, Stance, size_container
 from functions.recommender.jvm import Jvm
 from functions.recommender.rules import PERCENTILE, Rules
@@ -67,7 +69,8 @@ class Observed:
     `replicas` is what is wanted now, `pods` the mean number that runs. `scales_on` names the resources
     whose utilisation, a share of the request, drives a HorizontalPodAutoscaler; `unknown` if there is one
     and nothing tells what it scales on. `windows_per_day` is how many samples a full day has. `nodes` has the
-    node of each pod that lives, where that was asked.
+    node of each pod that lives, where that was asked. `init` has what each init container asks for; native
+    sidecars are containers.
     """
 
     workload: Workload
@@ -77,6 +80,12 @@ class Observed:
     scales_on: frozenset[str] = frozenset()
     windows_per_day: float = 288.0
     nodes: tuple[str, ...] = ()
+    init: Mapping[str, Resources] = field(default_factory=dict)
+
+    @property
+    def unmeasured(self) -> list[Resources]:
+        """What is set for containers without usage."""
+        return [container.current for container in self.containers if container.usage is None]
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ def engine(strategy: str) -> str:
 
 def size(observed: Observed, rules: Rules) -> Sized:
     """What each container of the workload should ask for, or the reason to leave it alone."""
-    qos = qos_class([container.current for container in observed.containers])
+    qos = qos_class([*(container.current for container in observed.containers), *observed.init.values()])
     used = [container for container in observed.containers if container.usage is not None]
     sized = Sized(
         containers=tuple(_as_it_is(container) for container in used),
@@ -113,6 +122,7 @@ def size(observed: Observed, rules: Rules) -> Sized:
     if (reason := _unfit(observed, used, qos, rules)) is not None:
         return replace(sized, skipped=reason)
     proposals = tuple(_propose(container, observed, qos, rules) for container in used)
+    proposals = init_containers.told(proposals, observed.init, observed.unmeasured)
     sized = replace(sized, containers=proposals)
     if (reason := _unwanted(observed, proposals, qos, rules)) is not None:
         return replace(sized, skipped=reason)
@@ -120,7 +130,7 @@ def size(observed: Observed, rules: Rules) -> Sized:
 
 
 def qos_class(containers: list[Resources]) -> QosClass:
-    """The class that Kubernetes gives to a pod of these containers; init containers are not looked at."""
+    """The class that Kubernetes gives to a pod of these containers, of which init containers are some too."""
     if all(each == Resources() for each in containers):
         return QosClass.BEST_EFFORT
     for each in containers:
@@ -199,7 +209,8 @@ def _unwanted(
             " another request would change the number of its pods"
         )
     new = {each.name: each.proposed for each in proposals}
-    after = qos_class([new.get(container.name, container.current) for container in observed.containers])
+    others = observed.init.values()
+    after = qos_class([*(new.get(each.name, each.current) for each in observed.containers), *others])
     if after is not qos and rules.keep_qos:
         return f"the proposal would change its QoS class from {qos} to {after}"
     return None

@@ -10,6 +10,11 @@ from functions.recommender.queries import (
     ANNOTATIONS,
     CPU,
     CPU_RULE,
+    INIT_INFO,
+    INIT_LAST_REASON,
+    INIT_LIMITS,
+    INIT_REQUESTS,
+    INIT_RESTARTS,
     JVM_MAX,
     JVM_USED,
     LAST_REASON,
@@ -54,6 +59,7 @@ def _of(resources: str, more: str = "") -> str:
     return f"run kube-state-metrics, with {resources} in its --resources if that is set{more}"
 
 
+_NO_INIT = "no pod has an init container"
 _LABELS = "and the names in --metric-labels-allowlist, such as {}=[*]: there is none without"
 
 INPUTS = (
@@ -102,6 +108,19 @@ INPUTS = (
         "OOM kills are not seen: memory is lowered after one, and not raised",
         _of("pods"),
     ),
+    *(
+        Input(
+            name,
+            Need.SAFETY,
+            "OOM kills of native sidecars are not seen: memory is lowered after one, and not raised",
+            _of("pods"),
+            unless,
+        )
+        for name, unless in (
+            (INIT_LAST_REASON, "no init container was ever ended, and begun anew"),
+            (INIT_RESTARTS, _NO_INIT),
+        )
+    ),
     Input(
         "kube_horizontalpodautoscaler_info",
         Need.SAFETY,
@@ -128,6 +147,29 @@ INPUTS = (
         Need.FIGURES,
         "containers that ask for nothing are not seen, nor which images are a JVM's",
         _of("pods"),
+    ),
+    Input(
+        INIT_INFO,
+        Need.FIGURES,
+        "native sidecars are neither sized nor priced",
+        _of("pods", ", of version 2.11 or later: former ones do not tell which are sidecars"),
+        _NO_INIT,
+    ),
+    Input(
+        INIT_REQUESTS,
+        Need.SAFETY,
+        "native sidecars pass for such that ask for nothing; what init containers keep reserved is not known,"
+        " and savings are overstated",
+        _of("pods"),
+        "no init container asks for anything",
+    ),
+    Input(
+        INIT_LIMITS,
+        Need.SAFETY,
+        "limits of native sidecars are neither kept above requests nor raised, and a Guaranteed pod with init"
+        " containers passes for Burstable",
+        _of("pods"),
+        "no init container has a limit",
     ),
     Input(
         "kube_deployment_spec_replicas",

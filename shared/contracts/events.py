@@ -187,6 +187,11 @@ class RecommendationCreated(Payload):
     replicas: int = Field(ge=0)
     pods: float = Field(ge=0, description="how many run on average; the costs are for these")
     containers: tuple[ContainerProposal, ...] = Field(min_length=1)
+    held_at_least: Resources | None = Field(
+        default=None,
+        description="requests that the containers together cost at least, because an init container asks for"
+        " as much",
+    )
     confidence: float = Field(ge=0, le=1)
     history_seconds: int = Field(ge=0)
     monthly_cost_before: Money

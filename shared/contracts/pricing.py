@@ -81,31 +81,56 @@ def hourly(resources: Resources, usage: Usage, prices: Rates) -> Decimal:
     A node holds back what is requested, and what is used beyond that is not there for others: each
     resource counts with the larger of the two. Usage is the p95 of the history, of the worst pod.
     """
-    cores = max(Decimal(resources.cpu_request_m or 0), Decimal(repr(usage.cpu_p95_m))) / 1000
-    gib = Decimal(max(resources.memory_request_bytes or 0, usage.memory_p95_bytes)) / GIB
+    return _hourly([(resources, usage)], prices)
+
+
+def _hourly(
+    containers: Sequence[tuple[Resources, Usage]], prices: Rates, held: Resources | None = None
+) -> Decimal:
+    """The same of all of a pod's containers; of each resource what is `held` at least."""
+    least = held or Resources()
+    cores = sum(
+        (max(Decimal(its.cpu_request_m or 0), Decimal(repr(usage.cpu_p95_m))) for its, usage in containers),
+        Decimal(0),
+    )
+    size = sum(max(its.memory_request_bytes or 0, usage.memory_p95_bytes) for its, usage in containers)
+    cores = max(cores, Decimal(least.cpu_request_m or 0)) / 1000
+    gib = Decimal(max(size, least.memory_request_bytes or 0)) / GIB
     return cores * prices.core_hour.amount + gib * prices.gib_hour.amount
 
 
-def monthly(containers: Sequence[ContainerProposal], pods: Decimal, prices: Rates) -> tuple[Money, Money]:
+def monthly(
+    containers: Sequence[ContainerProposal], pods: Decimal, prices: Rates, held: Resources | None = None
+) -> tuple[Money, Money]:
     """A workload's cost in a month of 730 hours, before and after.
 
-    `pods` is how many run on average: `Decimal(repr(proposal.pods))`. The saving is the difference of the
-    two, each rounded to the cent.
+    `pods` is how many run on average: `Decimal(repr(proposal.pods))`. A pod's containers cost the requests
+    `held` at least: `proposal.held_at_least`. The saving is the difference of the two, each rounded to the
+    cent.
     """
     before = after = Decimal(0)
-    for container in containers:
-        before += hourly(container.current, container.usage, prices)
-        after += hourly(container.proposed, container.usage, prices)
+    if containers:
+        before = _hourly([(each.current, each.usage) for each in containers], prices, held)
+        after = _hourly([(each.proposed, each.usage) for each in containers], prices, held)
     factor, currency = HOURS_PER_MONTH * pods, prices.core_hour.currency
     return Money.rounded(before * factor, currency), Money.rounded(after * factor, currency)
 
 
-def shares(containers: Sequence[ContainerProposal], pods: Decimal, prices: Rates) -> list[Cost]:
-    """Each container's part of the workload's cost in a month; to the cent, the parts sum up to `monthly`."""
+def shares(
+    containers: Sequence[ContainerProposal], pods: Decimal, prices: Rates, held: Resources | None = None
+) -> list[Cost]:
+    """Each container's part of the workload's cost in a month; to the cent, the parts sum up to `monthly`.
+
+    What is `held` beyond that is part of those that change.
+    """
     # What stays comes first: of sums that are rounded, differences are the same before and after then.
     order = sorted(range(len(containers)), key=lambda at: containers[at].current != containers[at].proposed)
     ordered = [containers[at] for at in order]
-    sums = [monthly(ordered[:count], pods, prices) for count in range(len(ordered) + 1)]
+    kept = min(sum(each.current == each.proposed for each in containers), len(containers) - 1)
+    sums = [
+        monthly(ordered[:count], pods, prices, held if count > kept else None)
+        for count in range(len(ordered) + 1)
+    ]
     costs = {
         at: Cost(before=more[0] - less[0], after=more[1] - less[1])
         for at, (less, more) in zip(order, pairwise(sums), strict=True)

@@ -46,7 +46,8 @@ class FakePod:
     CPU in cores, memory in bytes. `owner` is the controller as the pod names it; a ReplicaSet's name is
     that of what owns it, of the kind `above`, with one part more. `jvm` is what a JVM tells of itself, in
     bytes by metric and area; `annotations` are labels as kube-state-metrics has them. `oom_killed`: it runs,
-    and was last ended for its memory; without `measured` it has no series of usage.
+    and was last ended for its memory; without `measured` it has no series of usage. `init`: its manifest has
+    it among the init containers, with this `restart_policy` of its own.
     """
 
     namespace: str
@@ -70,6 +71,8 @@ class FakePod:
     throttled: float | None = None
     measured: bool = True
     node: str = ""
+    init: bool = False
+    restart_policy: str = ""
 
     @property
     def name(self) -> str:
@@ -229,11 +232,13 @@ class FakePrometheus:
     def _state(self, pod: FakePod) -> list[Series]:
         kind, name = pod.owner
         here = {"namespace": pod.namespace, "pod": pod.name}
+        metrics = "kube_pod_init_container" if pod.init else "kube_pod_container"
+        info = {"image": pod.image, "restart_policy": pod.restart_policy}
         rows = [
             Series({"__name__": "kube_pod_owner", **here, "owner_kind": kind, "owner_name": name}, 1.0),
             Series(
-                {"__name__": "kube_pod_container_info", **here, "container": pod.container}
-                | ({"image": pod.image} if pod.image else {}),
+                {"__name__": f"{metrics}_info", **here, "container": pod.container}
+                | {label: value for label, value in info.items() if value},
                 1.0,
             ),
             *(
@@ -258,13 +263,13 @@ class FakePrometheus:
                 Series({**replicas, "namespace": pod.namespace}, 3.0),
             ]
         if pod.oom_killed:
-            reason = "kube_pod_container_status_last_terminated_reason"
+            reason = f"{metrics}_status_last_terminated_reason"
             rows.append(Series({"__name__": reason, **here, "container": pod.container}, 1.0))
         for metric, values in (("requests", pod.requests), ("limits", pod.limits)):
             rows += [
                 Series(
                     {
-                        "__name__": f"kube_pod_container_resource_{metric}",
+                        "__name__": f"{metrics}_resource_{metric}",
                         **here,
                         "container": pod.container,
                         "resource": resource,

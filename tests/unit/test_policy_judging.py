@@ -105,6 +105,15 @@ def test_a_clamp_takes_its_part_of_the_saving_back() -> None:
     assert judged.monthly_saving.amount == expected.quantize(Decimal("0.01"))
 
 
+def test_what_an_init_container_keeps_reserved_is_not_saved() -> None:
+    big = container(current=resources(1000, 1024), proposed=resources(500, 1024))
+    held = created(containers=(big,)).model_copy(update={"held_at_least": Resources(cpu_request_m=900)})
+    judged = judge(held, [policy(max_step_down_percent=25)])
+    # Of the 250m that the clamp leaves, 100m.
+    expected = Decimal("0.1") * 3 * 730 * Decimal("0.031611")
+    assert abs(judged.monthly_saving.amount - expected) <= Decimal("0.01")
+
+
 def test_the_saving_of_a_job_counts_the_time_that_it_runs() -> None:
     big = container(current=resources(1000, 1024), proposed=resources(500, 1024))
     rarely = created(containers=(big,)).model_copy(update={"pods": 0.05})

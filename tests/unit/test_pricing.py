@@ -121,3 +121,30 @@ def test_the_containers_of_a_workload_share_its_cost_to_the_cent() -> None:
     before, after = monthly(containers, Decimal("2.7182"), PRICES)
     assert sum((each.before.amount for each in costs), Decimal(0)) == before.amount
     assert sum((each.after.amount for each in costs), Decimal(0)) == after.amount
+
+
+def test_a_pod_costs_what_is_held_back_for_it_and_its_containers_share_that_too() -> None:
+    containers = [
+        proposal(resources(1000, GIB), resources(200, GIB // 2)),
+        proposal(resources(100, GIB), resources(100, GIB)),
+        proposal(resources(500, GIB), resources(100, GIB // 2)),
+    ]
+    held = Resources(cpu_request_m=800)
+    before, after = monthly(containers, Decimal(1), PRICES, held)
+    assert before == monthly(containers, Decimal(1), PRICES)[0]
+    # 800 instead of the 400 millicores that they ask for.
+    more = Decimal("0.4") * 730 * PRICES.core_hour.amount
+    assert after - monthly(containers, Decimal(1), PRICES)[1] == Money.rounded(more, "USD")
+    costs = shares(containers, Decimal(1), PRICES, held)
+    assert sum((each.before.amount for each in costs), Decimal(0)) == before.amount
+    assert sum((each.after.amount for each in costs), Decimal(0)) == after.amount
+    assert all(each.before.amount >= each.after.amount for each in costs)
+    # What does not change costs what it asks for.
+    assert (costs[1].before, costs[1].after) == monthly(containers[1:2], Decimal(1), PRICES)
+    stays = [proposal(resources(100, GIB), resources(100, GIB))] * 2
+    ((first, last), whole) = (
+        shares(stays, Decimal(1), PRICES, held),
+        monthly(stays, Decimal(1), PRICES, held),
+    )
+    assert (first.before + last.before, first.after + last.after) == whole
+    assert monthly([], Decimal(1), PRICES, held)[0].amount == 0

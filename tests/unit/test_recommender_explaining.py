@@ -22,7 +22,7 @@ from functions.recommender.sizing import Observed, ObservedContainer
 from infra.cli.explain import _apart
 from shared.contracts.documents import Recommendation
 from shared.contracts.envelope import Event
-from shared.contracts.events import ScanRequested
+from shared.contracts.events import Resources, ScanRequested
 from shared.contracts.prometheus import Curve
 from shared.contracts.topics import Topic
 from shared.runtime.ledger import Ledger
@@ -81,6 +81,11 @@ def cluster() -> ChangingPrometheus:
         deployment("shop", "sidecars", container="app"),
         deployment("shop", "sidecars", container="proxy", history_days=3, samples=800, limits=EQUAL_LIMITS),
         deployment("shop", "sidecars", container="quiet", measured=False, limits=EQUAL_LIMITS),
+        # A native sidecar, and an init container that keeps more reserved than the others will ask for.
+        deployment("shop", "reserved", container="app"),
+        deployment("shop", "reserved", container="quiet", measured=False),
+        deployment("shop", "reserved", container="mesh", init=True, restart_policy="Always"),
+        deployment("shop", "reserved", container="migrate", init=True, measured=False, requests={"cpu": 2.5}),
         # Guaranteed but for the one that is not measured.
         deployment("shop", "spoilt", limits=EQUAL_LIMITS),
         deployment("shop", "spoilt", container="quiet", measured=False, limits={}),
@@ -168,7 +173,7 @@ def differing(explanation: Explanation) -> set[str]:
 
 
 def test_every_figure_of_every_workload_comes_out_again(scan: Scan) -> None:
-    assert len(scan.entries) == 18
+    assert len(scan.entries) == 19
     for report, entry in scan.entries:
         explanation = explain(report, entry)
         assert not explanation.differing, entry.workload.name
@@ -191,6 +196,7 @@ def test_the_scan_has_what_it_is_to_have(scan: Scan) -> None:
         "throttled",
         "fitting",
         "sidecars",
+        "reserved",
         "spoilt",
         "nightly",
         "db",
@@ -208,6 +214,14 @@ def test_the_scan_has_what_it_is_to_have(scan: Scan) -> None:
     assert "the peak of its 6 runs" in scan.of("nightly")[1].containers[0].reasons[0]
     assert scan.of("nightly")[1].pods != round(scan.of("nightly")[1].pods)
     assert scan.of("sidecars")[1].not_measured == ("quiet",)
+    reserved = scan.of("reserved")[1]
+    assert [each.name for each in reserved.containers] == ["app", "mesh"]
+    assert reserved.not_measured == ("quiet",)
+    for each in reserved.containers:
+        assert each.reasons[0].endswith("; init container migrate asks for 2500m, which stays reserved")
+    # Beside the core of the one that is not measured.
+    held = scan.document("reserved").proposal.held_at_least
+    assert held == Resources(cpu_request_m=1500, memory_request_bytes=0)
     assert bool(scan.of("checkout")[0].constants) == by_digests
     assert by_digests == (scan.settings.strategy in scan.of("checkout")[1].containers[0].reasons[0])
     why_memory = scan.of("fitting")[1].containers[0].reasons[2]
@@ -248,6 +262,7 @@ def test_what_the_engine_is_given_is_known_to_who_gives_it_again() -> None:
         "scales_on",
         "windows_per_day",
         "nodes",
+        "init",
     }
     assert {each.name for each in fields(ObservedContainer)} == {
         "name",
@@ -292,7 +307,7 @@ def test_a_document_is_what_its_report_makes(scan: Scan) -> None:
 
 
 @pytest.mark.parametrize(
-    "pointer", ["", "/workloads", "/workloads/18", "/workloads/-1", "/workloads/01", "/a/0"]
+    "pointer", ["", "/workloads", "/workloads/19", "/workloads/-1", "/workloads/01", "/a/0"]
 )
 def test_a_pointer_that_leads_to_no_entry_is_none(scan: Scan, pointer: str) -> None:
     report = scan.reports[0].model_copy(update={"workloads": tuple(entry for _, entry in scan.entries)})
@@ -377,12 +392,12 @@ def test_an_older_report_is_computed_again_with_what_it_has(scan: Scan) -> None:
         for entry in report.workloads:
             explanation = explain(report, entry)
             name = entry.workload.name
-            assert bool(explanation.differing) == (name in ("killed", "unseen")), name
+            assert bool(explanation.differing) == (name in ("killed", "unseen", "reserved")), name
             lacking = " ".join(explanation.lacking)
             assert ("history" in lacking) == bool(entry.containers), name
             assert ("constants" in lacking) == (by_digests and bool(entry.digests)), name
             assert ("still runs" in lacking) == (name in ("killed", "killed-before")), name
-            assert ("not measured" in lacking) == (name in ("sidecars", "spoilt", "unseen")), name
+            assert ("not measured" in lacking) == (name in ("sidecars", "spoilt", "unseen", "reserved")), name
 
 
 def test_a_day_has_as_many_samples_as_windows_were_looked_at(balanced: Scan) -> None:

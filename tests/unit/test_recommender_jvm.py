@@ -82,6 +82,12 @@ def test_by_its_image_alone_the_heap_is_not_known() -> None:
     assert of("app") is None
 
 
+def test_a_native_sidecar_may_be_one_and_an_init_container_that_ends_is_none() -> None:
+    of_init = {**info("agent", "openjdk:17").labels, "__name__": "kube_pod_init_container_info"}
+    assert of("agent", Series({**of_init, "restart_policy": "Always"}, 1.0)) == Jvm("image openjdk:17")
+    assert of("agent", Series(of_init, 1.0)) is None
+
+
 def test_the_whole_of_an_area_or_the_pools_of_it() -> None:
     pools = [
         told(-1 / MIB, id="G1 Eden Space", container="app"),
