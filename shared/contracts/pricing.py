@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import pairwise
 
-from shared.contracts.events import ContainerProposal, Rates, Resources, Usage
+from shared.contracts.events import ContainerProposal, Rates, RecommendationCreated, Resources, Usage
 from shared.contracts.money import Money
 from shared.contracts.quantities import GIB
 
@@ -98,6 +98,12 @@ def monthly(containers: Sequence[ContainerProposal], pods: Decimal, prices: Rate
         after += hourly(container.proposed, container.usage, prices)
     factor, currency = HOURS_PER_MONTH * pods, prices.core_hour.currency
     return Money.rounded(before * factor, currency), Money.rounded(after * factor, currency)
+
+
+def saving_of(containers: Sequence[ContainerProposal], proposal: RecommendationCreated) -> Money:
+    """What containers of a proposal save in a month, whatever became of their values and of the others."""
+    before, after = monthly(containers, Decimal(repr(proposal.pods)), proposal.rates)
+    return before - after
 
 
 def shares(containers: Sequence[ContainerProposal], pods: Decimal, prices: Rates) -> list[Cost]:
