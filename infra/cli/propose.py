@@ -15,14 +15,14 @@ from functions.gitops.documents import CannotEdit
 from functions.gitops.kustomization import file_of
 from functions.gitops.layers import NoManifest, NotLocated, Target
 from functions.gitops.locating import MANIFESTS, Locator
-from functions.gitops.planning import WorkloadChange, plan_edits
+from functions.gitops.planning import Edits, Rejected, WorkloadChange, plan_edits
 from functions.gitops.rendering import renderer
 from functions.policy.judging import Judged, judge
 from infra.cli.looking import look, sizing_settings
 from infra.cli.tables import some
 from shared.adapters.kustomize import build
 from shared.contracts.errors import BadSetting
-from shared.contracts.events import Outcome, RecommendationCreated, ReportPointer
+from shared.contracts.events import FailureReason, Outcome, RecommendationCreated, ReportPointer
 from shared.contracts.policy import Policy
 from shared.contracts.pricing import saving_of
 from shared.contracts.wording import LABELS, NOT_IN_GIT, change, clamps, counted
@@ -56,7 +56,7 @@ def propose(
     Judges by the policies in the file `policies`; without one by the default policy. Of the workloads that
     Prometheus tells of, those without a manifest below `path` are only counted.
 
-    Returns 0, or 1 if no file was changed.
+    Returns 0, or 1 if no file has a proposed value: none was changed, and none was changed before.
 
     Raises:
         BadSetting: the folder, a variable or the policies' file is wrong.
@@ -95,7 +95,7 @@ def propose(
         renderer(build),
     )
     for name, rejected in edits.rejected.items():
-        print(f"{name}: not changed: {rejected.message}")
+        print(f"{name}: {_why_not(rejected)}")
     _write(repo, edits.files)
     for name, not_in_git in edits.not_in_git.items():
         entry, judged = changes[name]
@@ -107,8 +107,7 @@ def propose(
         verb = "has" if len(found) - len(here) == 1 else "have"
         print(f"{others} that Prometheus tells of {verb} no manifest below {folder or '.'}")
     if not edits.files:
-        print("nothing changed")
-        return 1
+        return _nothing_changed(edits)
     saving: Money = reduce(add, (changes[name][1].monthly_saving for name in edits.accepted))
     print(
         f"changed {counted(len(edits.accepted), 'workload')} in {counted(len(edits.files), 'file')},"
@@ -122,6 +121,24 @@ def _write(repo: Path, files: Mapping[str, str]) -> None:
         # newline="": the file keeps the line endings that it has.
         with (repo / name).open("w", encoding="utf-8", newline="") as file:
             file.write(text)
+
+
+def _why_not(rejected: Rejected) -> str:
+    """What is Git to gitops is the working tree here: it may not be committed, let alone deployed."""
+    if rejected.reason is FailureReason.ALREADY_IN_GIT:
+        return "the working tree has the proposed values already"
+    if rejected.reason is FailureReason.MANAGED_ELSEWHERE:
+        return f"not changed: {rejected.message}; Git is the working tree here, with what is not deployed yet"
+    return f"not changed: {rejected.message}"
+
+
+def _nothing_changed(edits: Edits) -> int:
+    """Says so; 0 where the proposed values are there already, else 1."""
+    if any(rejected.reason is FailureReason.ALREADY_IN_GIT for rejected in edits.rejected.values()):
+        print("nothing left to change; git diff shows what is not committed yet")
+        return 0
+    print("nothing changed")
+    return 1
 
 
 def _folder(repo: Path, path: str, files: Mapping[str, str]) -> str:

@@ -116,6 +116,29 @@ def test_a_proposal_that_policy_refuses_changes_nothing(address: str, tree: Path
     assert (tree / "apps/shop/web.yaml").read_text() == MANIFEST
 
 
+def test_what_was_proposed_before_is_in_the_working_tree_already(address: str, tree: Path) -> None:
+    propose(tree, "apps/shop", prometheus=address)
+    written = (tree / "apps/shop/web.yaml").read_text()
+    done = propose(tree, "apps/shop", prometheus=address)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "shop/StatefulSet/web: the working tree has the proposed values already",
+        "1 other workload that Prometheus tells of has no manifest below apps/shop",
+        "nothing left to change; git diff shows what is not committed yet",
+    ]
+    assert (tree / "apps/shop/web.yaml").read_text() == written != MANIFEST
+
+
+def test_other_values_in_the_working_tree_than_run_are_said_to_be_there(address: str, tree: Path) -> None:
+    edited = MANIFEST.replace("4000m", "3000m")
+    (tree / "apps/shop/web.yaml").write_text(edited)
+    done = propose(tree, "apps/shop", prometheus=address)
+    assert done.returncode == 1
+    assert "runs with requests.cpu 4, Git says 3" in done.stdout
+    assert "Git is the working tree here, with what is not deployed yet" in done.stdout
+    assert (tree / "apps/shop/web.yaml").read_text() == edited
+
+
 def test_a_container_that_is_injected_is_left_alone_and_its_money_is_not_told(
     address: str, tree: Path
 ) -> None:
@@ -142,6 +165,12 @@ def test_a_manifest_with_none_of_the_containers_is_refused(address: str, tree: P
     assert done.returncode == 1
     assert "no container 'app' in Git: most likely injected at admission" in done.stdout
     assert (tree / "apps/shop/web.yaml").read_text() == other
+
+
+def test_the_help_tells_the_exit_codes() -> None:
+    said = " ".join(kubefinops("propose", "--help", columns="200").stdout.split())
+    assert "0: done: manifests have proposed values, by this run or by one before" in said
+    assert "1: nothing is proposed for these manifests, or could be written" in said
 
 
 @pytest.mark.parametrize(
