@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
@@ -15,6 +16,10 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 from shared.adapters.mongo import Mongo
 from shared.adapters.objectstore import S3ObjectStore
 from tests.servers import mongo_server, objectstore_server
+
+# On a busy machine an example takes as long as it takes.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # Those that take longest begin first, or one worker would still be at them when the others have nothing left.
 FIRST = ("test_loop.py", "test_faults.py", "test_outside.py", "test_emulator.py")

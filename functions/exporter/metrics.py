@@ -47,14 +47,14 @@ PROPOSED = Metric(
 )  # fmt: skip
 RELEASED = Metric(
     "kubefinops_released_monthly_saving", _MONEY, "money a month",
-    "What all recommendations whose change is live save in requests, after clamps (states applied and"
-    " verified). Nodes may still be paid for.",
+    "What all recommendations whose change is live save in requests, after clamps and without containers"
+    " that are not in Git (states applied and verified). Nodes may still be paid for.",
 )  # fmt: skip
 WASTE = Metric(
     "kubefinops_waste_monthly", _MONEY, "money a month",
     "Waste left: the part of each workload's latest proposed saving that is not live, refused ones and what"
-    " a clamp left over included; a proposal that raises requests counts as none. A workload that was"
-    " deleted counts until its recommendations are deleted too.",
+    " a clamp or a container that is not in Git left over included; a proposal that raises requests counts"
+    " as none. A workload that was deleted counts until its recommendations are deleted too.",
 )  # fmt: skip
 OPEN_PULL_REQUESTS = Metric(
     "kubefinops_open_pull_requests", ("cluster", "application"), "pull requests",

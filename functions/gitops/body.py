@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from operator import add
@@ -14,7 +15,7 @@ from shared.contracts.events import ContainerProposal, Outcome
 from shared.contracts.identity import digest
 from shared.contracts.money import Money
 from shared.contracts.quantities import MIB, format_cpu
-from shared.contracts.wording import counted, reasons
+from shared.contracts.wording import NOT_IN_GIT, counted, reasons
 
 LARGEST_BODY = 60_000  # characters; GitHub takes 65,536
 CHARTED = 12  # containers; more cannot be read
@@ -88,6 +89,17 @@ def _introduction(application: str, members: Sequence[Recommendation]) -> Iterat
     if waiting:
         yield ""
         yield f"**Needs a person's review** by policy: {', '.join(waiting)}."
+    left_alone = Counter(name for member in members for name in member.not_in_git)
+    if left_alone:
+        named = ", ".join(
+            f"**{name}** ({counted(number, 'workload')})" for name, number in sorted(left_alone.items())
+        )
+        yield ""
+        yield (
+            f"Left as they are, for their manifests in Git do not have them: {named}. Most likely they are"
+            " injected at admission (by a service mesh or an agent), to be sized where that is configured."
+            " Neither the table nor the money here counts them; policies have judged the workloads with them."
+        )
 
 
 def _rows(member: Recommendation) -> Iterator[str]:
@@ -129,8 +141,10 @@ def _evidence(member: Recommendation) -> Iterator[str]:
             yield f"- {container.name}: {_inline(reason)}"
         if container.usage.oom_kills:
             yield f"- {container.name}: {counted(container.usage.oom_kills, 'OOM kill')} in that time"
+    for name in member.not_in_git:
+        yield f"- {name}: {NOT_IN_GIT}"
     for verdict in member.verdicts:
-        if verdict.outcome is not Outcome.ALLOW:
+        if verdict.outcome is not Outcome.ALLOW and verdict.container not in member.not_in_git:
             where = f" ({verdict.container})" if verdict.container else ""
             yield (
                 f"- policy {verdict.policy} v{verdict.version}, {verdict.rule}{where}: "

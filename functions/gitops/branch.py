@@ -15,7 +15,7 @@ from datetime import datetime
 
 from functions.gitops.grouping import Group
 from functions.gitops.layers import NotLocated
-from functions.gitops.message import commit_message, members_in
+from functions.gitops.message import Held, commit_message, members_in
 from shared.contracts.documents import Recommendation
 from shared.contracts.errors import Moved, Refused
 from shared.contracts.git_host import Commit, Comparison, GitHost, Pull, PullState, Relation
@@ -57,8 +57,8 @@ class View(Branch):
     comparison: Comparison | None
 
     @property
-    def members(self) -> dict[str, tuple[str, ...]]:
-        """The recommendations that the branch holds beyond the base, each with its files."""
+    def members(self) -> dict[str, Held]:
+        """The recommendations that the branch holds beyond the base, and what of each."""
         commits = () if self.comparison is None else self.comparison.commits
         return next((members_in(one.message) for one in reversed(commits) if one.is_ours), {})
 
@@ -104,7 +104,7 @@ def beside_base(host: GitHost, branch: Branch) -> View:
     return View(branch.group, branch.base, branch.head, branch.pulls, base_head, comparison)
 
 
-def members_of(host: GitHost, pull: Pull) -> dict[str, tuple[str, ...]]:
+def members_of(host: GitHost, pull: Pull) -> dict[str, Held]:
     """The recommendations in the head of a pull request, whatever became of its branch."""
     sha = pull.head
     try:
@@ -153,7 +153,7 @@ def push(
     view: View,
     *,
     files: Mapping[str, str],
-    members: Mapping[str, tuple[str, ...]],
+    members: Mapping[str, Held],
     title: str,
     at: datetime,
 ) -> str:
@@ -192,9 +192,7 @@ def _parents(view: View) -> tuple[str, ...]:
             return (view.head, view.base_head)
 
 
-def _holds(
-    host: GitHost, view: View, files: Mapping[str, str], members: Mapping[str, tuple[str, ...]]
-) -> bool:
+def _holds(host: GitHost, view: View, files: Mapping[str, str], members: Mapping[str, Held]) -> bool:
     """Whether nothing needs to be committed. A base that moved elsewhere is the merge's business."""
     assert view.head is not None
     assert view.comparison is not None
@@ -204,5 +202,5 @@ def _holds(
         return not files
     base = host.files(view.group.repository, view.base_head)
     branch = host.files(view.group.repository, view.head)
-    touched = {path for paths in view.members.values() for path in paths} | files.keys()
+    touched = {path for held in view.members.values() for path in held.files} | files.keys()
     return all(branch.get(path) == files.get(path, base.get(path)) for path in touched)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from functions.gitops.documents import CannotEdit, Pointer
 from functions.gitops.layers import Location, NotLocated, Target
 from functions.gitops.locating import Locator
 from functions.gitops.quantities import (
+    containers_of,
     differences,
     effective,
     proposed,
@@ -49,17 +50,25 @@ class Rejected:
 
 @dataclass
 class Edits:
-    """The files that change, with their new texts; for each change its files, or why it is not among them."""
+    """The files that change, with their new texts; for each change its files, or why it is not among them.
+
+    `not_in_git`: of a change that is accepted, the containers that its manifest does not have, if there are
+    any. They are left alone.
+    """
 
     files: dict[str, str] = field(default_factory=dict)
     accepted: dict[str, tuple[str, ...]] = field(default_factory=dict)
     rejected: dict[str, Rejected] = field(default_factory=dict)
+    not_in_git: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Planned:
+    """`change` has only the containers that are in Git."""
+
     change: WorkloadChange
     writes: Mapping[str, Mapping[Pointer, Value]]
+    not_in_git: tuple[str, ...]
 
 
 def plan_edits(
@@ -131,11 +140,14 @@ def _accept(
         accepted = list(planned)
     for one in accepted:
         edits.accepted[one.change.id] = tuple(sorted(one.writes))
+        if one.not_in_git:
+            edits.not_in_git[one.change.id] = one.not_in_git
 
 
 def _planned(change: WorkloadChange, location: Location, before: Sequence[Object]) -> _Planned | Rejected:
     try:
         manifest = before[_place(before, change.target)]
+        change, not_in_git = _in_git(change, manifest)
         in_git = {one.name: written(manifest, change.target, one.name) for one in change.containers}
         if not change.is_open:
             rejected = _disagreement(change, {name: effective(found) for name, found in in_git.items()})
@@ -157,7 +169,29 @@ def _planned(change: WorkloadChange, location: Location, before: Sequence[Object
                 writes[place.path][place.pointer] = value
     except NotLocated as error:
         return Rejected(FailureReason.NOT_LOCATED, str(error))
-    return _Planned(change, writes)
+    return _Planned(change, writes, not_in_git)
+
+
+def _in_git(change: WorkloadChange, manifest: Object) -> tuple[WorkloadChange, tuple[str, ...]]:
+    """The change of those containers that the manifest has, and the names of the others.
+
+    Others are put into the pods at admission: by a service mesh, or an agent. But a manifest that has none of
+    those that change is not the one, and what is in a pull request already has been in Git.
+
+    Raises:
+        NotLocated: nothing would be changed, or less than the pull request tells.
+    """
+    names = {one.get("name") for one in containers_of(manifest, change.target)}
+    there = tuple(one for one in change.containers if one.name in names)
+    missing = tuple(one.name for one in change.containers if one.name not in names)
+    wanted = [one for one in change.containers if one.current != one.proposed] or change.containers
+    if missing and (change.is_open or not any(one in there for one in wanted)):
+        called = f"container{'' if len(missing) == 1 else 's'} {', '.join(map(repr, missing))}"
+        raise NotLocated(
+            f"{change.target} has no {called} in Git: most likely injected at admission (by a service mesh or"
+            " an agent), to be sized where that is configured"
+        )
+    return replace(change, containers=there), missing
 
 
 def _disagreement(change: WorkloadChange, in_git: Mapping[str, Resources]) -> Rejected | None:

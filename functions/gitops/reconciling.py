@@ -9,7 +9,7 @@ is advanced last: as long as it is not, a redelivery does everything again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -29,6 +29,7 @@ from functions.gitops.branch import (
 )
 from functions.gitops.grouping import Group, target_of
 from functions.gitops.layers import NotLocated
+from functions.gitops.message import Held
 from functions.gitops.planning import Edits, Rejected, WorkloadChange, plan_edits
 from functions.gitops.rendering import Render
 from shared.contracts.decision import Decision
@@ -36,6 +37,7 @@ from shared.contracts.documents import Change, PullRequest, Recommendation
 from shared.contracts.errors import Moved, Refused
 from shared.contracts.events import ChangeFailed, FailureReason, Outcome, PullRequestCreated
 from shared.contracts.git_host import GitHost, MergeOutcome, Pull, PullState
+from shared.contracts.pricing import saving_of
 from shared.contracts.states import State
 
 if TYPE_CHECKING:
@@ -182,7 +184,8 @@ class Reconciler:
         approved: Sequence[Recommendation],
         opened: Sequence[Recommendation],
     ) -> tuple[Edits, list[Recommendation]]:
-        """The edits over the base as it is now, and the recommendations whose values they are.
+        """The edits over the base as it is now, and the recommendations whose values they are, without
+        the containers that the base does not have.
 
         The newer recommendation of a workload takes the place of the older, unless it cannot be written.
         """
@@ -197,7 +200,10 @@ class Reconciler:
             by_workload |= {one.workload: one for one in instead}
             edits = plan([_workload_change(one) for one in by_workload.values()])
             edits.rejected |= rejected
-        return edits, [one for one in by_workload.values() if one.id in edits.accepted]
+        accepted = [one for one in by_workload.values() if one.id in edits.accepted]
+        return edits, [
+            one.model_copy(update=_left_alone(one, edits.not_in_git.get(one.id, ()))) for one in accepted
+        ]
 
     def _propose(
         self,
@@ -217,20 +223,21 @@ class Reconciler:
             self._disarm(pull)
         for one in superseded:
             self._supersede(task, one, held)
+        members: dict[str, Held] = {one.id: Held(edits.accepted[one.id], one.not_in_git) for one in held}
         head = push(
             self._host,
             view,
             files=edits.files,
-            members=edits.accepted,
+            members=members,
             title=title_of(task.group.application, held),
             at=_decided_at(held),
         )
         pull = self._ensure_pull(task, view, held, awaits_approval=awaits_approval)
-        change = self._change(task, pull, edits.accepted, head=head, awaits_approval=awaits_approval)
+        change = self._change(task, pull, members, head=head, awaits_approval=awaits_approval)
         self._record(change)
         if not task.paused(held):
             self.merge(change, _at(pull, head))
-        self._advance(task, held, _at(pull, head), edits.accepted)
+        self._advance(task, held, _at(pull, head), members)
 
     def _disarm(self, pull: Pull) -> None:
         """Raises Refused; Moved if the host refused because there is nothing left to take back."""
@@ -330,7 +337,7 @@ class Reconciler:
         task: Task,
         members: Sequence[Recommendation],
         pull: Pull,
-        files: dict[str, tuple[str, ...]],
+        held: Mapping[str, Held],
     ) -> None:
         """Moves the approved to pr_open, the event's own last, and publishes what a crash left unsent."""
         mine = [
@@ -339,7 +346,7 @@ class Reconciler:
             if one.state is State.APPROVED or one.entry_caused_by(task.event.id) is not None
         ]
         for one in sorted(mine, key=lambda one: one.id in task.own):
-            decide = partial(_opened, group=task.group, pull=pull, files=files[one.id])
+            decide = partial(_opened, group=task.group, pull=pull, held=held[one.id])
             moved = self._ledger.settle(one.id, task.event, {State.APPROVED}, decide)
             if moved is None or moved.pull_request is None:
                 raise Moved(f"recommendation {one.id} ended while its values were pushed")
@@ -372,7 +379,22 @@ def sorted_by_subject(members: Sequence[Recommendation]) -> list[Recommendation]
     return sorted(members, key=lambda one: one.workload.subject)
 
 
-def _opened(recommendation: Recommendation, *, group: Group, pull: Pull, files: tuple[str, ...]) -> Decision:
+def _left_alone(recommendation: Recommendation, not_in_git: tuple[str, ...]) -> dict[str, object]:
+    """The fields of a recommendation that differ where some of its containers are not in Git.
+
+    What is told of the pull request, looked for in the cluster and counted as saved is of the others alone.
+    """
+    if not not_in_git:
+        return {}
+    containers = tuple(one for one in recommendation.containers if one.name not in not_in_git)
+    return {
+        "containers": containers,
+        "not_in_git": not_in_git,
+        "monthly_saving": saving_of(containers, recommendation.proposal),
+    }
+
+
+def _opened(recommendation: Recommendation, *, group: Group, pull: Pull, held: Held) -> Decision:
     awaits_approval = _awaits(recommendation)
     payload = PullRequestCreated(
         recommendation_id=recommendation.id,
@@ -384,8 +406,9 @@ def _opened(recommendation: Recommendation, *, group: Group, pull: Pull, files: 
         commit=pull.head,
         number=pull.number,
         url=pull.url,
-        files=files,
+        files=held.files,
         awaits_approval=awaits_approval,
+        not_in_git=held.not_in_git,
     )
     where = PullRequest(
         repository=pull.repository,
@@ -396,7 +419,8 @@ def _opened(recommendation: Recommendation, *, group: Group, pull: Pull, files: 
         commit=pull.head,
         awaits_approval=awaits_approval,
     )
-    return Decision(State.PR_OPEN, payload, {"application": group.application, "pull_request": where})
+    facts: dict[str, object] = {"application": group.application, "pull_request": where}
+    return Decision(State.PR_OPEN, payload, facts | _left_alone(recommendation, held.not_in_git))
 
 
 def _workload_change(recommendation: Recommendation) -> WorkloadChange:

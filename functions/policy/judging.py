@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from math import ceil, floor
 
 from shared.contracts.events import (
@@ -20,7 +19,7 @@ from shared.contracts.events import (
 )
 from shared.contracts.money import Money
 from shared.contracts.policy import Policy, applying, matches
-from shared.contracts.pricing import monthly
+from shared.contracts.pricing import saving_of
 from shared.contracts.quantities import format_cpu, format_memory
 from shared.contracts.wording import LABELS
 
@@ -73,7 +72,6 @@ def judge(proposal: RecommendationCreated, policies: list[Policy]) -> Judged:
         clamped, said = _clamped(container, judges)
         containers.append(clamped)
         verdicts.extend(said)
-    before, after = monthly(containers, Decimal(repr(proposal.pods)), proposal.rates, proposal.held_at_least)
     outcome = max((verdict.outcome for verdict in verdicts), key=SEVERITY.index, default=Outcome.ALLOW)
     denied = [verdict.message for verdict in verdicts if verdict.outcome is Outcome.DENY]
     return Judged(
@@ -81,7 +79,7 @@ def judge(proposal: RecommendationCreated, policies: list[Policy]) -> Judged:
         verdicts=tuple(verdicts),
         policies={policy.name: policy.version for policy in judges},
         containers=tuple(containers),
-        monthly_saving=before - after,
+        monthly_saving=saving_of(containers, proposal),
         reason="; ".join(denied),
     )
 

@@ -86,8 +86,15 @@ def _is_same(
 
 
 def _are_near(containers: Sequence[ContainerProposal], former: Recommendation, rules: Rules) -> bool:
-    """Whether its pull request holds these values, or what policy let through of them."""
-    return _near(containers, former.containers, rules) or _near(containers, former.proposal.containers, rules)
+    """Whether its pull request holds these values, or what policy let through of them.
+
+    It cannot hold those of a container that is not in Git.
+    """
+    those, proposed = (
+        [each for each in some if each.name not in former.not_in_git]
+        for some in (containers, former.proposal.containers)
+    )
+    return _near(those, former.containers, rules) or _near(those, proposed, rules)
 
 
 def _near(containers: Sequence[ContainerProposal], others: Sequence[ContainerProposal], rules: Rules) -> bool:

@@ -20,7 +20,7 @@ from shared.contracts.events import ContainerProposal, Outcome, ReportPointer, U
 from shared.contracts.identity import Workload
 from shared.contracts.money import Money
 from shared.contracts.quantities import MIB, format_cpu, format_memory
-from shared.contracts.wording import LABELS, clamps, counted, quantity
+from shared.contracts.wording import LABELS, NOT_IN_GIT, clamps, counted, quantity
 from shared.runtime.settings import MongoSettings, ObjectStoreSettings
 from shared.runtime.world import World
 
@@ -349,6 +349,8 @@ def _afterwards(item: Recommendation) -> Iterator[str]:
             f"afterwards: {before.name}: {LABELS[field]} {' -> '.join(values)},"
             f" {f'clamped by policy {judges}' if by else 'raised with its request'}"
         )
+    for name in item.not_in_git:
+        yield f"afterwards: {name}: {NOT_IN_GIT}"
     for verdict in item.verdicts:
         if verdict.outcome in (Outcome.REQUIRE_APPROVAL, Outcome.DENY):
             yield (

@@ -173,7 +173,19 @@ def propose(
     provider: ProviderOption = None,
     prices: PricesOption = None,
 ) -> None:
-    """Edit a working tree as a pull request would, under the default policy or --policies; no commit."""
+    """Edit a working tree as a pull request would, under the default policy or --policies; no commit.
+
+    Run again, it says what the working tree has already, and leaves that as it is.
+
+    Exit codes:
+
+    * 0: done: manifests have proposed values, by this run or by one before
+
+    * 1: nothing is proposed for these manifests, or could be written: each reason is told; or could not: no
+    Prometheus answers, or it tells of no workload
+
+    * 2: wrongly asked
+    """
     from infra.cli.propose import propose as run
 
     raise typer.Exit(

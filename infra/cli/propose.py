@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import reduce
 from operator import add
@@ -14,16 +15,17 @@ from functions.gitops.documents import CannotEdit
 from functions.gitops.kustomization import file_of
 from functions.gitops.layers import NoManifest, NotLocated, Target
 from functions.gitops.locating import MANIFESTS, Locator
-from functions.gitops.planning import WorkloadChange, plan_edits
+from functions.gitops.planning import Edits, Rejected, WorkloadChange, plan_edits
 from functions.gitops.rendering import renderer
 from functions.policy.judging import Judged, judge
 from infra.cli.looking import look, sizing_settings
 from infra.cli.tables import some
 from shared.adapters.kustomize import build
 from shared.contracts.errors import BadSetting
-from shared.contracts.events import Outcome, RecommendationCreated, ReportPointer
+from shared.contracts.events import FailureReason, Outcome, RecommendationCreated, ReportPointer
 from shared.contracts.policy import Policy
-from shared.contracts.wording import LABELS, change, clamps, counted
+from shared.contracts.pricing import saving_of
+from shared.contracts.wording import LABELS, NOT_IN_GIT, change, clamps, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,7 +56,7 @@ def propose(
     Judges by the policies in the file `policies`; without one by the default policy. Of the workloads that
     Prometheus tells of, those without a manifest below `path` are only counted.
 
-    Returns 0, or 1 if no file was changed.
+    Returns 0, or 1 if no file has a proposed value: none was changed, and none was changed before.
 
     Raises:
         BadSetting: the folder, a variable or the policies' file is wrong.
@@ -93,26 +95,50 @@ def propose(
         renderer(build),
     )
     for name, rejected in edits.rejected.items():
-        print(f"{name}: not changed: {rejected.message}")
-    for name, text in edits.files.items():
-        # newline="": the file keeps the line endings that it has.
-        with (repo / name).open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        print(f"{name}: {_why_not(rejected)}")
+    _write(repo, edits.files)
+    for name, not_in_git in edits.not_in_git.items():
+        entry, judged = changes[name]
+        changes[name] = (entry, _without(judged, not_in_git, _proposal(entry, settings, at)))
     for name, paths in edits.accepted.items():
-        print("\n".join(_told(*changes[name], paths)))
+        print("\n".join(_told(*changes[name], paths, edits.not_in_git.get(name, ()))))
     if len(here) < len(found):
         others = counted(len(found) - len(here), "other workload")
         verb = "has" if len(found) - len(here) == 1 else "have"
         print(f"{others} that Prometheus tells of {verb} no manifest below {folder or '.'}")
     if not edits.files:
-        print("nothing changed")
-        return 1
+        return _nothing_changed(edits)
     saving: Money = reduce(add, (changes[name][1].monthly_saving for name in edits.accepted))
     print(
         f"changed {counted(len(edits.accepted), 'workload')} in {counted(len(edits.files), 'file')},"
         f" which saves {saving} a month; see git diff"
     )
     return 0
+
+
+def _write(repo: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        # newline="": the file keeps the line endings that it has.
+        with (repo / name).open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+
+
+def _why_not(rejected: Rejected) -> str:
+    """What is Git to gitops is the working tree here: it may not be committed, let alone deployed."""
+    if rejected.reason is FailureReason.ALREADY_IN_GIT:
+        return "the working tree has the proposed values already"
+    if rejected.reason is FailureReason.MANAGED_ELSEWHERE:
+        return f"not changed: {rejected.message}; Git is the working tree here, with what is not deployed yet"
+    return f"not changed: {rejected.message}"
+
+
+def _nothing_changed(edits: Edits) -> int:
+    """Says so; 0 where the proposed values are there already, else 1."""
+    if any(rejected.reason is FailureReason.ALREADY_IN_GIT for rejected in edits.rejected.values()):
+        print("nothing left to change; git diff shows what is not committed yet")
+        return 0
+    print("nothing changed")
+    return 1
 
 
 def _folder(repo: Path, path: str, files: Mapping[str, str]) -> str:
@@ -163,21 +189,30 @@ def _target(entry: Entry) -> Target:
     return Target(kind=workload.kind, namespace=workload.namespace, name=workload.name)
 
 
-def _told(entry: Entry, judged: Judged, paths: tuple[str, ...]) -> Iterator[str]:
+def _without(judged: Judged, not_in_git: tuple[str, ...], proposal: RecommendationCreated) -> Judged:
+    """The same for the containers that can be edited alone, with their money."""
+    containers = tuple(one for one in judged.containers if one.name not in not_in_git)
+    return replace(judged, containers=containers, monthly_saving=saving_of(containers, proposal))
+
+
+def _told(entry: Entry, judged: Judged, paths: tuple[str, ...], not_in_git: tuple[str, ...]) -> Iterator[str]:
     """What becomes of a workload: each value, what policy made of it, and what it saves."""
     yield f"{entry.workload.subject} ({', '.join(paths)}): saves {judged.monthly_saving} a month"
-    for engine, container in zip(entry.containers, judged.containers, strict=True):
+    engines = {engine.name: engine for engine in entry.containers}
+    for container in judged.containers:
         changed = [
             f"{LABELS[field]} {change(container, field)}"
             for field in LABELS
             if getattr(container.current, field) != getattr(container.proposed, field)
         ]
         yield f"  {container.name}: {', '.join(changed) or 'stays'}"
-        for field, value, by in clamps(engine, container, judged.verdicts):
+        for field, value, by in clamps(engines[container.name], container, judged.verdicts):
             for verdict in by:
                 words = verdict.message.rpartition(": ")[2]
                 policy = f"policy {verdict.policy} v{verdict.version}"
                 yield f"    {LABELS[field]} clamped to {value} by {policy}: {words}"
+    for name in not_in_git:
+        yield f"  {name}: {NOT_IN_GIT}"
     for verdict in judged.verdicts:
         if verdict.outcome is Outcome.REQUIRE_APPROVAL:
             policy = f"policy {verdict.policy} v{verdict.version}"

@@ -13,7 +13,7 @@ from shared.contracts.documents import Entry, Recommendation, Transition
 from shared.contracts.events import ContainerProposal, Outcome, rfc3339
 from shared.contracts.states import State
 from shared.contracts.topics import Topic
-from shared.contracts.wording import LABELS, change, reasons
+from shared.contracts.wording import LABELS, NOT_IN_GIT, change, reasons
 from shared.runtime.settings import MongoSettings
 
 # Which states' coming each topic tells of: one event may cause two moves, as a tick that finds a pull request
@@ -99,6 +99,8 @@ def story(item: Recommendation) -> Iterator[str]:
         yield f"{container.name}: {_values(container)}"
         for reason in reasons(engine.get(container.name, container), container, item.verdicts):
             yield f"  {reason}"
+    for name in item.not_in_git:
+        yield f"{name}: {NOT_IN_GIT}"
     for verdict in item.verdicts:
         if verdict.outcome is not Outcome.ALLOW:
             where = f" ({verdict.container})" if verdict.container else ""

@@ -68,8 +68,13 @@ class Recommendation(Document):
     slot: Slot | None
     content_hash: str
     proposal: RecommendationCreated
-    containers: tuple[ContainerProposal, ...]
-    monthly_saving: Money
+    containers: tuple[ContainerProposal, ...] = Field(
+        description="the engine's; once judged, after every clamp; once in a pull request, those in Git"
+    )
+    not_in_git: tuple[str, ...] = Field(
+        default=(), description="containers that no pull request changes, for the manifest does not have them"
+    )
+    monthly_saving: Money = Field(description="of `containers`")
     outcome: Outcome | None = None
     verdicts: tuple[Verdict, ...] = ()
     policies: dict[str, int] = Field(default_factory=dict)

@@ -260,6 +260,11 @@ class PullRequestCreated(Payload):
     url: str
     files: tuple[str, ...]
     awaits_approval: bool
+    not_in_git: tuple[str, ...] = Field(
+        default=(),
+        description="containers that are left as they are, for the manifest does not have them: most likely"
+        " they are injected at admission",
+    )
 
 
 class ChangeApplied(Payload):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import pairwise
 
-from shared.contracts.events import ContainerProposal, Rates, Resources, Usage
+from shared.contracts.events import ContainerProposal, Rates, RecommendationCreated, Resources, Usage
 from shared.contracts.money import Money
 from shared.contracts.quantities import GIB
 
@@ -114,6 +114,19 @@ def monthly(
         after = _hourly([(each.proposed, each.usage) for each in containers], prices, held)
     factor, currency = HOURS_PER_MONTH * pods, prices.core_hour.currency
     return Money.rounded(before * factor, currency), Money.rounded(after * factor, currency)
+
+
+def saving_of(containers: Sequence[ContainerProposal], proposal: RecommendationCreated) -> Money:
+    """What containers of a proposal save in a month, whatever became of their values; the others stay."""
+    names = {each.name for each in containers}
+    others = [
+        each.model_copy(update={"proposed": each.current})
+        for each in proposal.containers
+        if each.name not in names
+    ]
+    pods = Decimal(repr(proposal.pods))
+    before, after = monthly([*containers, *others], pods, proposal.rates, proposal.held_at_least)
+    return before - after
 
 
 def shares(

@@ -14,6 +14,8 @@ LABELS = {
     "memory_request_bytes": "memory request",
     "memory_limit_bytes": "memory limit",
 }
+# Of a container that the pods have and the manifest does not.
+NOT_IN_GIT = "left as it is: its manifest in Git does not have it, most likely it is injected at admission"
 
 
 def counted(number: int, noun: str) -> str:

@@ -116,12 +116,13 @@ class Stage:
         name: str,
         *,
         scan_id: str = "scan-1",
-        proposed: ContainerProposal | None = None,
+        proposed: ContainerProposal | tuple[ContainerProposal, ...] | None = None,
         outcome: Outcome = Outcome.ALLOW,
         namespace: str = "shop",
     ) -> Event:
         """Stores an approved recommendation and returns the event that says so."""
-        proposal = created(workload(name, namespace), scan_id, (proposed or container(),))
+        containers = proposed if isinstance(proposed, tuple) else (proposed or container(),)
+        proposal = created(workload(name, namespace), scan_id, containers)
         moved = Transition(before=State.CREATED, after=State.APPROVED, at=NOW, stage="policy", cause="c")
         document = draft(proposal).model_copy(
             update={

@@ -211,7 +211,7 @@ def test_what_another_engine_made_is_told_and_not_computed(
     )
 
 
-def test_what_policy_made_of_it_is_told_afterwards(
+def test_what_policy_and_git_made_of_it_is_told_afterwards(
     explain: Explain, mongo: Mongo, object_store: S3ObjectStore
 ) -> None:
     scanned(mongo, object_store)
@@ -223,11 +223,13 @@ def test_what_policy_made_of_it_is_told_afterwards(
             "$set": {
                 "containers": [each.model_dump(mode="json") for each in judged.containers],
                 "verdicts": [each.model_dump(mode="json") for each in judged.verdicts],
+                "not_in_git": ["istio-proxy"],
             }
         },
     )
     said = explain("shop/Deployment/cart")
     assert said.code == 0
+    assert "afterwards: istio-proxy: left as it is: its manifest in Git does not have it" in said.out
     assert (
         "afterwards: app: CPU request 230m -> 500m, clamped by policy default v1, max_step_down_percent"
         in said.out

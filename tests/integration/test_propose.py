@@ -36,18 +36,19 @@ spec:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A day of `web`, which uses little of what it asks for, and of `elsewhere`, alike."""
+    """Days of `web`, which uses little of what it asks for, and of `meshed`, whose proxy is injected."""
     written = History()
     end = int(time.time()) // 60 * 60 + 300
     begin = end - 15 * DAY  # of less its memory would not be lowered
     times = range(begin, end + 1, 60)
-    for name in ("web", "elsewhere"):
+    for name, container in (("web", "app"), ("meshed", "app"), ("meshed", "istio-proxy")):
         pod = {"namespace": "shop", "pod": f"{name}-0"}
-        here = {**pod, "container": "app"}
+        here = {**pod, "container": container}
         written.add("container_cpu_usage_seconds_total", here, ((at, (at - begin) * 0.1) for at in times))
         written.add("container_memory_working_set_bytes", here, ((at, 100.0 * MIB) for at in times))
         owner = {**pod, "owner_kind": "StatefulSet", "owner_name": name, "owner_is_controller": "true"}
-        written.add("kube_pod_owner", owner, ((at, 1.0) for at in times))
+        if container == "app":
+            written.add("kube_pod_owner", owner, ((at, 1.0) for at in times))
         for kind, resource, value in (
             ("requests", "cpu", 4.0),
             ("requests", "memory", 1024.0 * MIB),
@@ -113,6 +114,63 @@ def test_a_proposal_that_policy_refuses_changes_nothing(address: str, tree: Path
     assert "shop/StatefulSet/web: refused by policy: changes are paused" in done.stdout
     assert "git diff" not in done.stdout
     assert (tree / "apps/shop/web.yaml").read_text() == MANIFEST
+
+
+def test_what_was_proposed_before_is_in_the_working_tree_already(address: str, tree: Path) -> None:
+    propose(tree, "apps/shop", prometheus=address)
+    written = (tree / "apps/shop/web.yaml").read_text()
+    done = propose(tree, "apps/shop", prometheus=address)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "shop/StatefulSet/web: the working tree has the proposed values already",
+        "1 other workload that Prometheus tells of has no manifest below apps/shop",
+        "nothing left to change; git diff shows what is not committed yet",
+    ]
+    assert (tree / "apps/shop/web.yaml").read_text() == written != MANIFEST
+
+
+def test_other_values_in_the_working_tree_than_run_are_said_to_be_there(address: str, tree: Path) -> None:
+    edited = MANIFEST.replace("4000m", "3000m")
+    (tree / "apps/shop/web.yaml").write_text(edited)
+    done = propose(tree, "apps/shop", prometheus=address)
+    assert done.returncode == 1
+    assert "runs with requests.cpu 4, Git says 3" in done.stdout
+    assert "Git is the working tree here, with what is not deployed yet" in done.stdout
+    assert (tree / "apps/shop/web.yaml").read_text() == edited
+
+
+def test_a_container_that_is_injected_is_left_alone_and_its_money_is_not_told(
+    address: str, tree: Path
+) -> None:
+    meshed = MANIFEST.replace("name: web", "name: meshed")
+    (tree / "apps/shop/meshed.yaml").write_text(meshed)
+    done = propose(tree, "apps/shop", prometheus=address)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    begin = lines.index("shop/StatefulSet/meshed (apps/shop/meshed.yaml): saves 47.69 USD a month")
+    assert lines[begin + 1] == "  app: CPU request 4 -> 2, CPU limit 8 -> 4, memory request 1Gi -> 512Mi"
+    assert lines[begin + 5] == (
+        "  istio-proxy: left as it is: its manifest in Git does not have it, most likely it is injected at"
+        " admission"
+    )
+    assert lines[-1] == "changed 2 workloads in 2 files, which saves 95.39 USD a month; see git diff"
+    edited = (tree / "apps/shop/web.yaml").read_text()
+    assert (tree / "apps/shop/meshed.yaml").read_text() == edited.replace("name: web", "name: meshed")
+
+
+def test_a_manifest_with_none_of_the_containers_is_refused(address: str, tree: Path) -> None:
+    other = MANIFEST.replace("name: app", "name: other")
+    (tree / "apps/shop/web.yaml").write_text(other)
+    done = propose(tree, "apps/shop", prometheus=address)
+    assert done.returncode == 1
+    assert "no container 'app' in Git: most likely injected at admission" in done.stdout
+    assert (tree / "apps/shop/web.yaml").read_text() == other
+
+
+def test_the_help_tells_the_exit_codes() -> None:
+    said = " ".join(kubefinops("propose", "--help", columns="200").stdout.split())
+    assert "0: done: manifests have proposed values, by this run or by one before" in said
+    assert "1: nothing is proposed for these manifests, or could be written" in said
 
 
 @pytest.mark.parametrize(

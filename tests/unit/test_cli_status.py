@@ -89,6 +89,12 @@ def test_a_value_that_policy_left_alone_has_the_engines_reason_only() -> None:
     assert not any("clamped" in line for line in lines)
 
 
+def test_a_container_that_is_not_in_git_is_told_as_left_alone() -> None:
+    item = judged(Resources(cpu_request_m=600)).model_copy(update={"not_in_git": ("istio-proxy",)})
+    said = "left as it is: its manifest in Git does not have it, most likely it is injected at admission"
+    assert f"istio-proxy: {said}" in list(story(item))
+
+
 def test_the_time_of_today_and_the_date_of_before() -> None:
     today = datetime(2026, 11, 23, 18, 0, tzinfo=UTC)
     assert since(NOW, today) == "12:00:00"

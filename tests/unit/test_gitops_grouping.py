@@ -10,7 +10,7 @@ import pytest
 from functions.gitops.body import LARGEST_BODY, MARKER, body_of, title_of
 from functions.gitops.grouping import Group, group_of, ignored_by, owners
 from functions.gitops.layers import NotLocated, Target
-from functions.gitops.message import commit_message, members_in
+from functions.gitops.message import Held, commit_message, members_in
 from shared.contracts.argocd import Source
 from shared.contracts.documents import Recommendation
 from shared.contracts.events import Outcome, Verdict
@@ -88,13 +88,19 @@ def test_differences_that_syncs_ignore_are_seen(rule: dict[str, object], ignored
     assert ignored_by(replace(respected, sync_options=()), workload("cart")) is None
 
 
-def test_a_commit_names_its_members_and_their_files() -> None:
-    members = {"b" * 64: ("apps/shop/ä b.yaml", "x.yaml"), "a" * 64: ()}
+def test_a_commit_names_its_members_their_files_and_what_is_not_in_git() -> None:
+    members = {"b" * 64: Held(("apps/shop/ä b.yaml", "x.yaml")), "a" * 64: Held((), ("istio-proxy", "agent"))}
     message = commit_message("Right-size", members)
     assert message.startswith("Right-size\n\nFinops-Recommendation: {")
     assert members_in(message) == members
     assert members_in("Merge pull request #1") == {}
     assert members_in("Finops-Recommendation: nonsense\nFinops-Recommendation: []") == {}
+
+
+def test_what_a_commit_of_an_older_version_holds_is_read_and_written_as_it_was() -> None:
+    message = 'Right-size\n\nFinops-Recommendation: {"id": "r1", "files": ["x.yaml"]}\n'
+    assert members_in(message) == {"r1": Held(("x.yaml",))}
+    assert commit_message("Right-size", members_in(message)) == message
 
 
 def member(
@@ -143,6 +149,22 @@ def test_the_marker_changes_with_what_is_proposed() -> None:
     one = member("cart")
     other = one.model_copy(update={"containers": (container("c0", None, resources(1, 64)),)})
     assert body_of("shop", [one]).splitlines()[0] != body_of("shop", [other]).splitlines()[0]
+
+
+def test_the_body_names_the_containers_that_are_not_in_git_and_none_of_their_values() -> None:
+    clamped = member("web", containers=2).model_copy(update={"not_in_git": ("c0", "agent")})
+    meshed = clamped.model_copy(update={"containers": clamped.containers[1:]})
+    body = body_of("shop", [meshed, member("cart").model_copy(update={"not_in_git": ("agent",)})])
+    assert (
+        "Left as they are, for their manifests in Git do not have them: **agent** (2 workloads), **c0** (1"
+        " workload). Most likely they are injected at admission"
+    ) in body
+    evidence = body[body.index("**shop/Deployment/web**") : body.index("## Usage")]
+    assert "- c0: left as it is: its manifest in Git does not have it" in evidence
+    assert "max_step_down_percent (c0)" not in evidence
+    assert "| shop/Deployment/web | c1 |" in body
+    assert "| shop/Deployment/web | c0 |" not in body
+    assert "Left as they are" not in body_of("shop", [member("cart")])
 
 
 @pytest.mark.parametrize(("workloads", "containers"), [(60, 1), (200, 3), (400, 2)])

@@ -7,16 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, NoReturn
 
 import pytest
+import yaml
 
+from functions.argocd.correlating import differences
 from functions.gitops.message import members_in
 from shared.contracts.envelope import NO_TIME, Event
 from shared.contracts.errors import Refused, Temporary
 from shared.contracts.events import FailureReason, Outcome, PullRequestCreated, Resources
 from shared.contracts.git_host import Comparison, Pull, PullState
+from shared.contracts.money import Money
 from shared.contracts.policy import Policy, Rules
+from shared.contracts.pricing import saving_of
 from shared.contracts.states import State
 from tests.examples import MIB, NOW, container, resources
 from tests.fakes.git_host import FakeGitHost
@@ -285,6 +290,69 @@ def test_one_without_a_manifest_does_not_hold_up_the_others() -> None:
     assert (made.of(cart).state, made.of(gone).state) == (State.PR_OPEN, State.APPROVED)
     made.handler().handle(gone)
     assert made.of(gone).state is State.ADVISORY
+
+
+# Containers that are not in Git
+
+
+PROXY = container("istio-proxy", resources(500, 512), resources(100, 128))
+OF_APP = Money(amount=Decimal("31.17"))  # 400m and 384Mi of three pods; the example says 40.00 for all of it
+
+
+def test_a_container_that_is_injected_is_left_alone_everywhere_and_the_others_go_live() -> None:
+    made = stage("cart")
+    approved = made.approve("cart", proposed=(container(), PROXY))
+    made.handler().handle(approved)
+    assert made.manifest("cart") == manifest("cart", PROPOSED)
+    document = made.of(approved)
+    assert (document.containers, document.not_in_git) == ((container(),), ("istio-proxy",))
+    assert document.monthly_saving == saving_of((container(),), document.proposal) == OF_APP
+    assert [one.name for one in document.proposal.containers] == ["app", "istio-proxy"]
+    (payload,) = payloads(made)
+    assert payload.not_in_git == ("istio-proxy",)
+    pull = made.host.pull_request(REPOSITORY, 1)
+    assert pull.title == f"Right-size shop/Deployment/cart of shop: saves {OF_APP} a month"
+    assert "**istio-proxy** (1 workload)" in pull.body
+    # What the stage argocd looks for in the cluster.
+    live = yaml.safe_load(manifest("cart", PROPOSED))
+    assert differences(document.containers, live) == ()
+
+
+def test_a_later_look_at_what_has_an_injected_container_changes_nothing() -> None:
+    made = stage("cart", "web")
+    made.handler().handle(made.approve("cart", proposed=(container(), PROXY)))
+    pull, writes = made.host.pull_request(REPOSITORY, 1), fake(made).writes
+    made.handler().handle(made.tick())
+    assert (made.host.pull_request(REPOSITORY, 1), fake(made).writes) == (pull, writes)
+    made.handler().handle(made.approve("web"))
+    assert made.manifest("cart") == manifest("cart", PROPOSED)
+    commit = made.host.commit(REPOSITORY, str(made.host.head(REPOSITORY, BRANCH)))
+    assert {one.not_in_git for one in members_in(commit.message).values()} == {("istio-proxy",), ()}
+    assert "**istio-proxy** (1 workload)" in made.host.pull_request(REPOSITORY, 1).body
+
+
+def test_what_was_merged_before_its_document_told_of_it_is_without_what_is_not_in_git() -> None:
+    made = stage("cart")
+    approved = made.approve("cart", proposed=(container(), PROXY))
+    with pytest.raises(Crash):
+        made.handler(crash=CrashBefore(10_000, "advance")).handle(approved)
+    assert made.of(approved).not_in_git == ()
+    fake(made).merge_by_hand(REPOSITORY, 1)
+    made.handler().handle(approved)
+    document = made.of(approved)
+    assert document.state is State.PR_OPEN
+    assert (document.containers, document.not_in_git) == ((container(),), ("istio-proxy",))
+    assert document.monthly_saving == OF_APP
+
+
+def test_a_change_of_injected_containers_alone_becomes_advice_that_says_so() -> None:
+    made = stage("cart")
+    stays = container(proposed=container().current)
+    approved = made.approve("cart", proposed=(stays, PROXY))
+    made.handler().handle(approved)
+    document = made.of(approved)
+    assert (document.state, document.reason) == (State.ADVISORY, FailureReason.NOT_LOCATED)
+    assert "'istio-proxy' in Git: most likely injected at admission" in str(document.message)
 
 
 # Pause, approval, merging

@@ -277,6 +277,60 @@ def test_an_open_change_is_written_over_whatever_git_says_by_now() -> None:
     )
 
 
+PROXY = container("istio-proxy", resources(500, 512), resources(50, 64))
+STAYS = container("istio-proxy", resources(500, 512), resources(500, 512))
+SAME = container("app", resources(1000, 1024, 1024), resources(1000, 1024, 1024))
+
+
+@pytest.mark.parametrize("injected", [PROXY, STAYS])
+def test_a_container_that_git_does_not_have_is_left_alone_and_the_others_are_edited(
+    injected: ContainerProposal,
+) -> None:
+    file = simple("checkout")
+    edits = plan({"apps/shop/a.yaml": file}, change(injected, container()))
+    assert edits.files == plan({"apps/shop/a.yaml": file}).files
+    assert edits.accepted == {"r1": ("apps/shop/a.yaml",)}
+    assert edits.not_in_git == {"r1": ("istio-proxy",)}
+    assert plan({"apps/shop/a.yaml": file}).not_in_git == {}
+
+
+@pytest.mark.parametrize(
+    "containers", [(PROXY,), (SAME, PROXY), (PROXY, container("agent"), SAME), (container("ap"), SAME, PROXY)]
+)
+def test_a_manifest_with_none_of_the_containers_that_change_is_refused(
+    containers: tuple[ContainerProposal, ...],
+) -> None:
+    edits = plan({"apps/shop/a.yaml": simple("checkout")}, change(*containers))
+    assert (edits.files, edits.accepted, edits.not_in_git) == ({}, {}, {})
+    rejected = edits.rejected["r1"]
+    assert rejected.reason is FailureReason.NOT_LOCATED
+    missing = [repr(one.name) for one in containers if one.name != "app"]
+    called = f"container{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+    assert rejected.message == (
+        f"Deployment shop/checkout has no {called} in Git: most likely injected at admission (by a service"
+        " mesh or an agent), to be sized where that is configured"
+    )
+
+
+def test_with_a_container_that_git_does_not_have_the_others_are_compared_as_ever() -> None:
+    def rejected(resources: str, *containers: ContainerProposal) -> FailureReason:
+        file = simple("checkout", resources=resources)
+        return plan({"apps/shop/a.yaml": file}, change(*containers)).rejected["r1"].reason
+
+    proposed = "{requests: {cpu: 600m, memory: 640Mi}, limits: {memory: 768Mi}}"
+    assert rejected(proposed, container(), PROXY) is FailureReason.ALREADY_IN_GIT
+    assert rejected("{requests: {cpu: 2}}", container(), PROXY) is FailureReason.MANAGED_ELSEWHERE
+    same = "{requests: {cpu: 1, memory: 1Gi}, limits: {memory: 1Gi}}"
+    assert rejected(same, SAME, STAYS) is FailureReason.ALREADY_IN_GIT
+
+
+def test_an_open_change_loses_no_container() -> None:
+    """What its pull request tells of was in Git: less would be merged than is looked for in the cluster."""
+    edits = plan({"apps/shop/a.yaml": simple("checkout")}, change(container(), PROXY, is_open=True))
+    assert edits.accepted == {}
+    assert "no container 'istio-proxy' in Git" in edits.rejected["r1"].message
+
+
 def test_a_limit_that_is_proposed_away_is_removed() -> None:
     current = Resources(cpu_request_m=1000, cpu_limit_m=2000, memory_request_bytes=1024 * MIB)
     proposed = Resources(cpu_request_m=500, memory_request_bytes=1024 * MIB)

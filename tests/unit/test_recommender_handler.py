@@ -563,6 +563,22 @@ def test_an_open_change_that_policy_clamped_to_these_values_is_not_followed(prod
     assert "holds these values" in (next_scan(product) or "")
 
 
+def test_an_open_change_is_not_followed_for_a_container_that_it_cannot_change(product: Product) -> None:
+    product.prometheus.pods.append(deployment("shop", "checkout", container="istio-proxy"))
+    product.whole_scan()
+    (document,) = product.recommendations.documents.values()
+    app, proxy = document.containers
+    assert proxy.name == "istio-proxy"
+    product.become(
+        State.PR_OPEN, pull_request=_pull_request(), containers=(app,), not_in_git=("istio-proxy",)
+    )
+    product.prometheus.pods[1].cpu_p95 = 0.5
+    assert "holds these values" in (next_scan(product) or "")
+    product.prometheus.pods[0].cpu_p95 = 0.5
+    product.whole_scan("scan-3", NOW + timedelta(hours=1))
+    assert product.last_entry("checkout").reason is None
+
+
 @pytest.mark.parametrize(
     ("policies", "again"),
     [
