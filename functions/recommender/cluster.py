@@ -28,6 +28,7 @@ _FIELD = {
     (queries.INIT_REQUESTS, "memory"): "memory_request_bytes",
     (queries.INIT_LIMITS, "memory"): "memory_limit_bytes",
 }
+_REASONS = (queries.LAST_REASON, queries.INIT_LAST_REASON, queries.ENDED_REASON)
 _NONE: frozenset[str] = frozenset()
 
 
@@ -172,6 +173,15 @@ class Cluster:
             container,
         )
 
+    def is_killed_under(self, limit: int | None, pods: Iterable[Pod], container: str) -> bool:
+        """Whether one of these was last ended for its memory under no less than this limit, in bytes."""
+        return any(
+            (*pod, container) in self.oom_killed
+            and self.values.get(pod, {}).get(container, {}).get("memory_limit_bytes", limit or 0)
+            >= (limit or 0)
+            for pod in pods
+        )
+
     def limits_cpu(self, pods: Iterable[Pod]) -> bool:
         """Whether a container of these has a limit."""
         return any(
@@ -238,5 +248,5 @@ class Cluster:
             self.containers.setdefault(pod, set()).add(container)
         elif metric == queries.INIT_INFO and queries.is_sidecar(labels):
             self.sidecars.setdefault(pod, set()).add(container)
-        elif metric in (queries.LAST_REASON, queries.INIT_LAST_REASON) and value > 0:
+        elif metric in _REASONS and value > 0:
             self.oom_killed.add((*pod, container))

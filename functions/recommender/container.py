@@ -10,10 +10,11 @@ from functions.recommender.jvm import Jvm
 from functions.recommender.rules import WORTH_RAISING, Rules
 from shared.contracts.events import Resources, Usage
 from shared.contracts.quantities import GIB, MIB, format_cpu, format_memory
-from shared.contracts.wording import counted
+from shared.contracts.wording import LABELS, counted, quantity
 
 # A limit is not lowered below these: what is idle has to start some time, and a shell to fit in beside it.
 _LEAST_CPU_LIMIT_M, _LEAST_MEMORY_LIMIT = 100, 64 * MIB
+_UNSEEN = "OOM kills would not be seen, so it is not lowered (kubefinops doctor says what is missing)"
 # A burst of half a window, or one that lies in two of them, is told as half of what it was.
 _BURST = 2
 
@@ -63,12 +64,13 @@ class Stance:
     """What the pod around a container demands of it.
 
     `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`, `estimate`,
-    `jvm`: see ObservedContainer.
+    `jvm`: see ObservedContainer. `tells_kills`: see Observed.
     """
 
     guaranteed: bool = False
     by_peak: bool = False
     oom_killed: bool = False
+    tells_kills: bool = True
     estimate: Estimate | None = None
     jvm: Jvm | None = None
 
@@ -92,6 +94,26 @@ def size_container(
         memory_limit_bytes=memory_limit,
     )
     return proposed, (why_cpu, why_cpu_limit, why_memory, why_memory_limit)
+
+
+def left_alone(
+    current: Resources, usage: Usage, stance: Stance, rules: Rules, why: str
+) -> tuple[Resources, tuple[str, ...]]:
+    """The resources as they are, because of `why`, but for memory that killed: that is raised at once."""
+    reasons = {
+        field: f"{label} stays {quantity(field, getattr(current, field))}: {why}"
+        for field, label in LABELS.items()
+    }
+    raised = _after_oom_kill(current, usage, stance)
+    target = 0 if raised is None else round_memory(raised)
+    new = {}
+    for field in ("memory_request_bytes", "memory_limit_bytes"):
+        now = getattr(current, field)
+        if now is not None and target > now:
+            new[field] = target
+            arrow = _arrow(now, target, format_memory)
+            reasons[field] = f"{LABELS[field]} {arrow}: {_raise(current, usage, rules)}"
+    return current.model_copy(update=new), tuple(reasons.values())
 
 
 def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[int, str]:
@@ -188,11 +210,9 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
     if (stance.guaranteed or told is not None) and wanted == now:
         return now, f"memory request stays {format_memory(now)}: {why}"
     target = round_memory(wanted)
-    if now is not None and target < now and usage.oom_kills:
-        return now, (
-            f"memory request stays {format_memory(now)}: {counted(usage.oom_kills, 'OOM kill')} within"
-            f" {rules.oom_days} days, it is not lowered"
-        )
+    if now is not None and target < now and (usage.oom_kills or not stance.tells_kills):
+        kills = f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days, it is not lowered"
+        return now, f"memory request stays {format_memory(now)}: {kills if usage.oom_kills else _UNSEEN}"
     if now is not None and target > now >= fits and not usage.oom_kills:
         return now, (
             f"memory request stays {format_memory(now)}: {_mebibytes(fits)}, the peak and a little more, fit"
@@ -267,6 +287,8 @@ def _memory_request_of_jvm(
     if target > now or not _request_is_worth(now, target, rules.memory_change_bytes, stance, rules):
         end = "more, and it is raised after OOM kills alone" if target > now else "not worth a change"
         return now, f"{stays}: {format_memory(target)} ({why}) is {end}"
+    if not stance.tells_kills:
+        return now, f"{stays}: {_UNSEEN}"
     return target, f"memory request {_arrow(now, target, format_memory)}: {why}"
 
 

@@ -467,6 +467,7 @@ class _Usage:
                     cpu_m=its.topped_cpu(digest.cpu_m),
                     memory_bytes=its.topped(memory.get(day, ())),
                     oom_kills=its.oom_kills,
+                    killed_limit_bytes=its.killed_limit if its.oom_kills else 0,
                     throttled_share=its.throttled_share,
                 )
             )
@@ -608,12 +609,13 @@ def _by_pod(
 @dataclass
 class _Facts:
     """What a day had, beside its windows: peaks of memory in bytes and, where there is a limit, of CPU in
-    millicores, and troubles.
+    millicores, and troubles; of limits of memory the least, in bytes.
     """
 
     memory_max: int = 0
     cpu_max: float = 0.0
     oom_kills: int = 0
+    killed_limit: int = 0
     throttled_share: float | None = None
 
     def take(self, name: str, value: float) -> None:
@@ -625,6 +627,8 @@ class _Facts:
                 self.cpu_max = max(self.cpu_max, round(value * 1000, 3))
             case "oom_kills":
                 self.oom_kills += round(value)
+            case "killed_limit":
+                self.killed_limit = min(self.killed_limit or round(value), round(value))
             case _:
                 self.throttled_share = round(max(self.throttled_share or 0.0, value), 4)
 
@@ -661,7 +665,7 @@ def _facts(usage: _Usage, part: Part) -> dict[tuple[Of, date], _Facts]:
     since = int((usage.grid.at - usage.grid.start).total_seconds())
     rows = usage.asking.all({"oom_killed": queries.oom_killed(since)}, part)["oom_killed"] if since else []
     if some := usage.workloads(row.labels for row in rows):
-        ask({"oom_kills": queries.oom_kills}, part.narrowed(some))
+        ask({"oom_kills": queries.oom_kills, "killed_limit": queries.killed_limit}, part.narrowed(some))
     return found
 
 

@@ -113,6 +113,7 @@ def observed(report: Report, stored: Entry, lacking: list[str]) -> Observed:
         scales_on=frozenset(stored.scales_on),
         windows_per_day=86400 / _step_seconds(report.window, stored.workload),
         nodes=tuple(name for name, pods in sorted(stored.nodes.items()) for _ in range(pods)),
+        tells_kills=stored.tells_kills,
         init=stored.init_containers,
     )
 

@@ -38,6 +38,9 @@ PERIODS = "container_cpu_cfs_periods_total"
 CPU_RULE = "node_namespace_pod_container:container_cpu_usage_seconds_total:sum_rate5m"
 RESTARTS = "kube_pod_container_status_restarts_total"
 LAST_REASON = "kube_pod_container_status_last_terminated_reason"
+# Of what has ended and is not begun anew: a Job's pod whose restartPolicy is Never.
+ENDED_REASON = "kube_pod_container_status_terminated_reason"
+LIMITS = "kube_pod_container_resource_limits"
 # Of init containers, native sidecars among them, which INIT_INFO tells apart: see `is_sidecar`.
 INIT_INFO = "kube_pod_init_container_info"
 INIT_REQUESTS = "kube_pod_init_container_resource_requests"
@@ -60,8 +63,9 @@ _OF_PODS = (
     "kube_pod_owner",
     "kube_pod_container_info",
     "kube_pod_container_resource_requests",
-    "kube_pod_container_resource_limits",
+    LIMITS,
     LAST_REASON,
+    ENDED_REASON,
     INIT_INFO,
     INIT_REQUESTS,
     INIT_LIMITS,
@@ -74,8 +78,9 @@ STATE = (
     "kube_deployment_spec_replicas",
     "kube_pod_container_info",
     "kube_pod_container_resource_requests",
-    "kube_pod_container_resource_limits",
+    LIMITS,
     LAST_REASON,
+    ENDED_REASON,
     INIT_INFO,
     INIT_REQUESTS,
     INIT_LIMITS,
@@ -92,7 +97,7 @@ WORKLOADS = (*OWNERS, "kube_deployment_spec_replicas")
 # That have several rows a pod.
 _OFTEN_TOLD = (
     "kube_pod_container_resource_requests",
-    "kube_pod_container_resource_limits",
+    LIMITS,
     INIT_REQUESTS,
     INIT_LIMITS,
 )
@@ -112,6 +117,8 @@ _OFTEN_SECONDS = 120
 # memory. They are no part of an hour nor of a day, so what runs by the clock is seen on some days at least,
 # and in as large a share of the windows as it runs for.
 CPU_APART, MEMORY_APART = 870, 3480
+# By which OOM kills are seen. Of restarts the most, of reasons whether any is told.
+_KILLS_BY = {"restarts": RESTARTS, "reasons": LAST_REASON}
 # Where in a history hours lie that are looked at for how often scrapes came, by its length, the latest first.
 _HOURS = (0.0, 0.23, 0.52, 0.76)
 _WINDOW = 300
@@ -318,11 +325,12 @@ def frequencies(scope: Scope, history: timedelta) -> dict[str, str]:
     def told(which: str, samples: str) -> str:
         return f'label_replace(max(count_over_time({samples})), "in", "{which}", "", "")'
 
-    everywhere = usage_series(scope.labels)
+    everywhere, everyone = usage_series(scope.labels), Scope(labels=scope.labels)
     lately = (
         told(_in_hour(0), f"{everywhere}[1h]"),
         told("10m", f"{MEMORY}{{{scope.containers}}}[10m]"),
         told("rule", f"{CPU_RULE}{{{scope.containers}}}[5m]"),
+        *(_most(which, metric, everyone) for which, metric in _KILLS_BY.items()),
     )
     return {"scrapes_lately": " or ".join(lately)} | {
         f"scrapes_{ago}h_ago": told(_in_hour(ago), f"{everywhere}[1h] offset {ago}h")
@@ -371,6 +379,19 @@ def begins_after(rows: Collection[Series], history: timedelta) -> timedelta | No
             return silent
         silent = timedelta(hours=ago)
     return None
+
+
+def _most(which: str, metric: str, scope: Scope) -> str:
+    told = f"max_over_time({metric}{{{scope.namespace_matcher}}}[10m])"
+    return f'label_replace(max({told}), "in", "{which}", "", "")'
+
+
+def tells_kills(rows: Collection[Series]) -> bool:
+    """Whether OOM kills would be seen, by the rows of `frequencies`: restarts are told, and where there were
+    any why something was ended.
+    """
+    most = {row.labels.get("in"): row.value for row in rows}
+    return "restarts" in most and ("reasons" in most or most["restarts"] == 0)
 
 
 def has_rule(rows: Collection[Series]) -> bool:
@@ -449,6 +470,20 @@ def oom_kills(seconds: int) -> Question:
         return f"sum {CONTAINER} ({steps}) and {oom_killed(seconds)(scope)}"
 
     return question
+
+
+def killed_limit(seconds: int) -> Question:
+    """The least limit of memory in the last seconds, in bytes: who was killed then had no less."""
+    span = duration(seconds)
+    of = (LIMITS, INIT_LIMITS)
+    memory = ', resource="memory"'
+    return lambda scope: f"min {CONTAINER} ({_over('min', of, scope, f'[{span}]', memory)})"
+
+
+def killed_runs(seconds: int) -> Question:
+    """Pods that ended for their memory in the last seconds, and were not begun anew."""
+    span = duration(seconds)
+    return lambda scope: f"max {CONTAINER} ({_over('max', (ENDED_REASON,), scope, f'[{span}]', _KILLED)}) > 0"
 
 
 def periods(scope: Scope) -> str:

@@ -102,10 +102,11 @@ def read(
     asking = Asking(prometheus, at)
     scope = Scope(tuple(sorted(namespaces)), labels=labels)
     today, begin = at.astimezone(UTC).date(), first_day(at, history)
-    since = cpu_since = begin
+    # Of a kill it is known though the history be shorter.
+    since = cpu_since = min(begin, first_day(at, timedelta(days=oom_days)))
     if strategy != PERCENTILE:
-        since = min(begin, first_day(at, timedelta(days=MEMORY_DAYS)))
-        cpu_since = min(begin, first_day(at, timedelta(days=CPU_DAYS)))
+        since = min(since, first_day(at, timedelta(days=MEMORY_DAYS)))
+        cpu_since = min(cpu_since, first_day(at, timedelta(days=CPU_DAYS)))
     names = None
     if wanted is not None:
         # A part of a large namespace, maybe: the other parts' containers are read by other shards.
@@ -181,6 +182,7 @@ def read(
                 estimates=estimates,
                 places=there.places,
                 plan=there.plan,
+                tells_kills=there.tells_kills,
             )
             for controller, pods in sorted(controllers.items())
         )
@@ -214,6 +216,7 @@ class _Survey:
     since: date
     begun_lately: bool
     has_rule: bool
+    tells_kills: bool
     owners: Owners
     owned_since: date
     places: dict[Pod, str]
@@ -281,6 +284,7 @@ def _survey(
         since=since,
         begun_lately=silent is not None,
         has_rule=queries.has_rule(often),
+        tells_kills=queries.tells_kills(often),
         owners=_owners(asking, now, whole, owned_since),
         owned_since=owned_since,
         places=_places(placed.get("pod_nodes", ())),
@@ -461,7 +465,8 @@ def _read_runs(
     usage = partial(queries.usage, window=window)
     runs = partial(queries.runs, window=window)
     troubles = {
-        "oom_kills": queries.oom_kills(min(oom_days * 86400, window.history)),
+        "oom_kills": queries.oom_kills(oom_days * 86400),
+        "killed_runs": queries.killed_runs(oom_days * 86400),
         "throttled_share": queries.throttled_share(window.history),
     }
     asked = {f"{name}_of_runs": _question(usage, name) for name in usage(part.scope)}
@@ -493,12 +498,14 @@ def _observed(
     estimates: Mapping[Of, Estimate],
     places: Mapping[Pod, str],
     plan: Plan,
+    tells_kills: bool,
 ) -> Observed:
     controller = (workload.namespace, workload.kind, workload.name)
     names = now.container_names(pods)
     # Evicted and finished pods are still told of, with what they asked for in their time.
     live = [pod for pod in pods if figures.has_recent(pod, names)] or pods
     runs = workload.kind in RUN_TO_COMPLETION
+    current = {name: now.resources(live, name) for name in names}
     found = {
         name: _of_runs(figures, controller, name, window, at) if runs else past.of((controller, name))
         for name in names
@@ -506,10 +513,12 @@ def _observed(
     containers = tuple(
         ObservedContainer(
             name=name,
-            current=now.resources(live, name),
+            current=current[name],
             usage=found[name].usage,
             history_seconds=found[name].history_seconds,
-            oom_killed=any((*pod, name) in now.oom_killed for pod in live),
+            oom_killed=_is_killed_under(
+                current[name].memory_limit_bytes, now, pods if runs else live, name, found[name].killed_limit
+            ),
             estimate=estimates.get((controller, name)),
             jvm=now.jvms.of(live, name),
             days=found[name].days,
@@ -531,17 +540,28 @@ def _observed(
         scales_on=now.scales_on(controller),
         windows_per_day=86400 / (window.step if runs else window.cpu_step * plan.apart[workload.namespace]),
         nodes=tuple(sorted(places[pod] for pod in live if pod in places)),
+        tells_kills=tells_kills,
         init=now.init_containers(live),
     )
 
 
 @dataclass(frozen=True)
 class _Container:
-    """What one used; `usage` is None where CPU or memory was not measured."""
+    """What one used; `usage` is None where CPU or memory was not measured. `killed_limit` is the largest that
+    it was killed under, in bytes, as far as days tell.
+    """
 
     usage: Usage | None
     history_seconds: int
     days: tuple[Day, ...] = ()
+    killed_limit: int = 0
+
+
+def _is_killed_under(
+    limit: int | None, now: Cluster, pods: Collection[Pod], container: str, killed_limit: int
+) -> bool:
+    """Whether it was killed under no less than this limit, by a pod that is told of or by one that was."""
+    return now.is_killed_under(limit, pods, container) or (limit is not None and killed_limit >= limit)
 
 
 class _Past:
@@ -570,15 +590,17 @@ class _Past:
         ]
         windows = sum(count for _, count in shares)
         lately = self._today - timedelta(days=self._oom_days)
+        killed = [each for each in self._days.digests[container] if each.oom_kills and each.day >= lately]
         usage = Usage(
             **_recent(*(self._recent(name, container) for name in ("cpu_p95_recent", "memory_p95_recent"))),
             **vars(figure),
-            oom_kills=sum(each.oom_kills for each in digests if each.day >= lately),
+            oom_kills=sum(each.oom_kills for each in killed),
             throttled_share=(
                 round(sum(share * count for share, count in shares) / windows, 4) if windows else None
             ),
         )
-        return _Container(usage, seconds, seen)
+        limit = max((each.killed_limit_bytes for each in killed), default=0)
+        return _Container(usage, seconds, seen, limit)
 
     def _seen(self, container: Of) -> tuple[Day, ...]:
         """The days that tell something."""
@@ -635,7 +657,9 @@ def _of_runs(
         memory_max_bytes=round(memory_max),
         samples=_windows(figures, pods, container, window, at),
         pods=len(figures.each("cpu_p95", pods, container)),
-        oom_kills=round(sum(figures.each("oom_kills", pods, container))),
+        oom_kills=round(
+            sum(sum(figures.each(name, pods, container)) for name in ("oom_kills", "killed_runs"))
+        ),
         throttled_share=None if throttled is None else round(throttled, 4),
     )
     return _Container(usage, seconds)

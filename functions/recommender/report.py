@@ -127,6 +127,9 @@ class Entry(Payload):
     seen: tuple[SeenContainer, ...] = Field(
         default=(), description="every container, measured or not; older reports have none"
     )
+    tells_kills: bool = Field(
+        default=True, description="OOM kills would have been seen: without, memory is not lowered"
+    )
     init_containers: dict[str, Resources] = Field(
         default_factory=dict,
         description="what those ask for that end before the others begin; older reports have none",
@@ -281,6 +284,7 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
             )
             for each in observed.containers
         ),
+        tells_kills=observed.tells_kills,
         init_containers=dict(observed.init),
         digests={
             # Of our own making: to look at each of hundreds of thousands again is a tenth of a scan.

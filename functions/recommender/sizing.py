@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from functions.recommender import init_containers
-from functions.recommender.container import Day, Estimate, Stance, size_container
+from functions.recommender.container import Day, Estimate, Stance, left_alone, size_container
 from functions.recommender.jvm import Jvm
 from functions.recommender.rules import PERCENTILE, Rules
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
 from shared.contracts.quantities import format_cpu, format_memory
-from shared.contracts.wording import counted
+from shared.contracts.wording import LABELS, counted, quantity
 
 __all__ = [
     "Day",
@@ -46,10 +46,10 @@ class QosClass(StrEnum):
 class ObservedContainer:
     """One container of a workload: what it asks for, and what it used in the worst of its pods.
 
-    `usage` is None where nothing was measured. `oom_killed` says that a pod which still runs was last
-    ended for its memory: the limit that killed it is the present one. `estimate` is what a strategy says,
-    where one is asked. `jvm` is the Java virtual machine that it is known to run. `days` are the digests that
-    `usage` and `estimate` rest on; none where pods run to completion.
+    `usage` is None where nothing was measured. `oom_killed` says that it was ended for its memory under a
+    limit that was no less than the present one. `estimate` is what a strategy says, where one is asked. `jvm`
+    is the Java virtual machine that it is known to run. `days` are the digests that `usage` and `estimate`
+    rest on; none where pods run to completion.
     """
 
     name: str
@@ -69,8 +69,8 @@ class Observed:
     `replicas` is what is wanted now, `pods` the mean number that runs. `scales_on` names the resources
     whose utilisation, a share of the request, drives a HorizontalPodAutoscaler; `unknown` if there is one
     and nothing tells what it scales on. `windows_per_day` is how many samples a full day has. `nodes` has the
-    node of each pod that lives, where that was asked. `init` has what each init container asks for; native
-    sidecars are containers.
+    node of each pod that lives, where that was asked. `tells_kills`: an OOM kill would be seen. `init` has
+    what each init container asks for; native sidecars are containers.
     """
 
     workload: Workload
@@ -80,6 +80,7 @@ class Observed:
     scales_on: frozenset[str] = frozenset()
     windows_per_day: float = 288.0
     nodes: tuple[str, ...] = ()
+    tells_kills: bool = True
     init: Mapping[str, Resources] = field(default_factory=dict)
 
     @property
@@ -106,22 +107,26 @@ class Sized:
 
 def engine(strategy: str) -> str:
     """Goes into every report: figures can be reproduced by the engine of the same version."""
-    return f"{strategy}/{2 if strategy == PERCENTILE else 6}"
+    return f"{strategy}/{2 if strategy == PERCENTILE else 7}"
 
 
 def size(observed: Observed, rules: Rules) -> Sized:
     """What each container of the workload should ask for, or the reason to leave it alone."""
     qos = qos_class([*(container.current for container in observed.containers), *observed.init.values()])
     used = [container for container in observed.containers if container.usage is not None]
+    enough = [container for container in used if _too_little(container, observed, rules) is None] or used
     sized = Sized(
         containers=tuple(_as_it_is(container) for container in used),
-        confidence=min((_confidence(container, observed) for container in used), default=0.0),
-        history_seconds=min((container.history_seconds for container in used), default=0),
+        confidence=min((_confidence(container, observed) for container in enough), default=0.0),
+        history_seconds=min((container.history_seconds for container in enough), default=0),
         qos=qos,
     )
     if (reason := _unfit(observed, used, qos, rules)) is not None:
         return replace(sized, skipped=reason)
     proposals = tuple(_propose(container, observed, qos, rules) for container in used)
+    beside = tuple(_beside_autoscaler(proposal, observed, qos) for proposal in proposals)
+    if any(each.proposed != each.current for each in beside):
+        proposals = beside
     proposals = init_containers.told(proposals, observed.init, observed.unmeasured)
     sized = replace(sized, containers=proposals)
     if (reason := _unwanted(observed, proposals, qos, rules)) is not None:
@@ -156,29 +161,27 @@ def _unfit(observed: Observed, used: list[ObservedContainer], qos: QosClass, rul
             "no CPU and memory usage is known of its containers: none is recorded, or for less than half an"
             " hour"
         )
-    if (reason := _too_little(observed, used, rules)) is not None:
-        return f"too little data: {reason}"
+    lacking = [_too_little(container, observed, rules) for container in used]
+    if lacking[0] is not None and None not in lacking and not any(each.oom_killed for each in used):
+        return f"too little data: {lacking[0]}"
     if qos is QosClass.BEST_EFFORT and rules.keep_qos:
         return "BestEffort: it sets no requests, and setting some would change its QoS class"
     return None
 
 
-def _too_little(observed: Observed, used: list[ObservedContainer], rules: Rules) -> str | None:
-    for container in used:
-        assert container.usage is not None
-        hours = container.history_seconds / 3600
-        if hours < rules.minimum_history_hours:
-            return f"{container.name}: {hours:.1f} h of history, {rules.minimum_history_hours:g} h wanted"
-        if observed.workload.kind in RUN_TO_COMPLETION:
-            if container.usage.pods < rules.minimum_runs:
-                return (
-                    f"{container.name}: {counted(container.usage.pods, 'run')}, {rules.minimum_runs} wanted"
-                )
-        elif container.usage.samples < rules.minimum_samples:
-            return (
-                f"{container.name}: {counted(container.usage.samples, 'sample')},"
-                f" {rules.minimum_samples} wanted"
-            )
+def _too_little(container: ObservedContainer, observed: Observed, rules: Rules) -> str | None:
+    """What is known too little of it for."""
+    assert container.usage is not None
+    hours = container.history_seconds / 3600
+    if hours < rules.minimum_history_hours:
+        return f"{container.name}: {hours:.1f} h of history, {rules.minimum_history_hours:g} h wanted"
+    if observed.workload.kind in RUN_TO_COMPLETION:
+        if container.usage.pods < rules.minimum_runs:
+            return f"{container.name}: {counted(container.usage.pods, 'run')}, {rules.minimum_runs} wanted"
+    elif container.usage.samples < rules.minimum_samples:
+        return (
+            f"{container.name}: {counted(container.usage.samples, 'sample')}, {rules.minimum_samples} wanted"
+        )
     return None
 
 
@@ -191,6 +194,10 @@ def _unwanted(
         jvms = {each.name: each.jvm for each in observed.containers if each.jvm is not None}
         besides = f"; memory of {', '.join(jvms)} aside, a JVM's, whose heap flags decide" if jvms else ""
         besides += "".join(f"; {text}" for text in sorted({jvm.wrong for jvm in jvms.values() if jvm.wrong}))
+        used = [each for each in observed.containers if each.usage is not None]
+        lacking = [reason for each in used if (reason := _too_little(each, observed, rules)) is not None]
+        besides += f"; too little data of others: {', '.join(lacking)}" if lacking else ""
+        besides += "" if observed.tells_kills else "; memory is not lowered, as OOM kills would not be seen"
         return (
             f"not worth a change: every value is within {rules.relative_change:.0%} of what is set,"
             f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)}"
@@ -201,7 +208,7 @@ def _unwanted(
         moved.add("cpu")
     if any(each.proposed.memory_request_bytes != each.current.memory_request_bytes for each in changed):
         moved.add("memory")
-    if "unknown" in observed.scales_on:
+    if moved and "unknown" in observed.scales_on:
         return "a HorizontalPodAutoscaler scales it, and Prometheus does not tell on what"
     if scaled := sorted(moved & observed.scales_on):
         return (
@@ -224,10 +231,15 @@ def _propose(
         guaranteed=qos is QosClass.GUARANTEED,
         by_peak=observed.workload.kind in RUN_TO_COMPLETION,
         oom_killed=container.oom_killed,
+        tells_kills=observed.tells_kills,
         estimate=container.estimate,
         jvm=container.jvm,
     )
-    proposed, reasons = size_container(container.current, container.usage, stance, rules)
+    if (lacking := _too_little(container, observed, rules)) is None:
+        proposed, reasons = size_container(container.current, container.usage, stance, rules)
+    else:
+        why = f"too little data: {lacking}"
+        proposed, reasons = left_alone(container.current, container.usage, stance, rules, why)
     return ContainerProposal(
         name=container.name,
         current=container.current,
@@ -235,6 +247,29 @@ def _propose(
         usage=container.usage,
         reasons=reasons,
     )
+
+
+def _beside_autoscaler(proposal: ContainerProposal, observed: Observed, qos: QosClass) -> ContainerProposal:
+    """The same, with what a HorizontalPodAutoscaler scales on as it is.
+
+    A limit of memory that is raised is not part of its utilisation, except in a Guaranteed pod.
+    """
+    proposed, reasons = proposal.proposed, dict(zip(LABELS, proposal.reasons, strict=True))
+    is_unknown = "unknown" in observed.scales_on
+    for name, label in LABELS.items():
+        resource = name.partition("_")[0]
+        now, new = getattr(proposal.current, name), getattr(proposal.proposed, name)
+        is_raised_limit = name == "memory_limit_bytes" and (new or 0) > (now or 0)
+        if new == now or (is_raised_limit and qos is not QosClass.GUARANTEED):
+            continue
+        if is_unknown or resource in observed.scales_on:
+            what = "maybe on it" if is_unknown else f"on the utilisation of {resource}"
+            proposed = proposed.model_copy(update={name: now})
+            reasons[name] = (
+                f"{label} stays {quantity(name, now)}: a HorizontalPodAutoscaler scales the pods, {what}"
+                f" (else {reasons[name]})"
+            )
+    return proposal.model_copy(update={"proposed": proposed, "reasons": tuple(reasons.values())})
 
 
 def _as_it_is(container: ObservedContainer) -> ContainerProposal:

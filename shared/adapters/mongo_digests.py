@@ -84,6 +84,7 @@ def _digest(document: dict[str, Any]) -> Digest:
         cpu_m=_points(told("cpu_m") or (), "d"),
         memory_bytes=_points(told("memory_bytes") or (), "q"),
         oom_kills=told("oom_kills", 0),
+        killed_limit_bytes=told("killed_limit_bytes", 0),
         throttled_share=told("throttled_share"),
     )
 

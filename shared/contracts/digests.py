@@ -18,7 +18,8 @@ class Digest:
     `container` is <namespace>/<kind>/<name>/<container>. `windows` are those of the pod that has most,
     `samples` those of all `pods`; `first` is when the first of them began, in Unix seconds. CPU in millicores
     and memory in bytes at POINTS; empty where nothing was measured, for that too is known of a day then.
-    `throttled_share` is of CPU periods.
+    `throttled_share` is of CPU periods. `killed_limit_bytes` is, of a day with OOM kills, the least limit that
+    was set then; 0 where that is not known.
     """
 
     container: str
@@ -30,6 +31,7 @@ class Digest:
     cpu_m: tuple[float, ...] = ()
     memory_bytes: tuple[int, ...] = ()
     oom_kills: int = 0
+    killed_limit_bytes: int = 0
     throttled_share: float | None = None
 
 

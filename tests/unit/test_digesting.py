@@ -86,9 +86,15 @@ class Young(Server):
         return [*told, *([Series({"in": "10m"}, 10.0)] if "[10m]" in promql else [])]
 
 
-def scan(server: Server, at: datetime, stored: FakeDigests | None, history: timedelta = FORTNIGHT) -> Reading:
+def scan(
+    server: Server,
+    at: datetime,
+    stored: FakeDigests | None,
+    history: timedelta = FORTNIGHT,
+    oom_days: int = 7,
+) -> Reading:
     server.ranges.clear()
-    return read(server, "local", at, history=history, oom_days=7, stored=stored)
+    return read(server, "local", at, history=history, oom_days=oom_days, stored=stored)
 
 
 def test_a_first_scan_reads_the_history_and_the_next_one_what_is_new() -> None:
@@ -721,10 +727,10 @@ def test_a_day_of_which_all_cpu_is_late_is_not_kept_for_its_memory() -> None:
             return found
 
     server, stored = Late(*(deployment("shop", name) for name in ("web", "api"))), FakeDigests()
-    scan(server, NOON, stored, DAY)
+    scan(server, NOON, stored, DAY, oom_days=1)
     assert not [day for _, _, day in stored.kept if day == TODAY - DAY]
     server.is_late = False
-    again = scan(server, NOON, stored, DAY).workloads
+    again = scan(server, NOON, stored, DAY, oom_days=1).workloads
     assert [[day.ago for day in each.containers[0].days if day.windows] for each in again] == [[1, 0]] * 2
 
 

@@ -63,7 +63,7 @@ def cluster() -> ChangingPrometheus:
         deployment("shop", "checkout", cpu_p95=0.2137, cpu_max=0.4001),
         deployment("shop", "guaranteed", limits=EQUAL_LIMITS),
         deployment("shop", "killed", requests=small, **killed),
-        deployment("shop", "killed-before", oom_kills=1.0),
+        deployment("shop", "killed-before", oom_kills=1.0, former_limit=256.0 * MIB),
         deployment("shop", "throttled", throttled=0.31, requests=large, limits=large | {"cpu": 2.0}),
         deployment("shop", "scaled"),
         deployment("shop", "young", history_days=0.5),
@@ -194,6 +194,7 @@ def test_the_scan_has_what_it_is_to_have(scan: Scan) -> None:
         "killed",
         "killed-before",
         "throttled",
+        "scaled",
         "fitting",
         "sidecars",
         "reserved",
@@ -210,7 +211,10 @@ def test_the_scan_has_what_it_is_to_have(scan: Scan) -> None:
     assert scan.of("guaranteed")[1].qos == "Guaranteed"
     assert scan.of("spoilt")[1].qos == "Burstable"
     assert "under this limit" in scan.of("killed")[1].containers[0].reasons[3]
-    assert "HorizontalPodAutoscaler" in (scan.of("scaled")[1].reason or "")
+    (scaled,) = scan.of("scaled")[1].containers
+    assert "HorizontalPodAutoscaler" in scaled.reasons[0]
+    assert scaled.proposed.cpu_request_m == scaled.current.cpu_request_m
+    assert scaled.proposed.memory_request_bytes != scaled.current.memory_request_bytes
     assert "the peak of its 6 runs" in scan.of("nightly")[1].containers[0].reasons[0]
     assert scan.of("nightly")[1].pods != round(scan.of("nightly")[1].pods)
     assert scan.of("sidecars")[1].not_measured == ("quiet",)
@@ -262,6 +266,7 @@ def test_what_the_engine_is_given_is_known_to_who_gives_it_again() -> None:
         "scales_on",
         "windows_per_day",
         "nodes",
+        "tells_kills",
         "init",
     }
     assert {each.name for each in fields(ObservedContainer)} == {
@@ -346,7 +351,9 @@ FIRST = ("containers", 0)
         (("seen", 0, "history_seconds"), 3 * 86400, "confidence"),
         (("digests", "app", 3, "memory_bytes"), 2**31, "memory_request_bytes"),
         (("digests", "app", -1, "cpu_m"), [5000.0] * 16, "cpu_request_m"),
-        (("scales_on",), ["cpu"], "decision"),
+        (("scales_on",), ["cpu"], "cpu_request_m"),
+        (("scales_on",), ["cpu", "memory"], "decision"),
+        (("tells_kills",), False, "memory_request_bytes"),
     ],
 )
 def test_what_is_not_as_it_was_computed_is_found(
@@ -434,7 +441,7 @@ def test_a_setting_that_a_report_lacks_is_told_and_one_that_is_not_known_is_refu
 @pytest.mark.parametrize(
     ("update", "why"),
     [
-        ({"engine": "balanced/1"}, "engine balanced/1 made the report, and this code is balanced/6"),
+        ({"engine": "balanced/1"}, "engine balanced/1 made the report, and this code is balanced/7"),
         ({"engine": "crystal/1"}, "engine crystal/1 .* no such strategy"),
         ({"constants": {"cpu_half_life": 1.0}}, "constants of balanced"),
     ],
