@@ -92,14 +92,14 @@ INPUTS = (
     Input(
         LAST_REASON,
         Need.SAFETY,
-        "OOM kills are not seen: memory is lowered after one, and not raised",
+        "kills are not told from other restarts: memory of what restarted lately is not lowered",
         _of("pods"),
         "no container was ever ended",
     ),
     Input(
         RESTARTS,
         Need.SAFETY,
-        "OOM kills are not seen: memory is lowered after one, and not raised",
+        "memory is never lowered: kills cannot be seen",
         _of("pods"),
     ),
     Input(

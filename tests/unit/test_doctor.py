@@ -139,6 +139,12 @@ def test_what_is_there_and_not_as_it_should_be_is_noted(server: FakeServer, note
     assert any(re.search(note, each) for each in examined(server).notes)
 
 
+def test_what_is_told_of_kills_is_what_keeps_memory_from_being_lowered() -> None:
+    off = {each.name: each.switches_off for each in INPUTS}
+    assert off[queries.RESTARTS] == "memory is never lowered: kills cannot be seen"
+    assert off[queries.LAST_REASON].endswith("memory of what restarted lately is not lowered")
+
+
 def test_one_that_was_scraped_until_lately_has_stopped() -> None:
     stopped = Found(INPUTS[0], seen=(6 * HOUR, DAY))
     assert (stopped.state, stopped.back) == ("stopped", DAY)
