@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -71,7 +71,7 @@ def examine(prometheus: Prometheus, at: datetime, settings: SizingSettings) -> E
     past = [*(ago for ago in PAST if ago < history - HOUR), history - HOUR]
     used = [each for each in INPUTS if each.need not in {Need.PRICES, Need.RULE}]
     first = {
-        "now": _counts(INPUTS, labels),
+        "now": _counts(INPUTS, labels, older=[each.older.name for each in INPUTS if each.older]),
         **{f"{ago}": _counts(used, labels, ago) for ago in past},
         "twice by kube-state-metrics": _twice(
             f"kube_pod_owner{{{labels}}}", "namespace, pod, owner_kind, owner_name"
@@ -102,7 +102,7 @@ def examine(prometheus: Prometheus, at: datetime, settings: SizingSettings) -> E
     newest, scrapes = (_by_name(second[name]) for name in ("newest", "scrapes"))
     found = tuple(
         _found(
-            each,
+            _or_older(each, counts),
             at=at,
             counts=counts,
             before=before,
@@ -119,12 +119,12 @@ def _ask(prometheus: Prometheus, at: datetime, queries: Mapping[str, str]) -> di
     return dict(zip(queries, answers, strict=True))
 
 
-def _counts(inputs: Iterable[Input], labels: str, ago: int = 0) -> str:
-    """How many series each has; of cAdvisor's, those of containers."""
+def _counts(inputs: Iterable[Input], labels: str, ago: int = 0, older: Iterable[str] = ()) -> str:
+    """How many series each has, and each of the `older` names; of cAdvisor's, those of containers."""
     offset = f" offset {duration(ago)}" if ago else ""
     kinds = {
         'container!=""': [each.name for each in inputs if each.is_of_cadvisor],
-        "": [each.name for each in inputs if not each.is_of_cadvisor],
+        "": [*(each.name for each in inputs if not each.is_of_cadvisor), *older],
     }
     return " or ".join(
         f"label_replace(count by (__name__) ({{{_joined(_names(names), only, labels)}}}{offset}),"
@@ -180,6 +180,13 @@ def _found(
         seen=seen,
         gaps=tuple(ago for ago in before if ago not in seen and ago < max(seen, default=0)),
     )
+
+
+def _or_older(each: Input, counts: Mapping[str, float]) -> Input:
+    """What is there of an older version is told how to be upgraded."""
+    if each.older is None or each.name in counts or each.older.name not in counts:
+        return each
+    return replace(each, get_it=each.older.upgrade)
 
 
 def _interval(scrapes: float | None) -> int | None:

@@ -39,6 +39,8 @@ def history(*, lacking: str | None = None) -> History:
             written.add(metric, {**here, "instance": instance}, ((at, 1.0) for at in hour))
     far = {**here, "cluster": "us", "pod": "far-0"}
     written.add("kube_pod_owner", far, ((at, 1.0) for at in range(end - 2 * 3600, end + 1, 60)))
+    older = "node_namespace_pod_container:container_cpu_usage_seconds_total:sum_irate"
+    written.add(older, here, ((at, 0.1) for at in range(end - 3600, end + 1, 60)))
     # It was scraped until three hours ago.
     stopped = range(end - 2 * DAY, end - 3 * 3600, 60)
     written.add("kube_pod_container_info", here, ((at, 1.0) for at in stopped))
@@ -107,6 +109,11 @@ def test_the_table_says_what_each_missing_one_switches_off_and_how_to_get_it(add
     assert "get: run kube-state-metrics, with horizontalpodautoscalers in its --resources" in lines[place + 2]
     assert "  kube_pod_container_info stopped: it was there 6h ago" in lines
     assert any("--metric-labels-allowlist, such as nodes=[*]" in line for line in lines)
+    place = lines.index("  node_namespace_pod_container:container_cpu_usage_seconds_total:sum_rate5m")
+    assert (
+        "get: upgrade kubernetes-mixin to 1.1.0 (kube-prometheus-stack to 70.7.0) or later"
+        in lines[place + 2]
+    )
     assert lines[-1] == "everything that is required is there"
 
 

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from functions.recommender import queries
-from functions.recommender.queries import CPU, MEMORY, Scope
+from functions.recommender.queries import CPU, CPU_RULE, MEMORY, Scope
 from functions.recommender.settings import SizingSettings
 from infra.cli.doctor import _clock
 from infra.cli.examining import DAY, HOUR, Examined, Found, _interval, examine
-from infra.cli.inputs import INPUTS, Need
+from infra.cli.inputs import INPUTS, MIXIN, OLDER_CPU_RULE, Need
 from shared.contracts.prometheus import Build, Curve, Series
 
 AT = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -137,6 +137,16 @@ def test_the_interval_is_a_round_one_where_the_samples_allow_it(scrapes: float, 
 )
 def test_what_is_there_and_not_as_it_should_be_is_noted(server: FakeServer, note: str) -> None:
     assert any(re.search(note, each) for each in examined(server).notes)
+
+
+def test_an_older_rule_of_cpu_is_not_told_to_be_loaded_but_to_be_upgraded() -> None:
+    without, older = (found(FakeServer([*USED, *more]), CPU_RULE) for more in ((), (OLDER_CPU_RULE,)))
+    assert without.input.get_it == MIXIN
+    assert older.state == "missing"
+    assert "upgrade kubernetes-mixin to 1.1.0" in older.input.get_it
+    assert OLDER_CPU_RULE in older.input.get_it
+    both = found(FakeServer([*USED, CPU_RULE, OLDER_CPU_RULE]), CPU_RULE)
+    assert (both.state, both.input.get_it) == ("there", MIXIN)
 
 
 def test_what_is_told_of_kills_is_what_keeps_memory_from_being_lowered() -> None:
