@@ -283,7 +283,7 @@ def doctor(prometheus: PrometheusOption, label: LabelOption = None, format: Form
 
     * 2: wrongly asked
 
-    * 3: something that is required is missing
+    * 3: something that is required is missing, or what is measured has no owner
     """
     from infra.cli.doctor import doctor as run
 
