@@ -240,8 +240,8 @@ def _unjoined(owners: Whose, owned: Iterable[Series]) -> str | None:
     return (
         owners.why_hidden
         or (why_hidden("cAdvisor", jobs) if jobs else None)
-        or f"of the pods that are measured ({pods['measured']:.0f}) kube_pod_owner tells of none: cAdvisor and"
-        " kube-state-metrics are of different clusters, or one of them has other labels namespace and pod"
+        or f"of the pods that are measured ({pods['measured']:.0f}) kube_pod_owner tells of none: cAdvisor"
+        " and kube-state-metrics are of different clusters, or one of them has other labels namespace and pod"
     )
 
 

@@ -57,8 +57,8 @@ def propose(
     Returns 0, or 1 if no file was changed.
 
     Raises:
-        BadSetting: the folder, a variable or the policies' file is wrong.
-        NothingFound: Prometheus tells of no workload.
+        BadSetting: the folder, a variable or the policies' file is wrong, or Prometheus has several clusters.
+        NothingFound: Prometheus tells of no workload, or of no use of any.
         Temporary: Prometheus cannot be reached.
     """
     files = _read(repo)
