@@ -41,7 +41,7 @@ def doctor(prometheus_url: str, labels: list[str], form: Literal["table", "json"
         print(json.dumps(_document(examined, build, client.address, at, settings), indent=2))
     else:
         _print(examined, build, client.address, at, settings)
-    return LACKING if examined.lacking else 0
+    return 0 if examined.is_ready else LACKING
 
 
 def _clock(build: Build, at: datetime) -> str | None:
@@ -76,7 +76,8 @@ def _document(
             for each in examined.found
         ],
         "notes": [*examined.notes, *([clock] if clock else [])],
-        "ready": not examined.lacking,
+        "unjoined": examined.unjoined,
+        "ready": examined.is_ready,
     }
 
 
@@ -109,6 +110,9 @@ def _print(examined: Examined, build: Build, address: str, at: datetime, setting
         if note:
             print(f"note: {note}")
     names = [each.input.name for each in examined.lacking]
+    if examined.unjoined:
+        print(f"usage is of no workload: {examined.unjoined}")
+        names.append("owners of the pods that are measured")
     print(f"required, and not there: {', '.join(names)}" if names else "everything that is required is there")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +12,7 @@ from functions.recommender.asking import at_once
 from functions.recommender.queries import CPU, MEMORY, duration, window
 from infra.cli.inputs import INPUTS, Input, Need
 from infra.cli.tables import some
+from infra.cli.whose import NOT_HIDDEN, Whose, hidden_query, whose, whose_query, why_hidden
 
 if TYPE_CHECKING:
     from functions.recommender.settings import SizingSettings
@@ -21,6 +22,8 @@ HOUR, DAY = 3600, 86400
 # Looked at as they were so long ago: a sample of the past costs no more than one of now.
 PAST = (HOUR, 6 * HOUR, DAY, 3 * DAY, 7 * DAY, 14 * DAY, 28 * DAY, 56 * DAY)
 SCRAPES_WITHIN = 1200
+# Of the pods that are measured, the part that may be without an owner: they come and go between two scrapes.
+UNOWNED = 0.1
 # The label that tells rows apart: functions drop __name__, and `or` takes rows that differ in it for one.
 NAME = "metric"
 
@@ -54,30 +57,39 @@ class Found:
 
 @dataclass(frozen=True)
 class Examined:
+    """`unjoined` says why usage is of no pod that has an owner, where that is so."""
+
     history: int
     found: tuple[Found, ...]
     notes: tuple[str, ...]
+    unjoined: str | None = None
 
     @property
     def lacking(self) -> list[Found]:
         """What is required and not there."""
         return [each for each in self.found if each.input.need is Need.REQUIRED and each.state != "there"]
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether anything can be sized."""
+        return not self.lacking and self.unjoined is None
+
 
 def examine(prometheus: Prometheus, at: datetime, settings: SizingSettings) -> Examined:
-    """Some 14 queries, most of which read one sample of each series. Raises Temporary."""
+    """Some 15 queries, most of which read one sample of each series. Raises Temporary."""
     history, labels = settings.history * DAY, settings.prometheus_labels
     # An hour nearer than the history's end: where data is kept for as long, it is just being deleted there.
     past = [*(ago for ago in PAST if ago < history - HOUR), history - HOUR]
     used = [each for each in INPUTS if each.need not in {Need.PRICES, Need.RULE}]
     first = {
-        "now": _counts(INPUTS, labels),
+        "now": _counts(INPUTS, labels, older=[each.older.name for each in INPUTS if each.older]),
         **{f"{ago}": _counts(used, labels, ago) for ago in past},
         "twice by kube-state-metrics": _twice(
             f"kube_pod_owner{{{labels}}}", "namespace, pod, owner_kind, owner_name"
         ),
         "twice by cAdvisor": _twice(_selector(MEMORY, labels), "namespace, pod, container, id"),
-        "clusters": f"count by (cluster) (kube_pod_owner{{{labels}}})",
+        "whose": whose_query(labels),
+        "owned": _owned(labels),
         # One to six minutes from now.
         "ahead": " or ".join(
             f"count({_selector(name, labels)} offset -6m)" for name in (MEMORY, "kube_pod_owner")
@@ -102,7 +114,7 @@ def examine(prometheus: Prometheus, at: datetime, settings: SizingSettings) -> E
     newest, scrapes = (_by_name(second[name]) for name in ("newest", "scrapes"))
     found = tuple(
         _found(
-            each,
+            _or_older(each, counts),
             at=at,
             counts=counts,
             before=before,
@@ -111,7 +123,10 @@ def examine(prometheus: Prometheus, at: datetime, settings: SizingSettings) -> E
         )
         for each in INPUTS
     )
-    return Examined(history, found, tuple(_notes(found, answers, settings)))
+    owners, owned = whose(answers["whose"]), answers["owned"]
+    unjoined = _unjoined(owners, owned) if "kube_pod_owner" in counts else None
+    notes = [*_notes_of_owners(owners, owned, unjoined), *_notes(found, answers, settings)]
+    return Examined(history, found, tuple(notes), unjoined)
 
 
 def _ask(prometheus: Prometheus, at: datetime, queries: Mapping[str, str]) -> dict[str, list[Series]]:
@@ -119,12 +134,12 @@ def _ask(prometheus: Prometheus, at: datetime, queries: Mapping[str, str]) -> di
     return dict(zip(queries, answers, strict=True))
 
 
-def _counts(inputs: Iterable[Input], labels: str, ago: int = 0) -> str:
-    """How many series each has; of cAdvisor's, those of containers."""
+def _counts(inputs: Iterable[Input], labels: str, ago: int = 0, older: Iterable[str] = ()) -> str:
+    """How many series each has, and each of the `older` names; of cAdvisor's, those of containers."""
     offset = f" offset {duration(ago)}" if ago else ""
     kinds = {
         'container!=""': [each.name for each in inputs if each.is_of_cadvisor],
-        "": [each.name for each in inputs if not each.is_of_cadvisor],
+        "": [*(each.name for each in inputs if not each.is_of_cadvisor), *older],
     }
     return " or ".join(
         f"label_replace(count by (__name__) ({{{_joined(_names(names), only, labels)}}}{offset}),"
@@ -158,6 +173,18 @@ def _twice(selector: str, identity: str) -> str:
     return f"count(count by ({identity}) ({selector}) > 1)"
 
 
+def _owned(labels: str) -> str:
+    """How many pods are measured, how many of these have an owner, and usage of which labels are hidden."""
+    usage = f"count by (namespace, pod) ({_selector(MEMORY, labels)})"
+    owners = f"kube_pod_owner{{{_joined(labels, NOT_HIDDEN)}}}"
+    containers = _joined('container!=""', labels)
+    return (
+        f'label_replace(count({usage}), "{NAME}", "measured", "", "")'
+        f' or label_replace(count({usage} and on (namespace, pod) {owners}), "{NAME}", "owned", "", "")'
+        f" or {hidden_query(MEMORY, containers)}"
+    )
+
+
 def _by_name(rows: Iterable[Series]) -> dict[str, float]:
     return {row.labels.get(NAME, ""): row.value for row in rows}
 
@@ -182,6 +209,13 @@ def _found(
     )
 
 
+def _or_older(each: Input, counts: Mapping[str, float]) -> Input:
+    """What is there of an older version is told how to be upgraded."""
+    if each.older is None or each.name in counts or each.older.name not in counts:
+        return each
+    return replace(each, get_it=each.older.upgrade)
+
+
 def _interval(scrapes: float | None) -> int | None:
     """Seconds; of a range of n intervals, which holds n or n + 1 samples, the round number of the two."""
     if scrapes is None or scrapes < 2:
@@ -197,6 +231,37 @@ def _interval(scrapes: float | None) -> int | None:
     )
 
 
+def _unjoined(owners: Whose, owned: Iterable[Series]) -> str | None:
+    """Why no pod that is measured has an owner; None where one has, or none is measured."""
+    pods = _by_name(owned)
+    if "measured" not in pods or "owned" in pods:
+        return None
+    jobs = [row.labels.get("job", "") for row in owned if "hidden" in row.labels]
+    return (
+        owners.why_hidden
+        or (why_hidden("cAdvisor", jobs) if jobs else None)
+        or f"of the pods that are measured ({pods['measured']:.0f}) kube_pod_owner tells of none: cAdvisor"
+        " and kube-state-metrics are of different clusters, or one of them has other labels namespace and pod"
+    )
+
+
+def _notes_of_owners(owners: Whose, owned: Iterable[Series], unjoined: str | None) -> Iterable[str]:
+    if owners.several:
+        yield f"it has {owners.several}; otherwise they are read as one"
+    if unjoined:
+        return
+    if owners.why_hidden:
+        yield f"{owners.why_hidden}; what is in {some(owners.hidden)} is left as it is until then"
+    pods = _by_name(owned)
+    measured = pods.get("measured", 0)
+    without = measured - pods.get("owned", 0)
+    if without > UNOWNED * measured:
+        yield (
+            f"of the pods that are measured ({measured:.0f}) kube_pod_owner does not tell of {without:.0f}:"
+            " nothing is proposed for them"
+        )
+
+
 def _notes(
     found: Iterable[Found], answers: Mapping[str, list[Series]], settings: SizingSettings
 ) -> Iterable[str]:
@@ -207,12 +272,6 @@ def _notes(
                 f"{rows[0].value:.0f} {'pods' if name == 'kube-state-metrics' else 'containers'} are told of"
                 f" more than once by {name}: they count once, and cost the server twice"
             )
-    clusters = {row.labels["cluster"] for row in answers["clusters"] if row.labels.get("cluster")}
-    if len(clusters) > 1:
-        yield (
-            f"it has several clusters ({some(clusters)}), which are read as one: choose by --label"
-            f" cluster={min(clusters)}, or PROMETHEUS_LABELS"
-        )
     if answers["ahead"]:
         yield (
             "there are samples more than a minute ahead of this machine's clock: what is asked at its time"

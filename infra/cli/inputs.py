@@ -29,6 +29,8 @@ CADVISOR = (
     "scrape /metrics/cadvisor of each kubelet (kube-prometheus-stack: kubelet.serviceMonitor.cAdvisor),"
     " and look for what drops it in that job's metric_relabel_configs (cAdvisorMetricRelabelings)"
 )
+# Since kubernetes-mixin 1.1.0 there is CPU_RULE too.
+OLDER_CPU_RULE = "node_namespace_pod_container:container_cpu_usage_seconds_total:sum_irate"
 MIXIN = "load kubernetes-mixin's rules (kube-prometheus-stack: defaultRules.create)"
 
 
@@ -41,6 +43,14 @@ class Need(StrEnum):
 
 
 @dataclass(frozen=True)
+class Older:
+    """What an older version has in its place, which is not read."""
+
+    name: str
+    upgrade: str
+
+
+@dataclass(frozen=True)
 class Input:
     """`unless` says which clusters rightly have none."""
 
@@ -49,6 +59,7 @@ class Input:
     switches_off: str
     get_it: str
     unless: str | None = None
+    older: Older | None = None
 
     @property
     def is_of_cadvisor(self) -> bool:
@@ -98,14 +109,14 @@ INPUTS = (
     Input(
         LAST_REASON,
         Need.SAFETY,
-        "OOM kills are not seen: memory is lowered after one, and not raised",
+        "kills are not told from other restarts: memory of what restarted lately is not lowered",
         _of("pods"),
         "no container was ever ended",
     ),
     Input(
         RESTARTS,
         Need.SAFETY,
-        "OOM kills are not seen: memory is lowered after one, and not raised",
+        "memory is never lowered: kills cannot be seen",
         _of("pods"),
     ),
     *(
@@ -242,10 +253,20 @@ INPUTS = (
             ("kube_node_info", "a file's prices are not found by spec.providerID"),
         )
     ),
+    Input(
+        CPU_RULE,
+        Need.RULE,
+        "nothing: the raw series are read, which costs Prometheus more",
+        MIXIN,
+        older=Older(
+            OLDER_CPU_RULE,
+            "upgrade kubernetes-mixin to 1.1.0 (kube-prometheus-stack to 70.7.0) or later: an older version's"
+            f" {OLDER_CPU_RULE} is there, which is no use: it tells of two scrapes alone (irate over 5m)",
+        ),
+    ),
     *(
         Input(name, Need.RULE, switches_off, MIXIN)
         for name, switches_off in (
-            (CPU_RULE, "nothing: the raw series are read, which costs Prometheus more"),
             (
                 "node_namespace_pod_container:container_memory_working_set_bytes",
                 "nothing: the raw series are read, which cost no more",

@@ -21,11 +21,14 @@ from functions.recommender.reading import Reading, discover, read
 from functions.recommender.report import Entry, entry
 from functions.recommender.rules import PERCENTILE, Peer
 from functions.recommender.settings import SizingSettings
-from functions.recommender.sizing import size
+from functions.recommender.sizing import RUN_TO_COMPLETION, SUPPORTED, size
 from infra.cli.histories import Histories, histories
 from infra.cli.parts import Missing, in_parts
 from infra.cli.tables import some
+from infra.cli.whose import Whose, whose, whose_query
 from shared.contracts.errors import BadSetting, KubeFinOpsError, Temporary
+from shared.contracts.prometheus import QueryFailed
+from shared.contracts.wording import counted
 from shared.runtime.settings import PrometheusSettings
 from shared.runtime.world import prometheus_of
 
@@ -39,13 +42,13 @@ S = TypeVar("S", bound=PrometheusSettings)
 
 # A person waits for a whole cluster at once; a function has its delivery's time.
 QUERY_SECONDS = 120
-# What read() asks where there are runs of Jobs too, and for prices of nodes, and what histories() asks: for
-# a bar's length only.
-ABOUT_QUERIES, ABOUT_PRICES, ABOUT_HISTORIES = 17, 2, 2
+# What is asked about clusters; by read() where there are runs of Jobs too, and for prices of nodes; by
+# histories(): for a bar's length only.
+ABOUT_WHOSE, ABOUT_QUERIES, ABOUT_PRICES, ABOUT_HISTORIES = 1, 17, 2, 2
 
 
 class NothingFound(KubeFinOpsError):
-    """Prometheus answers, and tells of no workload that was asked for."""
+    """Prometheus answers, and tells of no workload that was asked for, or of no use of any."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Seen:
 
     `missing` is what could not be read. `histories` are there if they were asked for and could be read;
     `no_histories` says why they could not. `rule` is another tool's, where the entries are its figures.
+    `notes` are what a reader of the figures has to know; `is_unmeasured`: nothing was measured of what runs,
+    so they say nothing, and a note says why.
     """
 
     entries: list[Entry]
@@ -61,6 +66,8 @@ class Seen:
     no_histories: str | None = None
     missing: tuple[Missing, ...] = ()
     rule: Rule | None = None
+    notes: tuple[str, ...] = ()
+    is_unmeasured: bool = False
 
 
 def follows(strategy: str) -> str:
@@ -134,16 +141,24 @@ def look(settings: SizingSettings, namespaces: Collection[str], at: datetime) ->
     """Every workload of `namespaces` (empty: of all) at `at`, with its proposal or the reason for none.
 
     Raises:
-        NothingFound: there is no such namespace, or no workload.
+        BadSetting: there are several clusters: one's use would be taken for another's.
+        NothingFound: there is no such namespace, or no workload, or nothing was measured of any.
         Temporary: Prometheus cannot be reached, or does not answer everything.
     """
     client = prometheus_of(settings, QUERY_SECONDS)
+    labels = settings.prometheus_labels
     with told(client, _about(settings)) as prometheus:
+        owners = whose(prometheus.query(whose_query(labels, namespaces), at))
+        if owners.several:
+            raise BadSetting(f"--label: {client.address} has {owners.several}")
         found = _entries(_read(namespaces, prometheus, at, settings), settings)
         there = {each.workload.namespace for each in found}
-        labels = settings.prometheus_labels
-        require(there, namespaces, prometheus, at, labels=labels, address=client.address)
-    return found
+        require(
+            there, namespaces, prometheus, at, labels=labels, address=client.address, why=owners.why_hidden
+        )
+    if why := _unmeasured(found, owners):
+        raise NothingFound(why)
+    return _but_hidden(found, owners)
 
 
 def see(
@@ -166,6 +181,11 @@ def see(
     labels = settings.prometheus_labels
     rule = None if peer is None else _rule(peer)
     with told(client, _about(settings) + with_histories * ABOUT_HISTORIES) as prometheus:
+        owners, notes = Whose(), []
+        try:
+            owners = whose(prometheus.query(whose_query(labels, namespaces), at))
+        except QueryFailed as error:
+            notes.append(f"whether there are several clusters is not known: {error}")
         reading, missing = in_parts(
             partial(_read, prometheus=prometheus, at=at, settings=settings, rule=rule),
             lambda: _counts(prometheus, at, namespaces, settings),
@@ -174,8 +194,18 @@ def see(
         found = _entries(reading, settings, rule)
         there = {each.workload.namespace for each in found}
         known = there.union(*(each.namespaces for each in missing))
-        require(known, namespaces, prometheus, at, labels=labels, address=client.address)
-        seen = Seen(found, missing=missing, rule=rule)
+        require(
+            known, namespaces, prometheus, at, labels=labels, address=client.address, why=owners.why_hidden
+        )
+        unmeasured = _unmeasured(found, owners)
+        notes += _notes(found, owners, unmeasured)
+        seen = Seen(
+            _but_hidden(found, owners),
+            missing=missing,
+            rule=rule,
+            notes=tuple(notes),
+            is_unmeasured=unmeasured is not None,
+        )
         if not with_histories:
             return seen
         try:
@@ -187,8 +217,8 @@ def see(
 
 
 def _about(settings: SizingSettings) -> int:
-    """Queries of a reading."""
-    return ABOUT_QUERIES + settings.price_list.by_node * ABOUT_PRICES
+    """Queries of a look."""
+    return ABOUT_WHOSE + ABOUT_QUERIES + settings.price_list.by_node * ABOUT_PRICES
 
 
 def _counts(
@@ -244,6 +274,46 @@ def _entries(reading: Reading, settings: SizingSettings, rule: Rule | None = Non
     ]
 
 
+def _but_hidden(found: list[Entry], owners: Whose) -> list[Entry]:
+    """Left as it is what is in a namespace that series name in place of another: it may be told of others."""
+    left = {"decision": "skipped", "reason": owners.why_hidden, "monthly_waste_left": None}
+    return [
+        each.model_copy(update=left) if each.workload.namespace in owners.hidden else each for each in found
+    ]
+
+
+def _unmeasured(found: Collection[Entry], owners: Whose) -> str | None:
+    """Why the figures of these say nothing; None if something was measured, or nothing runs."""
+    rightly = [each for each in found if each.workload.namespace not in owners.hidden]
+    # Of what runs to completion nothing may have run.
+    runs = any(
+        each.replicas and each.workload.kind in SUPPORTED and each.workload.kind not in RUN_TO_COMPLETION
+        for each in rightly
+    )
+    if any(each.containers for each in rightly) or (len(rightly) == len(found) and not runs):
+        return None
+    spaces = len({each.workload.namespace for each in found})
+    why = (
+        "kube-state-metrics tells of them, and cAdvisor of no use of their containers, or for less than half"
+        " an hour"
+    )
+    return (
+        f"nothing was measured of {counted(len(found), 'workload')} in {counted(spaces, 'namespace')}:"
+        f" {why if runs else owners.why_hidden}; `kubefinops doctor` tells more"
+    )
+
+
+def _notes(found: Collection[Entry], owners: Whose, unmeasured: str | None) -> Iterator[str]:
+    if owners.several:
+        yield f"Prometheus has {owners.several}; here they are read as one"
+    spaces = {each.workload.namespace for each in found}
+    hidden = spaces & set(owners.hidden)
+    if hidden and hidden != spaces:
+        yield f"{owners.why_hidden}; what is in {some(hidden)} is left as it is"
+    if unmeasured:
+        yield unmeasured
+
+
 def require(
     found: Collection[str],
     namespaces: Collection[str],
@@ -252,8 +322,9 @@ def require(
     *,
     labels: str,
     address: str,
+    why: str | None = None,
 ) -> None:
-    """`found` are the namespaces of the workloads that were found.
+    """`found` are the namespaces of the workloads that were found; `why` others may not have been.
 
     Raises:
         NothingFound: one of `namespaces` is not there, or no workload at all.
@@ -264,7 +335,8 @@ def require(
         rows = prometheus.query(owners, at)
         there = {row.labels.get("namespace", "") for row in rows}
         if unknown := missing - there:
-            raise NothingFound(f"no namespace {some(unknown)} at {address}; seen: {some(there) or 'none'}")
+            seen = f"seen: {some(there) or 'none'}{f'; {why}' if why else ''}"
+            raise NothingFound(f"no namespace {some(unknown)} at {address}; {seen}")
     if not found:
         where = f"namespace {', '.join(namespaces)}" if namespaces else "any namespace"
         raise NothingFound(

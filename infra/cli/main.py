@@ -1,5 +1,5 @@
 """`kubefinops`: the verbs, their options, and their exit codes: 0 done, 1 could not, 2 wrongly asked; of
-scan, 3 too much waste, 4 read in part; of doctor, 3 something is missing.
+scan, 3 too much waste, 4 read in part, 5 nothing measured; of doctor, 3 something is missing.
 """
 
 from __future__ import annotations
@@ -126,6 +126,8 @@ def scan(
     * 3: done, and the waste is above --fail-on-waste
 
     * 4: done in part: what could not be read is named with the reason, and nothing is proposed there
+
+    * 5: done, and nothing was measured of any workload, so that no waste is known: see doctor
     """
     from infra.cli.scan import scan as run
 
@@ -295,7 +297,7 @@ def doctor(prometheus: PrometheusOption, label: LabelOption = None, format: Form
 
     * 2: wrongly asked
 
-    * 3: something that is required is missing
+    * 3: something that is required is missing, or what is measured has no owner
     """
     from infra.cli.doctor import doctor as run
 

@@ -122,6 +122,7 @@ def page(seen: Seen, at: datetime, settings: SizingSettings) -> str:
             proposed=sum(line.row.proposed is not None for line in lines),
             no_plots=seen.no_histories,
             missing=seen.missing,
+            notes=seen.notes,
             rule=seen.rule,
             follows=follows(settings.strategy),
             times=_times(histories) if histories else (),

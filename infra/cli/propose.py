@@ -59,8 +59,8 @@ def propose(
     Returns 0, or 1 if no file has a proposed value: none was changed, and none was changed before.
 
     Raises:
-        BadSetting: the folder, a variable or the policies' file is wrong.
-        NothingFound: Prometheus tells of no workload.
+        BadSetting: the folder, a variable or the policies' file is wrong, or Prometheus has several clusters.
+        NothingFound: Prometheus tells of no workload, or of no use of any.
         Temporary: Prometheus cannot be reached.
     """
     files = _read(repo)

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 Format = Literal["table", "json", "csv", "yaml", "html"]
 MOST_RATES = 5  # that a table tells
-# Exit codes: more is wasted than --fail-on-waste allows; a part could not be read.
-WASTE, PARTIAL = 3, 4
+# Exit codes: more is wasted than --fail-on-waste allows; a part could not be read; of what runs nothing was
+# measured, so that no waste is none that is known.
+WASTE, PARTIAL, UNMEASURED = 3, 4, 5
 PEERS: tuple[Peer, ...] = get_args(Peer)
 AMOUNT = re.compile(r"^(\d+(?:\.\d+)?) ?([A-Z]{3})?$")
 
@@ -55,8 +56,9 @@ def scan(
 
     With another tool's name as `strategy` the figures are those of its rule, for comparison.
 
-    What cannot be read is named in it, and nothing is proposed there. Returns 0; PARTIAL if there is such a
-    part; WASTE if the proposals save more a month than `fail_on_waste`, such as `200` or `200 EUR`.
+    What cannot be read is named in it, and nothing is proposed there. Returns 0; UNMEASURED if nothing was
+    measured of any workload; PARTIAL if there is a part that cannot be read; WASTE if the proposals save
+    more a month than `fail_on_waste`, such as `200` or `200 EUR`.
 
     Raises:
         BadSetting: an address, an amount, a folder or a variable is wrong, or an amount is to be held
@@ -78,6 +80,8 @@ def scan(
     write(_text(form, seen, at, settings), output)
     if seen.no_histories:
         print(f"kubefinops: the page is without plots: {seen.no_histories}", file=sys.stderr)
+    for note in seen.notes:
+        print(f"kubefinops: {note}", file=sys.stderr)
     saving = total(seen.entries, settings.currency).saving
     too_much = most is not None and saving.amount > most.amount
     if too_much:
@@ -87,6 +91,9 @@ def scan(
         names = [name for each in seen.missing for name in each.namespaces]
         what = counted(len(names), "namespace")
         print(f"kubefinops: {what} could not be read: {some(names)}", file=sys.stderr)
+    if seen.is_unmeasured:
+        return UNMEASURED
+    if seen.missing:
         return PARTIAL
     return WASTE if too_much else 0
 
@@ -147,6 +154,7 @@ def _document(seen: Seen, at: datetime, settings: SizingSettings) -> dict[str, A
         "namespaces": {name: each.document() for name, each in spaces.items()},
         "totals": {**total(found, settings.currency).document(), "complete": not seen.missing},
         "missing": [each.document() for each in seen.missing],
+        "notes": list(seen.notes),
     }
 
 
@@ -181,6 +189,7 @@ def _lines(seen: Seen, settings: SizingSettings) -> Iterator[str]:
         said = "cannot be said" if whole.left is None else f"is {whole.left} a month"
         unsaid = f"; of {whole.unsaid} of them it cannot be said" if whole.unsaid and whole.left else ""
         yield f"what sizing would save of those that are left as they are {said}{unsaid}."
+    yield from (f"note: {each}" for each in seen.notes)
     yield from _rates(found, settings)
     ours = "" if seen.rule else f" {follows(settings.strategy)}"
     yield f"p95 / max: over {counted(settings.history, 'day')}, in the worst pod.{ours}"

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.fakes.prometheus import History
 from tests.servers import prometheus_server
 
 DAY = 86400
+EXPORTER = {"namespace": "monitoring", "pod": "ksm-0", "container": "kube-state-metrics", "job": "ksm"}
 REQUIRED = (
     "kube_pod_owner",
     "kube_replicaset_owner",
@@ -22,8 +24,11 @@ REQUIRED = (
 )
 
 
-def history(*, lacking: str | None = None) -> History:
-    """Three days of cAdvisor each 30 s in cluster `eu`; kube-state-metrics each minute, twice, for hours."""
+def history(*, lacking: str | None = None, pod: str = "web-0", hidden: bool = False) -> History:
+    """Three days of cAdvisor each 30 s in cluster `eu`; kube-state-metrics each minute, twice, for hours.
+
+    It tells of this pod; `hidden` as Prometheus stores its series without honor_labels.
+    """
     written = History()
     # Some minutes beyond now, because the doctor asks for now.
     end = int(time.time()) // 60 * 60 + 300
@@ -36,9 +41,14 @@ def history(*, lacking: str | None = None) -> History:
             continue
         for instance in ("one", "two"):
             hour = range(end - 2 * 3600, end + 1, 60)
-            written.add(metric, {**here, "instance": instance}, ((at, 1.0) for at in hour))
+            told = {**here, "pod": pod, "instance": instance}
+            if hidden:
+                told = EXPORTER | {f"exported_{k}" if k in EXPORTER else k: v for k, v in told.items()}
+            written.add(metric, told, ((at, 1.0) for at in hour))
     far = {**here, "cluster": "us", "pod": "far-0"}
     written.add("kube_pod_owner", far, ((at, 1.0) for at in range(end - 2 * 3600, end + 1, 60)))
+    older = "node_namespace_pod_container:container_cpu_usage_seconds_total:sum_irate"
+    written.add(older, here, ((at, 0.1) for at in range(end - 3600, end + 1, 60)))
     # It was scraped until three hours ago.
     stopped = range(end - 2 * DAY, end - 3 * 3600, 60)
     written.add("kube_pod_container_info", here, ((at, 1.0) for at in stopped))
@@ -107,6 +117,11 @@ def test_the_table_says_what_each_missing_one_switches_off_and_how_to_get_it(add
     assert "get: run kube-state-metrics, with horizontalpodautoscalers in its --resources" in lines[place + 2]
     assert "  kube_pod_container_info stopped: it was there 6h ago" in lines
     assert any("--metric-labels-allowlist, such as nodes=[*]" in line for line in lines)
+    place = lines.index("  node_namespace_pod_container:container_cpu_usage_seconds_total:sum_rate5m")
+    assert (
+        "get: upgrade kubernetes-mixin to 1.1.0 (kube-prometheus-stack to 70.7.0) or later"
+        in lines[place + 2]
+    )
     assert lines[-1] == "everything that is required is there"
 
 
@@ -117,6 +132,30 @@ def test_without_something_required_it_ends_with_3(lacking: str, tmp_path: Path)
         done = doctor("--prometheus", str(server.address), "--label", "cluster=eu")
     assert done.returncode == 3
     assert done.stdout.splitlines()[-1] == f"required, and not there: {lacking}"
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        (
+            {"hidden": True},
+            "kube-state-metrics is scraped without honor_labels (job ksm): its series name its",
+        ),
+        ({"pod": "elsewhere-0"}, "of the pods that are measured (1) kube_pod_owner tells of none: "),
+    ],
+)
+def test_where_no_pod_that_is_measured_has_an_owner_it_ends_with_3_and_names_the_cause(
+    given: dict[str, Any], cause: str, tmp_path: Path
+) -> None:
+    path = history(**given).write(tmp_path / "history.om")
+    with prometheus_server(openmetrics=path) as server:
+        told = ("--prometheus", str(server.address), "--label", "cluster=eu")
+        done, document = doctor(*told), json.loads(doctor(*told, "--format", "json").stdout)
+    assert done.returncode == 3
+    *_, why, last = done.stdout.splitlines()
+    assert why.startswith(f"usage is of no workload: {cause}")
+    assert last == "required, and not there: owners of the pods that are measured"
+    assert (document["unjoined"], document["ready"]) == (why.partition(": ")[2], False)
 
 
 def test_an_empty_prometheus_is_no_error_of_its_own() -> None:

@@ -272,7 +272,7 @@ def test_progress_is_told_on_a_terminal_and_never_within_the_document(address: s
     assert process.returncode == 0
     assert json.loads(document)["totals"]["proposed"] == 1
     assert b"asking Prometheus" in told
-    assert b"/17" in told
+    assert b"/18" in told
 
 
 @pytest.mark.parametrize(
@@ -317,6 +317,7 @@ def test_the_help_tells_the_exit_codes() -> None:
         "2: wrongly asked",
         "3: done, and the waste is above --fail-on-waste",
         "4: done in part",
+        "5: done, and nothing was measured",
     ):
         assert code in words
 

@@ -152,3 +152,20 @@ def test_proposing_takes_the_whole_or_nothing(scanned: Callable[..., Seen]) -> N
     assert scanned(fake).missing
     with pytest.raises(QueryRefused, match="status 422"):
         look(sizing_settings("http://prometheus:9090"), (), NOW)
+
+
+def test_where_it_is_not_answered_whether_there_are_several_clusters_a_scan_says_so_and_nothing_is_proposed(
+    scanned: Callable[..., Seen],
+) -> None:
+    fake = refusing()
+
+    def refuse(promql: str) -> None:
+        if promql.startswith("count by (cluster,"):
+            raise QueryRefused("status 422: no", promql)
+
+    fake.before = refuse
+    seen = scanned(fake)
+    assert names(seen) == {*NAMESPACES}
+    assert seen.notes == ("whether there are several clusters is not known: status 422: no",)
+    with pytest.raises(QueryRefused):
+        look(sizing_settings("http://prometheus:9090"), (), NOW)

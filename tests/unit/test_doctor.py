@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from functions.recommender import queries
-from functions.recommender.queries import CPU, MEMORY, Scope
+from functions.recommender.queries import CPU, CPU_RULE, MEMORY, Scope
 from functions.recommender.settings import SizingSettings
 from infra.cli.doctor import _clock
 from infra.cli.examining import DAY, HOUR, Examined, Found, _interval, examine
-from infra.cli.inputs import INPUTS, Need
+from infra.cli.inputs import INPUTS, MIXIN, OLDER_CPU_RULE, Need
 from shared.contracts.prometheus import Build, Curve, Series
 
 AT = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -31,12 +31,19 @@ class FakeServer:
     past: tuple[int, ...] = (HOUR, 6 * HOUR, DAY, 3 * DAY, 7 * DAY, 14 * DAY - HOUR)
     twice: dict[str, float] = field(default_factory=dict)
     clusters: tuple[str, ...] = ("eu",)
+    hidden: dict[str, str] = field(default_factory=dict)  # jobs by the metric of which they hide labels
+    measured: int = 10
+    owned: int = 10
     asked: list[str] = field(default_factory=list)
 
     def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
         self.asked.append(promql)
-        if promql.startswith("count by (cluster)"):
-            return [Series({"cluster": name}, 1.0) for name in self.clusters]
+        if promql.startswith("count by (cluster,"):
+            return [*(Series({"cluster": name}, 1.0) for name in self.clusters), *self._hidden(promql)]
+        if '"measured"' in promql:
+            pods = {"measured": self.measured, "owned": self.owned}
+            counts = [Series({"metric": name}, float(count)) for name, count in pods.items() if count]
+            return [*counts, *self._hidden(promql)]
         if promql.startswith("count(count by"):
             return [Series({}, value) for name, value in self.twice.items() if name in promql]
         if "offset -6m" in promql:
@@ -49,6 +56,13 @@ class FakeServer:
             return [Series({"metric": name}, 1.0) for name in present if name in asked]
         value = self.scrapes if "count_over_time" in promql else at.timestamp() - 15
         return [Series({"metric": name}, value) for name in re.findall(r'"metric", "([^"$]+)"', promql)]
+
+    def _hidden(self, promql: str) -> list[Series]:
+        return [
+            Series({"hidden": "yes", "namespace": "monitoring", "job": job}, 1.0)
+            for metric, job in self.hidden.items()
+            if re.search(rf'{metric}{{[^}}]*exported_namespace!=""', promql)
+        ]
 
     def query_range(
         self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
@@ -132,11 +146,67 @@ def test_the_interval_is_a_round_one_where_the_samples_allow_it(scrapes: float, 
         (FakeServer(past=(HOUR, 14 * DAY - HOUR)), "has a gap: there was none 6h, 1d, 3d, 7d ago"),
         (FakeServer(twice={"kube_pod_owner": 7.0}), "^7 pods are told of more than once by kube-state"),
         (FakeServer(twice={MEMORY: 9.0}), "^9 containers are told of more than once by cAdvisor"),
-        (FakeServer(clusters=("us", "eu", "")), r"several clusters \(eu, us\).*--label cluster=eu"),
+        (FakeServer(clusters=("us", "eu")), r"several clusters \(eu, us\).*--label cluster=eu"),
+        (
+            FakeServer(measured=10, owned=8),
+            r"^of the pods that are measured \(10\) kube_pod_owner does not tell of 2:",
+        ),
+        (
+            FakeServer(hidden={"kube_pod_owner": "pods"}),
+            r"^kube-state-metrics is scraped without honor_labels \(job pods\).*in monitoring is left as it",
+        ),
     ],
 )
 def test_what_is_there_and_not_as_it_should_be_is_noted(server: FakeServer, note: str) -> None:
     assert any(re.search(note, each) for each in examined(server).notes)
+
+
+def test_a_pod_that_has_no_owner_yet_is_not_noted() -> None:
+    assert examined(FakeServer(measured=10, owned=9)).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("hidden", "why"),
+    [
+        (
+            {"kube_pod_owner": "ksm"},
+            r"^kube-state-metrics .* \(job ksm\): .*set honor_labels: true .*, or honorLabels: true in its",
+        ),
+        ({MEMORY: "kubelet"}, r"^cAdvisor is scraped without honor_labels \(job kubelet\)"),
+        ({}, r"^of the pods that are measured \(10\) kube_pod_owner tells of none: "),
+    ],
+)
+def test_usage_of_which_no_pod_has_an_owner_is_of_no_use_and_the_cause_is_named(
+    hidden: dict[str, str], why: str
+) -> None:
+    apart = examined(FakeServer(owned=0, hidden=hidden))
+    assert apart.lacking == []
+    assert not apart.is_ready
+    assert re.search(why, apart.unjoined or "")
+    assert apart.notes == ()
+
+
+def test_where_nobody_tells_of_owners_or_of_usage_that_alone_is_told() -> None:
+    ownerless = examined(FakeServer([name for name in USED if name != "kube_pod_owner"], owned=0))
+    assert [each.input.name for each in ownerless.lacking] == ["kube_pod_owner"]
+    assert ownerless.unjoined is None
+    assert examined(FakeServer(measured=0, owned=0)).unjoined is None
+
+
+def test_an_older_rule_of_cpu_is_not_told_to_be_loaded_but_to_be_upgraded() -> None:
+    without, older = (found(FakeServer([*USED, *more]), CPU_RULE) for more in ((), (OLDER_CPU_RULE,)))
+    assert without.input.get_it == MIXIN
+    assert older.state == "missing"
+    assert "upgrade kubernetes-mixin to 1.1.0" in older.input.get_it
+    assert OLDER_CPU_RULE in older.input.get_it
+    both = found(FakeServer([*USED, CPU_RULE, OLDER_CPU_RULE]), CPU_RULE)
+    assert (both.state, both.input.get_it) == ("there", MIXIN)
+
+
+def test_what_is_told_of_kills_is_what_keeps_memory_from_being_lowered() -> None:
+    off = {each.name: each.switches_off for each in INPUTS}
+    assert off[queries.RESTARTS] == "memory is never lowered: kills cannot be seen"
+    assert off[queries.LAST_REASON].endswith("memory of what restarted lately is not lowered")
 
 
 def test_one_that_was_scraped_until_lately_has_stopped() -> None:
