@@ -321,7 +321,37 @@ def test_the_help_tells_the_exit_codes() -> None:
         assert code in words
 
 
-def test_a_narrow_terminal_loses_no_value(address: str) -> None:
+def on_terminal(columns: int, *arguments: str) -> str:
+    """What a terminal so wide shows."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "KUBEFINOPS_STRATEGY": "percentile"}
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "scan", *arguments],
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        env=environment,
+    ):
+        os.close(theirs)
+        told = b""
+        with suppress(OSError):
+            while part := os.read(ours, 65536):
+                told += part
+    os.close(ours)
+    return told.decode()
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_table_fits_its_terminal(address: str, columns: int) -> None:
+    lines = on_terminal(columns, "--prometheus", address).splitlines()
+    assert max(map(len, lines)) <= columns
+    # The name may be folded, the figures are in one line.
+    (row,) = [line for line in lines if "1Gi -> 115Mi" in line]
+    assert "1 -> 115m" in row
+    assert row.endswith("23.17")
+
+
+def test_a_file_loses_no_value_however_narrow_the_terminal(address: str) -> None:
     for _ in range(3):  # a window of usage may end between the two scans
         narrow, wide = (scan("--prometheus", address, columns=columns) for columns in ("40", "400"))
         if narrow.stdout == wide.stdout:

@@ -1,0 +1,54 @@
+"""What stands beside a scan's figures, in the table and on the page: in a word what is special, in a sentence
+what was looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from functions.recommender.fitted import CPU_DAYS, MEMORY_DAYS
+from functions.recommender.rules import PERCENTILE
+from functions.recommender.sizing import QosClass
+from shared.contracts.wording import counted
+
+if TYPE_CHECKING:
+    from functions.recommender.report import Entry
+    from infra.cli.comparing import Rule
+    from infra.cli.rows import Row
+
+
+def of_workload(entry: Entry) -> Iterator[str]:
+    """What its pods are that sizing minds."""
+    if entry.scales_on:
+        yield "HPA"
+    if entry.qos == QosClass.GUARANTEED:
+        yield "Guaranteed"
+
+
+def of_container(row: Row, throttled_share: float) -> Iterator[str]:
+    """The same of a container; throttled is one from this share of periods on."""
+    if row.name in row.entry.jvms:
+        yield "JVM"
+    if row.seen is None:
+        return
+    if row.seen.usage.oom_kills:
+        yield counted(row.seen.usage.oom_kills, "OOM kill")
+    if (row.seen.usage.throttled_share or 0) > throttled_share:
+        yield "throttled"
+
+
+def looked_at(strategy: str, rule: Rule | None) -> str:
+    """Which windows the figures of use are of, and which days the requests rest on."""
+    windows = (
+        "The max of CPU is that of the 5-minute windows looked at (99, 50 or 33 a day), or of all where there"
+        " is a CPU limit."
+    )
+    if rule is not None:
+        return f"{windows} These p95 and max are ours: {rule.name} reckons with its own, of its own days."
+    if strategy == PERCENTILE:
+        return windows
+    return (
+        f"{windows} Requests rest on {CPU_DAYS} days of CPU and {MEMORY_DAYS} of memory: a peak of memory"
+        " before the days shown counts too."
+    )
