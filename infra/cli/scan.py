@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic_core import to_json
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from infra.cli.looking import Seen
 
 Format = Literal["table", "json", "csv", "yaml", "html"]
+# By the ending of a file.
+FORMS: Mapping[str, Format] = MappingProxyType(
+    {".html": "html", ".json": "json", ".csv": "csv", ".yaml": "yaml", ".yml": "yaml"}
+)
 MOST_RATES = 2  # that a table tells
 # Exit codes: more is wasted than --fail-on-waste allows; a part could not be read.
 WASTE, PARTIAL = 3, 4
@@ -44,7 +49,7 @@ AMOUNT = re.compile(r"^(\d+(?:\.\d+)?) ?([A-Z]{3})?$")
 def scan(
     prometheus_url: str,
     namespaces: list[str],
-    form: Format,
+    form: Format | None = None,
     output: Path | None = None,
     fail_on_waste: str | None = None,
     *,
@@ -55,6 +60,7 @@ def scan(
 ) -> int:
     """Writes the scan to the file `output`, or to standard output.
 
+    Without a `form` it is the one that the file's ending says, else a table.
     With another tool's name as `strategy` the figures are those of its rule, for comparison.
 
     What cannot be read is named in it, and nothing is proposed there. Returns 0; PARTIAL if there is such a
@@ -74,6 +80,7 @@ def scan(
     settings = sizing_settings(prometheus_url, labels, ours, provider=provider, prices=prices)
     most = None if fail_on_waste is None else _amount(fail_on_waste, settings.currency)
     require_folder(output)
+    form = form or FORMS.get("" if output is None else output.suffix.lower(), "table")
     one_arena()
     at = datetime.now(UTC).replace(microsecond=0)
     seen = see(settings, namespaces, at, with_histories=form == "html", peer=peer)

@@ -301,6 +301,48 @@ def test_the_waste_is_in_the_currency_of_the_prices(address: str) -> None:
     assert other.stderr.startswith("kubefinops: --fail-on-waste: 20 USD is in another currency")
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "begins"),
+    [
+        ("waste.html", (), "<!doctype html>"),
+        ("waste.JSON", (), "{\n"),
+        ("waste.csv", (), "namespace,kind,"),
+        ("waste.yml", (), "cluster: "),
+        ("waste.yaml", (), "cluster: "),
+        ("waste", (), "\n workload "),
+        ("waste.html", ("--format", "csv"), "namespace,kind,"),
+    ],
+)
+def test_a_files_ending_tells_its_format_unless_one_is_named(
+    address: str, tmp_path: Path, name: str, arguments: tuple[str, ...], begins: str
+) -> None:
+    done = scan("--prometheus", address, "-n", "shop", "--output", str(tmp_path / name), *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / name).read_text(encoding="utf-8").startswith(begins)
+
+
+def test_a_full_disk_is_one_line_in_a_table_too(address: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", COMMAND, "scan", "--prometheus", address],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+    assert done.stderr == "kubefinops: cannot write standard output: no space left on device\n"
+    assert done.returncode == 1
+
+
+def test_the_version_and_short_flags() -> None:
+    assert re.fullmatch(r"kubefinops( \d+\.\d+\.\d+|, run from its source)\n", kubefinops("--version").stdout)
+    for arguments in (("-h",), ("scan", "-h")):
+        done = kubefinops(*arguments)
+        assert done.returncode == 0
+        assert "Usage: kubefinops" in done.stdout
+
+
 def test_a_file_is_as_it_was_where_the_scan_could_not_be_made(tmp_path: Path) -> None:
     path = tmp_path / "scan.json"
     path.write_text("yesterday's")
