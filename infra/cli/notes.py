@@ -4,7 +4,8 @@ what was looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from functions.recommender.fitted import CPU_DAYS, MEMORY_DAYS
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from functions.recommender.report import Entry
     from infra.cli.comparing import Rule
     from infra.cli.rows import Row
+
+
+MOST_RATES = 2  # each told by itself
 
 
 def of_workload(entry: Entry) -> Iterator[str]:
@@ -36,6 +40,33 @@ def of_container(row: Row, throttled_share: float) -> Iterator[str]:
         yield counted(row.seen.usage.oom_kills, "OOM kill")
     if (row.seen.usage.throttled_share or 0) > throttled_share:
         yield "throttled"
+
+
+def prices_of(found: Iterable[Entry], currency: str) -> Iterator[str]:
+    """By which prices; where they go by node there are many: the most usual ones, and how far others go."""
+    used = Counter(each.rates for each in found if each.rates is not None)
+    listed = used.most_common(MOST_RATES)
+    for rates, count in listed:
+        of = f" ({counted(count, 'workload')})" if len(used) > 1 else ""
+        source = rates.source if len(used) == 1 else rates.source.partition(": ")[0]
+        yield (
+            f"prices{of}: {rates.core_hour.amount:f} {currency} a core and hour,"
+            f" {rates.gib_hour.amount:f} a GiB and hour: {source}"
+        )
+    others = [rates for rates in used if rates not in dict(listed)]
+    if others:
+        of_core, of_gib = (
+            f"{min(amounts):f} to {max(amounts):f}"
+            for amounts in (
+                [each.core_hour.amount for each in others],
+                [each.gib_hour.amount for each in others],
+            )
+        )
+        count = sum(used[each] for each in others)
+        yield (
+            f"prices of {counted(count, 'other workload')}: {of_core} {currency} a core and hour,"
+            f" {of_gib} a GiB and hour: see --format json"
+        )
 
 
 def looked_at(strategy: str, rule: Rule | None) -> str:

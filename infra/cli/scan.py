@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from functions.recommender.report import Entry
 from functions.recommender.rules import Peer
 from infra.cli.looking import follows, see, sizing_settings
-from infra.cli.notes import looked_at, of_container, of_workload
+from infra.cli.notes import looked_at, of_container, of_workload, prices_of
 from infra.cli.rows import COMPARED, Row, as_csv, rows_of
 from infra.cli.summing import by_namespace, total
 from infra.cli.tables import Table, some, table, terminal, text_of, wrapped
@@ -39,7 +39,6 @@ Format = Literal["table", "json", "csv", "yaml", "html"]
 FORMS: Mapping[str, Format] = MappingProxyType(
     {".html": "html", ".json": "json", ".csv": "csv", ".yaml": "yaml", ".yml": "yaml"}
 )
-MOST_RATES = 2  # that a table tells
 # Exit codes: more is wasted than --fail-on-waste allows; a part could not be read.
 WASTE, PARTIAL = 3, 4
 PEERS: tuple[Peer, ...] = get_args(Peer)
@@ -144,7 +143,9 @@ def _document(seen: Seen, at: datetime, settings: SizingSettings) -> dict[str, A
     spaces = by_namespace(found, settings.currency)
     # Each day of each container would be most of the document; a stored report has them, for `explain`.
     workloads = [each.model_dump(mode="json", exclude={"digests"}) for each in found]
-    for each in workloads:
+    for each, entry in zip(workloads, found, strict=True):
+        left = total([entry], settings.currency).left
+        each["monthly_waste_left"] = left.model_dump(mode="json") if left else None
         if seen.rule and each["decision"] == "proposed":
             each["decision"] = COMPARED
     return {
@@ -203,7 +204,7 @@ def _footer(seen: Seen, settings: SizingSettings) -> Iterator[str]:
         said = "cannot be said" if whole.left is None else f"is {whole.left} a month"
         unsaid = f"; of {whole.unsaid} of them it cannot be said" if whole.unsaid and whole.left else ""
         yield f"what sizing would save of those that are left as they are {said}{unsaid}."
-    yield from _rates(found, settings)
+    yield from prices_of(found, settings.currency)
     ours = "" if seen.rule else f" {follows(settings.strategy)}"
     yield f"{_used(seen.rule)}: over {counted(settings.history, 'day')}, in the worst pod.{ours}"
     yield looked_at(settings.strategy, seen.rule)
@@ -226,33 +227,6 @@ def _by_namespace(seen: Seen, currency: str) -> Table:
     for missing in seen.missing:
         made.add_row(", ".join(missing.namespaces), str(missing.workloads), "not read", "-", "-", "-")
     return made
-
-
-def _rates(found: list[Entry], settings: SizingSettings) -> Iterator[str]:
-    """By which prices; where they go by node there are many: the most usual ones, and how far others go."""
-    used = Counter(each.rates for each in found if each.rates is not None)
-    listed = used.most_common(MOST_RATES)
-    for rates, count in listed:
-        of = f" ({counted(count, 'workload')})" if len(used) > 1 else ""
-        source = rates.source if len(used) == 1 else rates.source.partition(": ")[0]
-        yield (
-            f"prices{of}: {rates.core_hour.amount:f} {settings.currency} a core and hour,"
-            f" {rates.gib_hour.amount:f} a GiB and hour: {source}"
-        )
-    others = [rates for rates in used if rates not in dict(listed)]
-    if others:
-        of_core, of_gib = (
-            f"{min(amounts):f} to {max(amounts):f}"
-            for amounts in (
-                [each.core_hour.amount for each in others],
-                [each.gib_hour.amount for each in others],
-            )
-        )
-        count = sum(used[each] for each in others)
-        yield (
-            f"prices of {counted(count, 'other workload')}: {of_core} {settings.currency} a core and hour,"
-            f" {of_gib} a GiB and hour: see --format json"
-        )
 
 
 def _table(entries: list[Entry], settings: SizingSettings, rule: Rule | None) -> Table:

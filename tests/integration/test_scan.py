@@ -93,6 +93,9 @@ def test_json_has_every_figure_and_the_totals(address: str) -> None:
     assert entries["young"]["decision"] == "skipped"
     assert document["totals"]["proposed"] == 1
     assert document["totals"]["monthly_saving"] == entries["wasteful"]["monthly_saving"]
+    # As in CSV: of what is proposed nothing is left, of what could not be sized it cannot be said.
+    assert entries["wasteful"]["monthly_waste_left"] == {"amount": "0.00", "currency": "USD"}
+    assert entries["young"]["monthly_waste_left"] is None
 
 
 def test_unless_told_otherwise_the_estimator_sizes_by_daily_digests_and_says_so(address: str) -> None:
@@ -209,6 +212,8 @@ def test_csv_has_a_row_for_each_container_that_sums_up_to_the_total(address: str
     assert (wasteful["cpu_request_m_current"], wasteful["cpu_request_m_proposed"]) == ("1000", "115")
     assert wasteful["memory_request_bytes_proposed"] == str(115 * MIB)
     assert wasteful["monthly_saving"] == "23.17"
+    assert wasteful["monthly_waste_left"] == wasteful["workload_monthly_waste_left"] == "0.00"
+    assert young["monthly_waste_left"] == young["workload_monthly_waste_left"] == ""
     assert (young["cpu_request_m_proposed"], young["monthly_saving"]) == ("", "0.00")
     assert young["reason"].startswith("too little data")
 
