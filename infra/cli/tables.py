@@ -6,20 +6,16 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table as Drawn
 
-# A table in a file is as wide as what it holds.
-BOUNDLESS = 10_000
 # Of a column's sides together.
 GAP = 2
-# On a narrow terminal a column of texts is folded, down to this width; figures never are.
-LEAST_TEXT = 14
+# On a narrow terminal a column of texts is folded, figures never are: down to the first width before other
+# columns are left out, and to the second where no more can be.
+FAIR_TEXT, LEAST_TEXT = 24, 14
 # A text is folded after one of these.
 PIECE = re.compile(r"[^\s/_:,-]*(?:[\s/_:,-]+|$)")
 
@@ -57,14 +53,12 @@ def text_of(made: Table, width: int | None) -> str:
     left_out: list[str] = []
     if width is not None and _wide(columns) > width:
         columns, left_out = _fitted(columns, made.spare, width)
-    drawn = Drawn(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for each in columns:
-        drawn.add_column(each.head, justify="left" if each.is_text else "right", no_wrap=True)
-    for row in zip(*(each.cells for each in columns), strict=True):
-        drawn.add_row(*row)
-    # Names and reasons are data: nothing in them is markup. And nothing is written to the terminal yet.
-    console = Console(width=BOUNDLESS, markup=False, highlight=False)
-    lines = ["".join(each.text for each in line).rstrip() for line in console.render_lines(drawn, pad=False)]
+    heads = [*_row(columns, [each.head for each in columns], at_bottom=True)]
+    rule = "\N{BOX DRAWINGS LIGHT HORIZONTAL}" * (_wide(columns) - 1)
+    rows = (
+        line for cells in zip(*(each.cells for each in columns), strict=True) for line in _row(columns, cells)
+    )
+    lines = ["", *heads, f" {rule}", *rows, ""]
     if left_out:
         lines.append(wrapped(f"no room here for {', '.join(left_out)}: a wider terminal, or a file", width))
     return "\n".join(lines)
@@ -81,8 +75,32 @@ class _Column:
     width: int
 
     @property
-    def least(self) -> int:
-        return min(self.width, LEAST_TEXT) if self.is_text else self.width
+    def fair(self) -> int:
+        return min(self.width, FAIR_TEXT) if self.is_text else self.width
+
+    def padded(self, text: str) -> str:
+        blank = " " * (self.width - cell_len(text))
+        return f" {text}{blank} " if self.is_text else f" {blank}{text} "
+
+    def folded(self) -> _Column:
+        """As narrow as what is in it, when that is folded to its width."""
+        if not self.is_text:
+            return self
+        cells = [folded(cell, self.width) for cell in self.cells]
+        heads = self.head.split("\n")
+        width = max(cell_len(line) for lines in [heads, *cells] for line in lines)
+        return replace(self, cells=["\n".join(lines) for lines in cells], width=width)
+
+
+def _row(columns: Iterable[_Column], cells: Iterable[str], *, at_bottom: bool = False) -> Iterator[str]:
+    """Its lines; a cell that has fewer than another is at the top, or at the bottom."""
+    parts = [cell.split("\n") for cell in cells]
+    most = max(map(len, parts))
+    for part in parts:
+        blanks = [""] * (most - len(part))
+        part[:] = [*blanks, *part] if at_bottom else [*part, *blanks]
+    for texts in zip(*parts, strict=True):
+        yield "".join(each.padded(text) for each, text in zip(columns, texts, strict=True)).rstrip()
 
 
 def _columns(made: Table) -> list[_Column]:
@@ -95,11 +113,11 @@ def _columns(made: Table) -> list[_Column]:
 
 
 def _fitted(columns: Iterable[_Column], spare: Iterable[str], width: int) -> tuple[list[_Column], list[str]]:
-    """Titles are folded, then columns left out until the texts can be folded so that all fits."""
+    """The columns that fit, titles and texts folded, and the names of those that are left out for it."""
     kept = [_with_folded_head(each) for each in columns]
     left_out: list[str] = []
     for name in spare:
-        if sum(each.least + GAP for each in kept) <= width:
+        if sum(each.fair + GAP for each in kept) <= width:
             break
         rest = [each for each in kept if each.name != name]
         left_out += [name] * (len(kept) - len(rest))
@@ -109,13 +127,7 @@ def _fitted(columns: Iterable[_Column], spare: Iterable[str], width: int) -> tup
         if widest.width <= LEAST_TEXT:
             break
         kept[kept.index(widest)] = replace(widest, width=widest.width - 1)
-    folds = [
-        replace(each, cells=["\n".join(folded(cell, each.width)) for cell in each.cells])
-        if each.is_text
-        else each
-        for each in kept
-    ]
-    return folds, left_out
+    return [each.folded() for each in kept], left_out
 
 
 def _wide(columns: Iterable[_Column]) -> int:
