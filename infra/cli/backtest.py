@@ -49,6 +49,8 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("changes", "changes", ".1%"),
     ("changes > 10 %", "large_changes", ".1%"),
 )
+# Without these a narrow terminal makes do.
+SPARE = ("changes > 10 %", "CPU volume above", "memory margin", "above limit")
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,7 @@ def _compared(scores: dict[str, Score]) -> dict[str, Comparison]:
 
 
 def _print(given: Tested, scores: dict[str, Score], pace: Pace, found: Frontier | None) -> None:
-    made = table(["strategy"], [*(title for title, _, _ in COLUMNS), f"{given.currency}/month"])
+    made = table(["strategy"], [*(title for title, _, _ in COLUMNS), f"{given.currency}/month"], SPARE)
     for name, each in scores.items():
         figures = each.figures()
         shown = [*((key, form) for _, key, form in COLUMNS), ("monthly_cost", ",.0f")]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from functions.recommender.explaining import Explanation, Figure, NotReproducible, explain, told
 from functions.recommender.report import DailyDigest, Entry, Report, Window, entry_at, read
 from functions.recommender.sizing import RUN_TO_COMPLETION
-from infra.cli.tables import table, text_of
+from infra.cli.tables import table, terminal, text_of
 from shared.adapters.mongo import MongoRecommendations
 from shared.adapters.objectstore import ObjectStore
 from shared.contracts.documents import Recommendation
@@ -229,7 +229,7 @@ def lines(explained: Explained) -> Iterator[str]:
     made = table(["figure", "stored", "computed again", "equal"])
     for name, stored, again, equal in _rows(explained, ""):
         made.add_row(NAMES.get(name, name), _text(name, stored), again, equal)
-    yield text_of(made)
+    yield text_of(made, terminal())
     yield from _afterwards(item)
     yield from _outcome(explained)
 
@@ -275,7 +275,7 @@ def _of_container(explained: Explained, container: ContainerProposal) -> Iterato
             equal,
             _why(container, field, sentence, same),
         )
-    yield text_of(made)
+    yield text_of(made, terminal())
 
 
 def _why(container: ContainerProposal, field: str, again: str, same: str) -> str:

@@ -20,9 +20,32 @@ app = typer.Typer(
     "scan, propose and doctor need a Prometheus, backtest one or traces, status a MongoDB, explain object"
     " storage too, migrate all the servers, config nothing.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version  # heavy, and asked for here alone
+
+    try:
+        print(f"kubefinops {version('kubefinops-autopilot')}")
+    except PackageNotFoundError:
+        print("kubefinops, run from its source")
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
 
 PrometheusOption = Annotated[
     str,
@@ -43,7 +66,13 @@ def _named(namespaces: list[str] | None) -> list[str] | None:
 
 NamespaceOption = Annotated[
     list[str] | None,
-    typer.Option(help="look at this namespace only; may be repeated", metavar="NAME", callback=_named),
+    typer.Option(
+        "--namespace",
+        "-n",
+        help="look at this namespace only; may be repeated",
+        metavar="NAME",
+        callback=_named,
+    ),
 ]
 LabelOption = Annotated[
     list[str] | None,
@@ -86,13 +115,13 @@ def scan(
     namespace: NamespaceOption = None,
     *,
     format: Annotated[  # noqa: A002  (the option is --format)
-        Literal["table", "json", "csv", "yaml", "html"],
+        Literal["table", "json", "csv", "yaml", "html"] | None,
         typer.Option(
-            help="table for people; json and yaml: the same document for programs; csv: a row for each"
-            " container, in millicores and bytes; html: one page with a plot for each container, which"
-            " opens offline"
+            help="default: by the ending of --output, else table; table for people; json and yaml: the same"
+            " document for programs; csv: a row for each container, in millicores and bytes; html: one page"
+            " with a plot for each container, which opens offline"
         ),
-    ] = "table",
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(

@@ -10,7 +10,16 @@
   const compare = new Intl.Collator("en", { numeric: true }).compare;
   const money = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
   const currency = count.dataset.currency;
-  const texts = new Map(bodies.map((body) => [body, `${body.dataset.name} ${body.querySelector(".reason").textContent}`.toLowerCase()]));
+  // Read when they are first searched: of thousands of containers that takes a moment.
+  const texts = new Map();
+
+  function textOf(body) {
+    if (!texts.has(body)) {
+      const said = [".notes", ".words"].map((name) => body.querySelector(name)?.textContent ?? "");
+      texts.set(body, [body.dataset.name, ...said].join(" ").toLowerCase());
+    }
+    return texts.get(body);
+  }
 
   function sort(head) {
     const { key, kind } = head.querySelector("button").dataset;
@@ -31,9 +40,8 @@
     let shown = 0;
     let saving = 0;
     for (const body of bodies) {
-      const text = texts.get(body);
       const fits = (!only.checked || "proposed" in body.dataset)
-        && words.every((word) => word.startsWith("namespace=") ? body.dataset.space.toLowerCase() === word.slice(10) : text.includes(word));
+        && words.every((word) => word.startsWith("namespace=") ? body.dataset.space.toLowerCase() === word.slice(10) : textOf(body).includes(word));
       body.hidden = !fits;
       if (fits) {
         shown += 1;

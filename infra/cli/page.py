@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from infra.cli.looking import follows
+from infra.cli.notes import looked_at, of_container, of_workload
 from infra.cli.plot import HEIGHT, WIDTH, Plot, Tick, cpu_text, memory_text, plot, spread, ticks
 from infra.cli.rows import Row, rows
 from infra.cli.totals import share, spaces, sums
@@ -83,6 +84,7 @@ class Line:
     memory: Figure | None
     sort: dict[str, float]
     facts: tuple[str, ...]
+    notes: tuple[str, ...]
 
     @property
     def percent(self) -> str:
@@ -95,7 +97,7 @@ def page(seen: Seen, at: datetime, settings: SizingSettings) -> str:
     found = list(rows(seen.entries))
     histories = seen.histories
     lines = sorted(
-        (_line(row, histories) for row in found),
+        (_line(row, seen, settings) for row in found),
         key=lambda line: (-line.sort["saving"], line.row.entry.decision, line.row.entry.workload.subject),
     )
     namespaces = spaces(seen.entries, settings.currency)
@@ -119,12 +121,13 @@ def page(seen: Seen, at: datetime, settings: SizingSettings) -> str:
             first_spaces=namespaces[:FIRST_NAMESPACES],
             other_spaces=namespaces[FIRST_NAMESPACES:],
             lines=lines,
-            proposed=sum(line.row.proposed is not None for line in lines),
+            proposed=counted(sum(line.row.proposed is not None for line in lines), "container"),
             no_plots=seen.no_histories,
             missing=seen.missing,
             notes=seen.notes,
             rule=seen.rule,
             follows=follows(settings.strategy),
+            looked_at=looked_at(settings.strategy, seen.rule),
             times=_times(histories) if histories else (),
             step=_step(histories.step) if histories else "",
             width=WIDTH,
@@ -163,22 +166,24 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _line(row: Row, histories: Histories | None) -> Line:
+def _line(row: Row, seen: Seen, settings: SizingSettings) -> Line:
     cpu = memory = None
     key: Of = (row.entry.workload, row.name)
     if row.seen is not None:
-        usage = row.seen.usage
+        usage, histories = row.seen.usage, seen.histories
+        # Another tool may have a p95 of its own.
+        p95 = "p95" if seen.rule is None else "our p95"
         cpu = _figure(
             "CPU",
             row,
             histories.cpu.get(key) if histories else None,
-            used=(cpu_text(usage.cpu_p95_m), cpu_text(usage.cpu_max_m)),
+            used=f"{p95} {cpu_text(usage.cpu_p95_m)}, max {cpu_text(usage.cpu_max_m)}",
         )
         memory = _figure(
             "memory",
             row,
             histories.memory.get(key) if histories else None,
-            used=(memory_text(usage.memory_p95_bytes), memory_text(usage.memory_max_bytes)),
+            used=f"{p95} {memory_text(usage.memory_p95_bytes)}, max {memory_text(usage.memory_max_bytes)}",
         )
     current = row.seen.current if row.seen else NOTHING
     return Line(
@@ -193,10 +198,11 @@ def _line(row: Row, histories: Histories | None) -> Line:
             "saving": float(row.saving.amount),
         },
         facts=tuple(_facts(row)),
+        notes=(*of_workload(row.entry), *of_container(row, settings.rules.throttled_share)),
     )
 
 
-def _figure(resource: str, row: Row, usage: Usage | None, used: tuple[str, str]) -> Figure:
+def _figure(resource: str, row: Row, usage: Usage | None, used: str) -> Figure:
     assert row.seen is not None
     after = row.proposed or row.seen.current
     values = {
@@ -208,15 +214,14 @@ def _figure(resource: str, row: Row, usage: Usage | None, used: tuple[str, str])
         for what, field in FIELDS[resource].items()
     }
     made = plot(usage, values["request"], values["limit"])
-    p95, peak = used
     said = ", ".join(f"{what} {change}" for what, change in changes.items())
     return Figure(
         resource=resource,
         request=changes["request"],
         limit=changes["limit"],
-        used=f"p95 {p95}, max {peak}",
+        used=used,
         plot=made,
-        title=f"{resource} of {row.name}: p95 {p95}, max {peak}; {said}",
+        title=f"{resource} of {row.name}: {used}; {said}",
         labels=tuple(_labels(made, changes)),
         ticks=tuple(ticks(made.top, memory=resource == "memory")),
     )
@@ -245,6 +250,8 @@ def _facts(row: Row) -> Iterator[str]:
     """What else is known of it."""
     entry = row.entry
     yield f"{entry.workload.kind}, {entry.qos}" if entry.containers else entry.workload.kind
+    if (jvm := entry.jvms.get(row.name)) is not None:
+        yield f"runs a JVM ({jvm.known_by})"
     if row.seen is None:
         return
     usage = row.seen.usage

@@ -126,7 +126,9 @@ def _values(row: Row, peer: str | None) -> Iterator[object]:
     yield from (usage.oom_kills, usage.throttled_share, usage.samples) if usage else (None,) * 3
     yield from (entry.history_seconds, row.before.currency)
     yield from (money.amount if seen else None for money in (row.before, row.after, row.saving))
-    yield row.left.amount if row.left else None
+    # Of what is proposed nothing is left.
+    left = row.before - row.before if row.proposed else row.left
+    yield left.amount if left else None
 
 
 def _of_levels(levels: Iterable[Total]) -> Iterator[object]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic_core import to_json
@@ -16,23 +17,28 @@ from pydantic_core import to_json
 from functions.recommender.report import Entry
 from functions.recommender.rules import Peer
 from infra.cli.looking import follows, see, sizing_settings
-from infra.cli.rows import COMPARED, as_csv, rows_of
+from infra.cli.notes import looked_at, of_container, of_workload, prices_of
+from infra.cli.rows import COMPARED, Row, as_csv, rows_of
 from infra.cli.summing import by_namespace, total
-from infra.cli.tables import some, table, text_of
-from infra.cli.writing import require_folder, write
+from infra.cli.tables import Table, some, table, terminal, text_of, wrapped
+from infra.cli.writing import require_folder, to_stdout, write
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import ContainerProposal, rfc3339
 from shared.contracts.money import Money
 from shared.contracts.quantities import MIB
-from shared.contracts.wording import LABELS, change, counted
+from shared.contracts.wording import LABELS, change, counted, quantity
 from shared.runtime.memory import one_arena
 
 if TYPE_CHECKING:
     from functions.recommender.settings import SizingSettings
+    from infra.cli.comparing import Rule
     from infra.cli.looking import Seen
 
 Format = Literal["table", "json", "csv", "yaml", "html"]
-MOST_RATES = 5  # that a table tells
+# By the ending of a file.
+FORMS: Mapping[str, Format] = MappingProxyType(
+    {".html": "html", ".json": "json", ".csv": "csv", ".yaml": "yaml", ".yml": "yaml"}
+)
 # Exit codes: more is wasted than --fail-on-waste allows; a part could not be read; of what runs nothing was
 # measured, so that no waste is none that is known.
 WASTE, PARTIAL, UNMEASURED = 3, 4, 5
@@ -43,7 +49,7 @@ AMOUNT = re.compile(r"^(\d+(?:\.\d+)?) ?([A-Z]{3})?$")
 def scan(
     prometheus_url: str,
     namespaces: list[str],
-    form: Format,
+    form: Format | None = None,
     output: Path | None = None,
     fail_on_waste: str | None = None,
     *,
@@ -54,6 +60,7 @@ def scan(
 ) -> int:
     """Writes the scan to the file `output`, or to standard output.
 
+    Without a `form` it is the one that the file's ending says, else a table.
     With another tool's name as `strategy` the figures are those of its rule, for comparison.
 
     What cannot be read is named in it, and nothing is proposed there. Returns 0; UNMEASURED if nothing was
@@ -74,10 +81,12 @@ def scan(
     settings = sizing_settings(prometheus_url, labels, ours, provider=provider, prices=prices)
     most = None if fail_on_waste is None else _amount(fail_on_waste, settings.currency)
     require_folder(output)
+    form = form or FORMS.get("" if output is None else output.suffix.lower(), "table")
     one_arena()
     at = datetime.now(UTC).replace(microsecond=0)
     seen = see(settings, namespaces, at, with_histories=form == "html", peer=peer)
-    write(_text(form, seen, at, settings), output)
+    width = terminal() if to_stdout(output) else None
+    write(_text(form, seen, at, settings, width), output)
     if seen.no_histories:
         print(f"kubefinops: the page is without plots: {seen.no_histories}", file=sys.stderr)
     for note in seen.notes:
@@ -111,10 +120,10 @@ def _amount(text: str, currency: str) -> Money:
     return Money(amount=Decimal(match[1]), currency=currency)
 
 
-def _text(form: Format, seen: Seen, at: datetime, settings: SizingSettings) -> str:
+def _text(form: Format, seen: Seen, at: datetime, settings: SizingSettings, width: int | None) -> str:
     match form:
         case "table":
-            return "".join(f"{line}\n" for line in _lines(seen, settings))
+            return "".join(f"{line}\n" for line in _lines(seen, settings, width))
         case "json":
             # json itself has no fast way to indent.
             return to_json(_document(seen, at, settings), indent=2).decode() + "\n"
@@ -141,7 +150,9 @@ def _document(seen: Seen, at: datetime, settings: SizingSettings) -> dict[str, A
     spaces = by_namespace(found, settings.currency)
     # Each day of each container would be most of the document; a stored report has them, for `explain`.
     workloads = [each.model_dump(mode="json", exclude={"digests"}) for each in found]
-    for each in workloads:
+    for each, entry in zip(workloads, found, strict=True):
+        left = total([entry], settings.currency).left
+        each["monthly_waste_left"] = left.model_dump(mode="json") if left else None
         if seen.rule and each["decision"] == "proposed":
             each["decision"] = COMPARED
     return {
@@ -158,45 +169,58 @@ def _document(seen: Seen, at: datetime, settings: SizingSettings) -> dict[str, A
     }
 
 
-def _lines(seen: Seen, settings: SizingSettings) -> Iterator[str]:
+def _lines(seen: Seen, settings: SizingSettings, width: int | None) -> Iterator[str]:
+    """The table and what is told below it, for a terminal of this width."""
     found = seen.entries
     proposed = [each for each in found if each.decision == "proposed"]
     skipped = [each for each in found if each.decision == "skipped"]
     if seen.rule:
-        yield from (seen.rule.heading, seen.rule.reading)
-    yield _table(sorted(proposed, key=lambda each: -each.monthly_saving.amount) + skipped, settings.currency)
+        yield from (wrapped(seen.rule.heading, width), wrapped(seen.rule.reading, width))
+    ordered = sorted(proposed, key=lambda each: -each.monthly_saving.amount) + skipped
+    yield text_of(_table(ordered, settings, seen.rule), width)
+    if skipped:
+        yield "left as they are:"
+    yield from (wrapped(line, width) for line in _left(skipped))
+    yield text_of(_by_namespace(seen, settings.currency), width)
+    yield from (wrapped(line, width) for line in _footer(seen, settings))
+
+
+def _left(skipped: Iterable[Entry]) -> Iterator[str]:
+    """Each reason, with those that it is for."""
     by_reason: dict[str, list[str]] = defaultdict(list)
     for each in skipped:
         by_reason[each.reason or ""].append(each.workload.subject)
-    if by_reason:
-        yield "left as they are:"
     for reason, subjects in by_reason.items():
         yield f"  {reason}: {', '.join(subjects)}"
-    yield from _by_namespace(seen, settings.currency)
+
+
+def _footer(seen: Seen, settings: SizingSettings) -> Iterator[str]:
+    found = seen.entries
     if seen.missing:
         yield "not read, and nothing is proposed there:"
     yield from (f"  {part.named}: {part.reason}" for part in seen.missing)
     whole = total(found, settings.currency)
-    are = "is" if len(proposed) == 1 else "are"
+    are = "is" if whole.proposed == 1 else "are"
     only = "of what could be read: " if seen.missing else ""
-    yield f"{only}{counted(len(found), 'workload')}, of which {len(proposed)} " + (
+    yield f"{only}{counted(len(found), 'workload')}, of which {whole.proposed} " + (
         f"would change by {seen.rule.name}'s rule: it would save {whole.saving} of {whole.cost} a month, and"
         " nothing is proposed."
         if seen.rule
         else f"{are} worth a change: saves {whole.saving} of {whole.cost} a month, before policy."
     )
-    if skipped:
+    if whole.proposed < len(found):
         said = "cannot be said" if whole.left is None else f"is {whole.left} a month"
         unsaid = f"; of {whole.unsaid} of them it cannot be said" if whole.unsaid and whole.left else ""
         yield f"what sizing would save of those that are left as they are {said}{unsaid}."
     yield from (f"note: {each}" for each in seen.notes)
-    yield from _rates(found, settings)
+    yield from prices_of(found, settings.currency)
     ours = "" if seen.rule else f" {follows(settings.strategy)}"
-    yield f"p95 / max: over {counted(settings.history, 'day')}, in the worst pod.{ours}"
+    yield f"{_used(seen.rule)}: over {counted(settings.history, 'day')}, in the worst pod.{ours}"
+    yield looked_at(settings.strategy, seen.rule)
     yield "why each value is what it is: --format html, or json and yaml for programs."
 
 
-def _by_namespace(seen: Seen, currency: str) -> Iterator[str]:
+def _by_namespace(seen: Seen, currency: str) -> Table:
     changed = "would change" if seen.rule else "worth a change"
     made = table(["namespace"], ["workloads", changed, f"costs {currency}/month", "saves", "left"])
     for name, each in by_namespace(seen.entries, currency).items():
@@ -211,66 +235,67 @@ def _by_namespace(seen: Seen, currency: str) -> Iterator[str]:
         )
     for missing in seen.missing:
         made.add_row(", ".join(missing.namespaces), str(missing.workloads), "not read", "-", "-", "-")
-    yield text_of(made)
+    return made
 
 
-def _rates(found: list[Entry], settings: SizingSettings) -> Iterator[str]:
-    """By which prices; where several are in use, how many workloads each is for."""
-    used = Counter(each.rates for each in found if each.rates is not None)
-    for rates, count in used.most_common(MOST_RATES):
-        of = f" ({counted(count, 'workload')})" if len(used) > 1 else ""
-        yield (
-            f"prices{of}: {rates.core_hour.amount:f} {settings.currency} a core and hour,"
-            f" {rates.gib_hour.amount:f} a GiB and hour: {rates.source}"
-        )
-    if len(used) > MOST_RATES:
-        yield f"prices of {counted(len(used) - MOST_RATES, 'other kind')}: see --format json"
-
-
-def _table(entries: list[Entry], currency: str) -> str:
+def _table(entries: list[Entry], settings: SizingSettings, rule: Rule | None) -> Table:
+    changed = [container for each in entries if each.decision == "proposed" for container in each.containers]
     containers = [container for each in entries for container in each.containers]
-
-    def changes(field: str) -> bool:
-        return any(getattr(one.current, field) != getattr(one.proposed, field) for one in containers)
-
     with_left = any(each.monthly_waste_left is not None for each in entries)
     # Limits stand where there is something to tell.
-    with_limit = changes("cpu_limit_m")
+    with_limit = any(one.current.cpu_limit_m != one.proposed.cpu_limit_m for one in changed)
     with_memory_limit = any(one.current.memory_limit_bytes is not None for one in containers)
     fields = [
         *(["cpu_request_m", "cpu_limit_m"] if with_limit else ["cpu_request_m"]),
         "memory_request_bytes",
         *(["memory_limit_bytes"] if with_memory_limit else []),
     ]
+    used = [f"CPU {_used(rule)}", f"memory {_used(rule)}"]
     made = table(
-        ["workload", "container"],
+        ["workload", "container", "note"],
         [
-            "CPU p95 / max",
-            "memory p95 / max",
+            *used,
             *(LABELS[field] for field in fields),
-            f"saves {currency}/month",
+            f"saves {settings.currency}/month",
             *(["left"] if with_left else []),
         ],
+        spare=[LABELS["memory_limit_bytes"], LABELS["cpu_limit_m"], "note", *used],
     )
     for each in entries:
         found = [row for row in rows_of(each) if row.seen is not None]
+        of_all = list(of_workload(each))
         if len(found) != 1:
             # A workload of several containers has a line of its own, with the sums.
-            sums = _money(each, each.monthly_saving, each.monthly_waste_left) if found else ()
-            blanks = [""] * (3 + len(fields)) if sums else ()
-            made.add_row(each.workload.subject, *blanks, *sums[: 1 + with_left])
+            sums = _money(each, each.monthly_saving, each.monthly_waste_left) if found else ("", "")
+            blanks = [""] * (len(used) + len(fields))
+            made.add_row(each.workload.subject, "", ", ".join(of_all), *blanks, *sums[: 1 + with_left])
         for row in found:
             container = row.seen
             assert container is not None
+            notes = [*(of_all if len(found) == 1 else []), *of_container(row, settings.rules.throttled_share)]
             made.add_row(
                 each.workload.subject if len(found) == 1 else "",
                 container.name,
+                ", ".join(notes),
                 _cpu(container),
                 _memory(container),
-                *(change(container, field) for field in fields),
+                *(_value(row, field) for field in fields),
                 *_money(each, row.saving, row.left)[: 1 + with_left],
             )
-    return text_of(made)
+    return made
+
+
+def _used(rule: Rule | None) -> str:
+    """Another tool may have a p95 of its own."""
+    return "p95 / max" if rule is None else "our p95 / max"
+
+
+def _value(row: Row, field: str) -> str:
+    """What is set and what should be; where nothing is proposed, what is set alone."""
+    assert row.seen is not None
+    if row.proposed is None:
+        return quantity(field, getattr(row.seen.current, field))
+    return change(row.seen, field)
 
 
 def _money(entry: Entry, saving: Money, left: Money | None) -> tuple[str, str]:

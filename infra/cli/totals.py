@@ -51,13 +51,19 @@ def sums(found: Sequence[Row], entries: Sequence[Entry], currency: str) -> list[
         ),
         _requested("CPU requested", found, "cpu_request_m", 1000, "cores"),
         _requested("Memory requested", found, "memory_request_bytes", GIB, "GiB"),
-        Sum("Workloads", f"{whole.workloads:,}", f"{whole.proposed:,} worth a change"),
+        Sum("Workloads", f"{whole.workloads:,}", _worth_a_change(whole, found)),
         Sum(
             "Ask for too little",
             f"{raised:,}",
             f"{'container' if raised == 1 else 'containers'} to raise",
         ),
     ]
+
+
+def _worth_a_change(whole: Total, found: Iterable[Row]) -> str:
+    """Of the workloads; the list has their containers."""
+    containers = sum(row.proposed is not None for row in found)
+    return f"{whole.proposed:,} worth a change, with {containers:,} container{'' if containers == 1 else 's'}"
 
 
 def _of_which(whole: Total) -> str:

@@ -17,7 +17,7 @@ class CannotWrite(KubeFinOpsError):
 
 def require_folder(path: Path | None, option: str = "--output") -> None:
     """Before long work, that its outcome will have a place. Raises BadSetting, which names the option."""
-    if path is None or _is_stdout(path):
+    if path is None or to_stdout(path):
         return
     if path.is_dir():
         raise BadSetting(f"{option}: {path} is a folder; name a file in it")
@@ -34,7 +34,7 @@ def write(text: str, path: Path | None) -> None:
     # What JSON can hold and UTF-8 cannot is a half of a surrogate pair: no name has one.
     content = text.encode("utf-8", "replace")
     try:
-        if path is None or _is_stdout(path):
+        if path is None or to_stdout(path):
             sys.stdout.flush()
             sys.stdout.buffer.write(content)
             sys.stdout.flush()
@@ -43,12 +43,22 @@ def write(text: str, path: Path | None) -> None:
     except BrokenPipeError:
         raise  # who reads has enough: Typer ends quietly then
     except OSError as error:
-        place = "standard output" if path is None or _is_stdout(path) else path
+        place = "standard output" if to_stdout(path) else path
+        if to_stdout(path):
+            _forget_stdout()
         raise CannotWrite(f"cannot write {place}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _is_stdout(path: Path) -> bool:
-    return str(path) == "-"
+def _forget_stdout() -> None:
+    """What could not be written is tried again when the interpreter ends, which would be a second error."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
+
+
+def to_stdout(path: Path | None) -> bool:
+    """Whether nothing, or a dash, was asked for."""
+    return path is None or str(path) == "-"
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -93,6 +93,9 @@ def test_json_has_every_figure_and_the_totals(address: str) -> None:
     assert entries["young"]["decision"] == "skipped"
     assert document["totals"]["proposed"] == 1
     assert document["totals"]["monthly_saving"] == entries["wasteful"]["monthly_saving"]
+    # As in CSV: of what is proposed nothing is left, of what could not be sized it cannot be said.
+    assert entries["wasteful"]["monthly_waste_left"] == {"amount": "0.00", "currency": "USD"}
+    assert entries["young"]["monthly_waste_left"] is None
 
 
 def test_unless_told_otherwise_the_estimator_sizes_by_daily_digests_and_says_so(address: str) -> None:
@@ -209,6 +212,8 @@ def test_csv_has_a_row_for_each_container_that_sums_up_to_the_total(address: str
     assert (wasteful["cpu_request_m_current"], wasteful["cpu_request_m_proposed"]) == ("1000", "115")
     assert wasteful["memory_request_bytes_proposed"] == str(115 * MIB)
     assert wasteful["monthly_saving"] == "23.17"
+    assert wasteful["monthly_waste_left"] == wasteful["workload_monthly_waste_left"] == "0.00"
+    assert young["monthly_waste_left"] == young["workload_monthly_waste_left"] == ""
     assert (young["cpu_request_m_proposed"], young["monthly_saving"]) == ("", "0.00")
     assert young["reason"].startswith("too little data")
 
@@ -301,6 +306,48 @@ def test_the_waste_is_in_the_currency_of_the_prices(address: str) -> None:
     assert other.stderr.startswith("kubefinops: --fail-on-waste: 20 USD is in another currency")
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "begins"),
+    [
+        ("waste.html", (), "<!doctype html>"),
+        ("waste.JSON", (), "{\n"),
+        ("waste.csv", (), "namespace,kind,"),
+        ("waste.yml", (), "cluster: "),
+        ("waste.yaml", (), "cluster: "),
+        ("waste", (), "\n workload "),
+        ("waste.html", ("--format", "csv"), "namespace,kind,"),
+    ],
+)
+def test_a_files_ending_tells_its_format_unless_one_is_named(
+    address: str, tmp_path: Path, name: str, arguments: tuple[str, ...], begins: str
+) -> None:
+    done = scan("--prometheus", address, "-n", "shop", "--output", str(tmp_path / name), *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / name).read_text(encoding="utf-8").startswith(begins)
+
+
+def test_a_full_disk_is_one_line_in_a_table_too(address: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", COMMAND, "scan", "--prometheus", address],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+    assert done.stderr == "kubefinops: cannot write standard output: no space left on device\n"
+    assert done.returncode == 1
+
+
+def test_the_version_and_short_flags() -> None:
+    assert re.fullmatch(r"kubefinops( \d+\.\d+\.\d+|, run from its source)\n", kubefinops("--version").stdout)
+    for arguments in (("-h",), ("scan", "-h")):
+        done = kubefinops(*arguments)
+        assert done.returncode == 0
+        assert "Usage: kubefinops" in done.stdout
+
+
 def test_a_file_is_as_it_was_where_the_scan_could_not_be_made(tmp_path: Path) -> None:
     path = tmp_path / "scan.json"
     path.write_text("yesterday's")
@@ -322,7 +369,37 @@ def test_the_help_tells_the_exit_codes() -> None:
         assert code in words
 
 
-def test_a_narrow_terminal_loses_no_value(address: str) -> None:
+def on_terminal(columns: int, *arguments: str) -> str:
+    """What a terminal so wide shows."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "KUBEFINOPS_STRATEGY": "percentile"}
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "scan", *arguments],
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        env=environment,
+    ):
+        os.close(theirs)
+        told = b""
+        with suppress(OSError):
+            while part := os.read(ours, 65536):
+                told += part
+    os.close(ours)
+    return told.decode()
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_table_fits_its_terminal(address: str, columns: int) -> None:
+    lines = on_terminal(columns, "--prometheus", address).splitlines()
+    assert max(map(len, lines)) <= columns
+    # The name may be folded, the figures are in one line.
+    (row,) = [line for line in lines if "1Gi -> 115Mi" in line]
+    assert "1 -> 115m" in row
+    assert row.endswith("23.17")
+
+
+def test_a_file_loses_no_value_however_narrow_the_terminal(address: str) -> None:
     for _ in range(3):  # a window of usage may end between the two scans
         narrow, wide = (scan("--prometheus", address, columns=columns) for columns in ("40", "400"))
         if narrow.stdout == wide.stdout:

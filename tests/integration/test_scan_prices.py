@@ -135,7 +135,9 @@ def test_the_table_tells_of_each_level_too(address: str) -> None:
     one, resources = f"{saving(*COMMON)}", ["100m / 100m", "100Mi / 100Mi", "1 -> 115m", "1Gi -> 115Mi"]
     assert ["app", *resources, one] in lines
     assert ["data/StatefulSet/lone", "app", *resources, one] in lines
-    assert ["shop/StatefulSet/scaled", "app", *resources, "-", f"{saving(*SPOT)}"] in lines
+    # What is left as it is shows what is set alone, and why it is special in a word.
+    kept = [*resources[:2], "1", "1Gi"]
+    assert ["shop/StatefulSet/scaled", "app", "HPA", *kept, "-", f"{saving(*SPOT)}"] in lines
     assert [line[0] for line in lines if line[1:3] == ["2", "1"]] == ["shop", "data"]
     assert f"saves {saving(*COMMON, 2) + saving(*COMMON)} USD of" in done.stdout
     left = f"left as they are is {saving(*SPOT)} USD a month; of 1 of them it cannot be said."

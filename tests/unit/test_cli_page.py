@@ -11,8 +11,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from functions.recommender.report import Entry
+from functions.recommender.report import Entry, JvmSeen
 from functions.recommender.settings import SizingSettings
+from infra.cli.comparing import RULES
 from infra.cli.histories import Histories, Usage
 from infra.cli.looking import Seen
 from infra.cli.page import page
@@ -132,7 +133,8 @@ def test_the_totals_and_the_namespaces_are_those_of_the_containers() -> None:
     found = drawn(*entries)
     before = sum(each.monthly_cost_before.amount for each in entries)
     saving = entries[0].monthly_saving.amount + entries[1].monthly_saving.amount
-    for text in (f"{saving:,.2f}", f"{before:,.2f}", f"{before - saving:,.2f}", "2 worth a change"):
+    counts = "2 worth a change, with 2 containers", "only what is worth a change (2 containers)"
+    for text in (f"{saving:,.2f}", f"{before:,.2f}", f"{before - saving:,.2f}", *counts):
         assert text in found.texts
     assert f"of {before:,.2f}" in found.texts
 
@@ -175,6 +177,30 @@ def test_why_is_told_and_why_not() -> None:
     text = drawn(wasteful(), left, workload(name="gone", reason="no pod of it is there")).text
     for said in ("p95 of CPU is 480m", "a HorizontalPodAutoscaler scales it on CPU", "no pod of it is there"):
         assert said in text
+
+
+def test_the_filter_finds_what_is_said_of_a_container() -> None:
+    """Its script reads these two elements of a container, and its name."""
+    jvm = wasteful().model_copy(
+        update={"scales_on": ("cpu",), "jvms": {"app": JvmSeen(known_by="its image")}}
+    )
+    made = html(Seen([jvm]))
+    assert re.search(r'<span class="notes">HPA, JVM</span>', made)
+    (words,) = re.findall(r'<div class="words">(.*?)</div>', made, re.DOTALL)
+    for said in ("p95 of CPU is 480m", "runs a JVM (its image)", "HorizontalPodAutoscaler"):
+        assert said in words
+    script = re.search(r"<script>(.*?)</script>", made, re.DOTALL)
+    assert script is not None
+    assert '[".notes", ".words"]' in script[1]
+    assert 'class="notes"' not in html(Seen([wasteful()]))
+
+
+def test_it_is_said_whose_p95_it_is_and_which_days_are_looked_at() -> None:
+    ours, theirs = Read(html(Seen([wasteful()]))), Read(html(Seen([wasteful()], rule=RULES["krr"])))
+    assert "p95 480m, max 900m" in ours.texts
+    assert "our p95 480m, max 900m" in theirs.texts
+    assert "14 days of CPU and 28 of memory" in ours.text
+    assert "krr reckons with its own" in theirs.text
 
 
 def test_without_plots_the_page_says_why_and_has_the_rest() -> None:

@@ -13,6 +13,9 @@ import pytest
 from infra.cli.writing import CannotWrite, require_folder, write
 from shared.contracts.errors import BadSetting
 
+# As a person runs it: what is left over is written when the interpreter ends.
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
 
 @pytest.mark.parametrize("path", [None, Path("-")])
 def test_no_file_and_a_dash_are_standard_output_byte_by_byte(
@@ -81,9 +84,15 @@ except CannotWrite as error:
 """
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-c", code],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=BUFFERED,
         )
-    assert done.stderr.startswith("cannot write standard output: no space left on device\n")
+    assert done.stderr == "cannot write standard output: no space left on device\n"
+    assert done.returncode == 1
 
 
 def test_a_place_that_cannot_be_is_said_before_the_work(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""The words and sentences beside a scan's figures."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from functions.recommender.report import JvmSeen
+from infra.cli.comparing import RULES
+from infra.cli.notes import looked_at, of_container, of_workload, prices_of
+from infra.cli.rows import rows_of
+from shared.contracts.pricing import rates
+from tests.examples import container
+from tests.unit.test_cli_rows import seen
+
+
+def test_what_is_special_is_said_in_a_word() -> None:
+    plain = container()
+    troubled = plain.model_copy(
+        update={"usage": plain.usage.model_copy(update={"oom_kills": 3, "throttled_share": 0.25})}
+    )
+    web = seen(troubled, unmeasured=("idle",)).model_copy(
+        update={
+            "scales_on": ("cpu",),
+            "qos": "Guaranteed",
+            "jvms": {"app": JvmSeen(known_by="its image"), "idle": JvmSeen(known_by="its image")},
+        }
+    )
+    app, idle = rows_of(web)
+    assert list(of_workload(web)) == ["HPA", "Guaranteed"]
+    assert list(of_container(app, 0.1)) == ["JVM", "3 OOM kills", "throttled"]
+    assert list(of_container(app, 0.25)) == ["JVM", "3 OOM kills"], "so much is allowed"
+    assert list(of_container(idle, 0.1)) == ["JVM"]
+
+    other = seen(plain)
+    assert not [*of_workload(other), *of_container(next(rows_of(other)), 0.1)]
+
+
+def test_it_is_said_which_windows_and_days_are_looked_at() -> None:
+    assert "99, 50 or 33 a day" in looked_at("percentile", None)
+    assert "28 of memory" not in looked_at("percentile", None)
+    assert "14 days of CPU and 28 of memory" in looked_at("balanced", None)
+    assert "krr reckons with its own" in looked_at("balanced", RULES["krr"])
+
+
+def test_one_price_is_told_with_its_source_and_many_in_three_lines() -> None:
+    (line,) = prices_of([seen(container())], "USD")
+    assert line == "prices: 0.031611 USD a core and hour, 0.004237 a GiB and hour: "
+
+    usual = rates(Decimal("0.03"), Decimal("0.004"), "USD", "prices.csv line 2: 0.4 an hour for 4 cores")
+    means = [
+        rates(Decimal(f"0.0{n}"), Decimal(f"0.00{n}"), "USD", f"mean over 3 pods: {n} by this, 1 by that")
+        for n in range(4, 10)
+    ]
+    web = seen(container())
+    found = [web.model_copy(update={"rates": each}) for each in (usual, usual, *means, means[0])]
+    assert list(prices_of(found, "USD")) == [
+        "prices (2 workloads): 0.03 USD a core and hour, 0.004 a GiB and hour: prices.csv line 2",
+        "prices (2 workloads): 0.04 USD a core and hour, 0.004 a GiB and hour: mean over 3 pods",
+        (
+            "prices of 5 other workloads: 0.05 to 0.09 USD a core and hour, 0.005 to 0.009 a GiB and hour:"
+            " see --format json"
+        ),
+    ]
