@@ -10,6 +10,7 @@ from functions.recommender.queries import (
     ANNOTATIONS,
     CPU,
     CPU_RULE,
+    ENDED_REASON,
     INIT_INFO,
     INIT_LAST_REASON,
     INIT_LIMITS,
@@ -109,15 +110,22 @@ INPUTS = (
     Input(
         LAST_REASON,
         Need.SAFETY,
-        "kills are not told from other restarts: memory of what restarted lately is not lowered",
+        "OOM kills are not told from other restarts: once anything restarted, memory is not lowered",
         _of("pods"),
         "no container was ever ended",
     ),
     Input(
         RESTARTS,
         Need.SAFETY,
-        "memory is never lowered: kills cannot be seen",
+        "memory is never lowered: OOM kills cannot be seen",
         _of("pods"),
+    ),
+    Input(
+        ENDED_REASON,
+        Need.SAFETY,
+        "OOM kills of Jobs whose pods are not begun anew are not seen: memory is lowered after one",
+        _of("pods"),
+        "no container has ended",
     ),
     *(
         Input(

@@ -18,8 +18,8 @@ class Digest:
     `container` is <namespace>/<kind>/<name>/<container>. `windows` are those of the pod that has most,
     `samples` those of all `pods`; `first` is when the first of them began, in Unix seconds. CPU in millicores
     and memory in bytes at POINTS; empty where nothing was measured, for that too is known of a day then.
-    `throttled_share` is of CPU periods. `killed_limit_bytes` is, of a day with OOM kills, the least limit that
-    was set then; 0 where that is not known.
+    `throttled_share` is of CPU periods. `killed_limit_bytes`, of a day with OOM kills, is the least limit of
+    memory that was set then; 0 where that is not known.
     """
 
     container: str

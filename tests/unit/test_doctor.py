@@ -205,8 +205,8 @@ def test_an_older_rule_of_cpu_is_not_told_to_be_loaded_but_to_be_upgraded() -> N
 
 def test_what_is_told_of_kills_is_what_keeps_memory_from_being_lowered() -> None:
     off = {each.name: each.switches_off for each in INPUTS}
-    assert off[queries.RESTARTS] == "memory is never lowered: kills cannot be seen"
-    assert off[queries.LAST_REASON].endswith("memory of what restarted lately is not lowered")
+    assert off[queries.RESTARTS] == "memory is never lowered: OOM kills cannot be seen"
+    assert off[queries.LAST_REASON].endswith("once anything restarted, memory is not lowered")
 
 
 def test_one_that_was_scraped_until_lately_has_stopped() -> None:
