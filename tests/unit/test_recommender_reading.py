@@ -99,7 +99,16 @@ def test_the_clusters_labels_are_in_every_selector_of_every_query(scope: Scope) 
         queries.windows(ranges, recorded=True)["cpu_windows"](scope),
         queries.rule_differs(scope),
         queries.owner_series(scope),
-        *(ask(86400)(scope) for ask in (queries.oom_kills, queries.throttled_share, queries.memory_max)),
+        *(
+            ask(86400)(scope)
+            for ask in (
+                queries.oom_kills,
+                queries.killed_limit,
+                queries.killed_runs,
+                queries.throttled_share,
+                queries.memory_max,
+            )
+        ),
         *runs(scope, ranges).values(),
     ]
     for promql in asked:

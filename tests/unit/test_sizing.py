@@ -173,6 +173,21 @@ def test_a_limit_that_kills_is_raised_at_once(limit: int, raised: int) -> None:
     assert (after.memory_request_bytes, after.memory_limit_bytes) == (expected, expected)
 
 
+def test_memory_is_not_lowered_where_an_oom_kill_would_not_be_seen() -> None:
+    blind = replace(observed(resources(1000, 1024)), tells_kills=False)
+    container = only(size(blind, RULES))
+    assert container.proposed == resources(230, 1024)
+    assert container.reasons[2] == (
+        "memory request stays 1Gi: OOM kills would not be seen, so it is not lowered (kubefinops doctor says"
+        " what is missing)"
+    )
+    short = replace(observed(resources(230, 100)), tells_kills=False)
+    assert only(size(short, RULES)).proposed == resources(230, 230)
+    sized = size(replace(observed(resources(230, 1024)), tells_kills=False), RULES)
+    assert sized.skipped is not None
+    assert sized.skipped.endswith("; memory is not lowered, as OOM kills would not be seen")
+
+
 def test_a_kill_under_a_former_limit_does_not_raise_it_again() -> None:
     used = usage(cpu=900, peak=200, oom_kills=2)
     assert "not worth a change" in reason(resources(1000, 300, None, 400), used)
@@ -196,6 +211,38 @@ def test_too_little_data_is_said() -> None:
         "too little data: app: 1.0 h of history, 24 h wanted"
     )
     assert reason(resources(1000, 1024), usage(samples=29)) == "too little data: app: 29 samples, 30 wanted"
+
+
+def test_a_container_of_which_little_is_known_keeps_no_other_from_being_sized() -> None:
+    whole = observed(resources(1000, 1024, 2000, 2048))
+    new = ObservedContainer("sidecar", resources(500, 512), usage(), 4 * 3600)
+    sized = size(replace(whole, containers=(*whole.containers, new)), RULES)
+    assert sized.skipped is None
+    app, sidecar = sized.containers
+    assert app.proposed == only(size(whole, RULES)).proposed
+    assert sidecar.proposed == sidecar.current
+    why = "too little data: sidecar: 4.0 h of history, 24 h wanted"
+    assert sidecar.reasons == (
+        f"CPU request stays 500m: {why}",
+        f"CPU limit stays -: {why}",
+        f"memory request stays 512Mi: {why}",
+        f"memory limit stays -: {why}",
+    )
+    # What is not changed is no reason to trust the rest less.
+    assert (sized.confidence, sized.history_seconds) == (0.9333, FORTNIGHT)
+    kept = replace(whole.containers[0], current=resources(230, 230))
+    unchanged = size(replace(whole, containers=(kept, new)), RULES)
+    assert unchanged.skipped is not None
+    assert unchanged.skipped.endswith("; too little data of others: sidecar: 4.0 h of history, 24 h wanted")
+
+
+@pytest.mark.parametrize("history", [3600, FORTNIGHT])
+def test_however_little_is_known_a_limit_that_kills_is_raised(history: int) -> None:
+    used = usage(cpu=900, peak=200, oom_kills=1)
+    killed = observed(resources(1000, 200, None, 256), used, oom_killed=True, history=history)
+    container = only(size(killed, RULES))
+    assert container.proposed == resources(1000, 356, None, 356)
+    assert container.reasons[3].startswith("memory limit 256Mi -> 356Mi: 1 OOM kill within 7 days")
 
 
 def test_best_effort_stays_best_effort_unless_told_otherwise() -> None:
@@ -246,6 +293,8 @@ def test_a_limit_that_is_short_is_raised_however_small_it_is() -> None:
     [
         ({"cpu"}, resources(1000, 230), True),
         ({"cpu"}, resources(230, 1024), False),
+        ({"cpu"}, resources(1000, 1024), False),
+        ({"cpu", "memory"}, resources(1000, 1024), True),
         ({"memory"}, resources(230, 1024), True),
         ({"unknown"}, resources(230, 1024), True),
     ],
@@ -255,6 +304,30 @@ def test_what_an_autoscaler_scales_on_is_left_alone(
 ) -> None:
     sized = size(observed(current, scales_on=frozenset(scales_on)), RULES)
     assert (sized.skipped is not None and "HorizontalPodAutoscaler" in sized.skipped) == skipped
+
+
+def test_what_no_autoscaler_scales_on_is_sized_beside_it() -> None:
+    given_ = observed(resources(1000, 1024, 2000, 2048), scales_on=frozenset({"cpu"}))
+    container = only(size(given_, RULES))
+    assert container.proposed == resources(1000, 230, 2000, 2048)
+    assert container.reasons[0] == (
+        "CPU request stays 1: a HorizontalPodAutoscaler scales the pods, on the utilisation of cpu (else CPU"
+        " request 1 -> 230m: p95 over 5-minute windows is 200m in its one pod, plus 15%)"
+    )
+    assert container.reasons[1].startswith("CPU limit stays 2: a HorizontalPodAutoscaler scales the pods")
+    by_memory = replace(given_, scales_on=frozenset({"memory"}))
+    assert only(size(by_memory, RULES)).proposed == resources(230, 1024, 600, 2048)
+
+
+@pytest.mark.parametrize("scales_on", ["memory", "unknown"])
+def test_a_limit_that_kills_is_raised_beside_an_autoscaler_but_for_a_guaranteed_pods(scales_on: str) -> None:
+    used, on = usage(cpu=900, peak=200, oom_kills=1), frozenset({scales_on})
+    killed = observed(resources(1000, 200, None, 256), used, oom_killed=True, scales_on=on)
+    assert only(size(killed, RULES)).proposed == resources(1000, 200, None, 356)
+    both = observed(resources(1000, 256, 1000, 256), used, oom_killed=True, scales_on=on)
+    skipped = size(both, RULES).skipped
+    assert skipped is not None
+    assert "HorizontalPodAutoscaler" in skipped
 
 
 def test_a_kind_that_is_not_sized_and_a_workload_without_pods_or_usage_are_said() -> None:
