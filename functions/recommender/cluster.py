@@ -190,6 +190,10 @@ class Cluster:
             for name, each in self.values.get(pod, {}).items()
         )
 
+    def is_autoscaled(self, controller: Controller) -> bool:
+        """Whether a HorizontalPodAutoscaler sets how many pods it has."""
+        return controller in self._autoscaled.values()
+
     def scales_on(self, controller: Controller) -> frozenset[str]:
         """The resources on whose utilisation HorizontalPodAutoscalers scale it; see Observed.scales_on."""
         resources: set[str] = set()

@@ -466,7 +466,7 @@ def _read_runs(
     runs = partial(queries.runs, window=window)
     troubles = {
         "oom_kills": queries.oom_kills(oom_days * 86400),
-        "killed_runs": queries.killed_runs(oom_days * 86400),
+        "killed": queries.killed_runs(oom_days * 86400),
         "throttled_share": queries.throttled_share(window.history),
     }
     asked = {f"{name}_of_runs": _question(usage, name) for name in usage(part.scope)}
@@ -525,6 +525,7 @@ def _observed(
         )
         for name in names
     )
+    windows_per_day = 86400 / (window.step if runs else window.cpu_step * plan.apart[workload.namespace])
     replicas = now.wanted_replicas(controller)
     replicas = len(live) if replicas is None else replicas
     mean = float(replicas)
@@ -532,13 +533,15 @@ def _observed(
         # The pods that are told of have mostly ended; as many run as scrapes saw.
         mean = _mean_pods(containers, figures.pods(controller), figures, window)
         replicas = max(1, round(mean))
+    elif now.is_autoscaled(controller):
+        mean = _mean_autoscaled(containers, windows_per_day) or mean
     return Observed(
         workload=workload,
         replicas=replicas,
         pods=mean,
         containers=containers,
         scales_on=now.scales_on(controller),
-        windows_per_day=86400 / (window.step if runs else window.cpu_step * plan.apart[workload.namespace]),
+        windows_per_day=windows_per_day,
         nodes=tuple(sorted(places[pod] for pod in live if pod in places)),
         tells_kills=tells_kills,
         init=now.init_containers(live),
@@ -657,9 +660,7 @@ def _of_runs(
         memory_max_bytes=round(memory_max),
         samples=_windows(figures, pods, container, window, at),
         pods=len(figures.each("cpu_p95", pods, container)),
-        oom_kills=round(
-            sum(sum(figures.each(name, pods, container)) for name in ("oom_kills", "killed_runs"))
-        ),
+        oom_kills=round(sum(sum(figures.each(name, pods, container)) for name in ("oom_kills", "killed"))),
         throttled_share=None if throttled is None else round(throttled, 4),
     )
     return _Container(usage, seconds)
@@ -683,6 +684,16 @@ def _mean_pods(
         sum(figures.each("scrapes", pods, each.name)) * window.interval / each.history_seconds
         for each in containers
         if each.history_seconds
+    ]
+    return round(max(shares, default=0.0), 4)
+
+
+def _mean_autoscaled(containers: Iterable[ObservedContainer], windows_per_day: float) -> float:
+    """How many ran on average since the first: by the windows of all pods."""
+    shares = [
+        each.usage.samples * 86400 / (windows_per_day * each.history_seconds)
+        for each in containers
+        if each.usage is not None and each.history_seconds
     ]
     return round(max(shares, default=0.0), 4)
 

@@ -32,7 +32,7 @@ from shared.contracts.events import (
 )
 from shared.contracts.identity import Workload, digest, recommendation_id
 from shared.contracts.money import Money
-from shared.contracts.pricing import monthly, shares
+from shared.contracts.pricing import monthly, reserved, shares
 from shared.contracts.states import State
 
 if TYPE_CHECKING:
@@ -117,7 +117,11 @@ class Entry(Payload):
     decision: Literal["proposed", "skipped"]
     reason: str | None = None
     replicas: int = Field(ge=0)
-    pods: float = Field(ge=0, description="how many run on average; the costs are for these")
+    pods: float = Field(
+        ge=0,
+        description="how many run; on average where an autoscaler sets how many, or they run to completion;"
+        " the costs are for these",
+    )
     qos: str
     scales_on: tuple[str, ...] = ()
     containers: tuple[ContainerProposal, ...]
@@ -265,6 +269,14 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
         )
         sized = replace(sized, skipped=f"it would be lowered, and save nothing: {what} as much")
     measured = {container.name for container in sized.containers}
+    # What is not measured stays as it is, and is paid for.
+    others = {
+        each.name: reserved(each.current, pods, rates)
+        for each in observed.containers
+        if each.name not in measured
+    }
+    nothing = before - before
+    before, after = (sum(others.values(), each) for each in (before, after))
     return Entry(
         workload=observed.workload,
         decision="proposed" if sized.skipped is None else "skipped",
@@ -310,6 +322,10 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
                 monthly_saving=cost.before - cost.after,
             )
             for each, cost in zip(sized.containers, shares(sized.containers, pods, rates, held), strict=True)
+        }
+        | {
+            name: Cost(monthly_cost_before=cost, monthly_cost_after=cost, monthly_saving=nothing)
+            for name, cost in others.items()
         },
         rates=rates,
         nodes=dict(Counter(observed.nodes)),

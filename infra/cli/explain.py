@@ -214,11 +214,13 @@ def lines(explained: Explained) -> Iterator[str]:
     yield f"evidence: {_address(item.proposal.report)} at {item.proposal.report.pointer}, its sha256 is right"
     yield (
         f"usage: from {rfc3339(report.window.begin)} on, in windows of {report.window.step_seconds} s"
-        f"{_apart(report.window, entry.workload)}; {entry.pods:g} pods on average, QoS class {entry.qos}"
+        f"{_apart(report.window, entry.workload)}; {entry.pods:g} pods, QoS class {entry.qos}"
         + (f", autoscaled by {' and '.join(entry.scales_on)}" if entry.scales_on else "")
     )
     yield f"settings: {_settings(report.settings)}"
-    yield f"prices: a core-hour {_price(report.rates.core_hour)}, a GiB-hour {_price(report.rates.gib_hour)}"
+    rates = entry.rates or report.rates
+    source = f" ({rates.source})" if rates.source else ""
+    yield f"prices: a core-hour {_price(rates.core_hour)}, a GiB-hour {_price(rates.gib_hour)}{source}"
     if report.constants:
         yield f"constants: {', '.join(f'{name} {value:g}' for name, value in report.constants.items())}"
     yield ""

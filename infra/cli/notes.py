@@ -35,6 +35,7 @@ def of_container(row: Row, throttled_share: float) -> Iterator[str]:
     if row.name in row.entry.jvms:
         yield "JVM"
     if row.seen is None:
+        yield "not measured"
         return
     if row.seen.usage.oom_kills:
         yield counted(row.seen.usage.oom_kills, "OOM kill")

@@ -185,7 +185,7 @@ def _line(row: Row, seen: Seen, settings: SizingSettings) -> Line:
             histories.memory.get(key) if histories else None,
             used=f"{p95} {memory_text(usage.memory_p95_bytes)}, max {memory_text(usage.memory_max_bytes)}",
         )
-    current = row.seen.current if row.seen else NOTHING
+    current = row.current or NOTHING
     return Line(
         row=row,
         cpu=cpu,
@@ -253,6 +253,10 @@ def _facts(row: Row) -> Iterator[str]:
     if (jvm := entry.jvms.get(row.name)) is not None:
         yield f"runs a JVM ({jvm.known_by})"
     if row.seen is None:
+        if row.current is not None:
+            fields = ((what, each["request"]) for what, each in FIELDS.items())
+            asked = (f"{what} {_text(field, getattr(row.current, field))}" for what, field in fields)
+            yield f"not measured; asks for {', '.join(asked)}"
         return
     usage = row.seen.usage
     hours = entry.history_seconds / 3600

@@ -25,10 +25,11 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True)
 class Row:
-    """A container; `seen` is None where its usage was not measured, and then it has no cost either.
+    """A container; `seen` is None where its usage was not measured, and then it costs what it requests.
 
-    `left` is what sizing would have saved of it, where nothing is proposed; None where that cannot be said.
-    A workload of which no container is known is one row without a name.
+    `current` is what is set, None where that is not known. `left` is what sizing would have saved of it,
+    where nothing is proposed; None where that cannot be said. A workload of which no container is known is
+    one row without a name.
     """
 
     entry: Entry
@@ -37,6 +38,7 @@ class Row:
     before: Money
     after: Money
     left: Money | None = None
+    current: Resources | None = None
 
     @property
     def proposed(self) -> Resources | None:
@@ -62,10 +64,12 @@ def rows_of(entry: Entry) -> Iterator[Row]:
         cost = entry.costs[each.name]
         before, after = cost.monthly_cost_before, cost.monthly_cost_after
         left = None if entry.monthly_waste_left is None else cost.monthly_saving
-        yield Row(entry, each.name, each, before, after if proposed else before, left)
+        yield Row(entry, each.name, each, before, after if proposed else before, left, each.current)
     nothing = entry.monthly_cost_before - entry.monthly_cost_before
+    current = {each.name: each.resources for each in entry.seen}
     for name in entry.not_measured or ([] if entry.containers else [""]):
-        yield Row(entry, name, None, nothing, nothing)
+        kept = entry.costs[name].monthly_cost_before if name in entry.costs else nothing
+        yield Row(entry, name, None, kept, kept, current=current.get(name))
 
 
 HEADER = (
@@ -115,7 +119,7 @@ def _values(row: Row, peer: str | None) -> Iterator[object]:
     else:
         yield from (entry.decision, entry.reason, entry.pods)
     for field in LABELS:
-        yield getattr(seen.current, field) if seen else None
+        yield getattr(row.current, field) if row.current else None
         yield getattr(row.proposed, field) if row.proposed else None
     usage = seen.usage if seen else None
     yield from (
@@ -125,7 +129,8 @@ def _values(row: Row, peer: str | None) -> Iterator[object]:
     )
     yield from (usage.oom_kills, usage.throttled_share, usage.samples) if usage else (None,) * 3
     yield from (entry.history_seconds, row.before.currency)
-    yield from (money.amount if seen else None for money in (row.before, row.after, row.saving))
+    yield from (money.amount if row.current else None for money in (row.before, row.after))
+    yield row.saving.amount if seen else None
     # Of what is proposed nothing is left.
     left = row.before - row.before if row.proposed else row.left
     yield left.amount if left else None

@@ -262,7 +262,7 @@ def _table(entries: list[Entry], settings: SizingSettings, rule: Rule | None) ->
         spare=[LABELS["memory_limit_bytes"], LABELS["cpu_limit_m"], "note", *used],
     )
     for each in entries:
-        found = [row for row in rows_of(each) if row.seen is not None]
+        found = [row for row in rows_of(each) if row.current is not None]
         of_all = list(of_workload(each))
         if len(found) != 1:
             # A workload of several containers has a line of its own, with the sums.
@@ -270,15 +270,12 @@ def _table(entries: list[Entry], settings: SizingSettings, rule: Rule | None) ->
             blanks = [""] * (len(used) + len(fields))
             made.add_row(each.workload.subject, "", ", ".join(of_all), *blanks, *sums[: 1 + with_left])
         for row in found:
-            container = row.seen
-            assert container is not None
             notes = [*(of_all if len(found) == 1 else []), *of_container(row, settings.rules.throttled_share)]
             made.add_row(
                 each.workload.subject if len(found) == 1 else "",
-                container.name,
+                row.name,
                 ", ".join(notes),
-                _cpu(container),
-                _memory(container),
+                *_usage(row.seen),
                 *(_value(row, field) for field in fields),
                 *_money(each, row.saving, row.left)[: 1 + with_left],
             )
@@ -292,9 +289,8 @@ def _used(rule: Rule | None) -> str:
 
 def _value(row: Row, field: str) -> str:
     """What is set and what should be; where nothing is proposed, what is set alone."""
-    assert row.seen is not None
-    if row.proposed is None:
-        return quantity(field, getattr(row.seen.current, field))
+    if row.seen is None or row.proposed is None:
+        return quantity(field, getattr(row.current, field))
     return change(row.seen, field)
 
 
@@ -305,10 +301,12 @@ def _money(entry: Entry, saving: Money, left: Money | None) -> tuple[str, str]:
     return "-", "-" if left is None else f"{left.amount:.2f}"
 
 
-def _cpu(container: ContainerProposal) -> str:
-    return f"{container.usage.cpu_p95_m:.0f}m / {container.usage.cpu_max_m:.0f}m"
-
-
-def _memory(container: ContainerProposal) -> str:
+def _usage(container: ContainerProposal | None) -> tuple[str, str]:
+    """Of CPU and of memory."""
+    if container is None:
+        return "-", "-"
     usage = container.usage
-    return f"{usage.memory_p95_bytes / MIB:.0f}Mi / {usage.memory_max_bytes / MIB:.0f}Mi"
+    return (
+        f"{usage.cpu_p95_m:.0f}m / {usage.cpu_max_m:.0f}m",
+        f"{usage.memory_p95_bytes / MIB:.0f}Mi / {usage.memory_max_bytes / MIB:.0f}Mi",
+    )

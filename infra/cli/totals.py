@@ -75,10 +75,10 @@ def _requested(name: str, found: Iterable[Row], field: str, unit: int, unit_name
     """What all pods ask for together, now and after."""
     now = after = 0.0
     for row in found:
-        if row.seen is None:
+        if row.current is None:
             continue
-        now += (getattr(row.seen.current, field) or 0) * row.entry.pods / unit
-        after += (getattr(row.proposed or row.seen.current, field) or 0) * row.entry.pods / unit
+        now += (getattr(row.current, field) or 0) * row.entry.pods / unit
+        after += (getattr(row.proposed or row.current, field) or 0) * row.entry.pods / unit
     return Sum(name, f"{now:,.1f} \N{RIGHTWARDS ARROW} {after:,.1f}", unit_name)
 
 

@@ -185,7 +185,11 @@ class RecommendationCreated(Payload):
     scan_id: str
     scanned_at: EventMoment
     replicas: int = Field(ge=0)
-    pods: float = Field(ge=0, description="how many run on average; the costs are for these")
+    pods: float = Field(
+        ge=0,
+        description="how many run; on average where an autoscaler sets how many, or they run to completion;"
+        " the costs are for these",
+    )
     containers: tuple[ContainerProposal, ...] = Field(min_length=1)
     held_at_least: Resources | None = Field(
         default=None,

@@ -104,7 +104,7 @@ def monthly(
 ) -> tuple[Money, Money]:
     """A workload's cost in a month of 730 hours, before and after.
 
-    `pods` is how many run on average: `Decimal(repr(proposal.pods))`. A pod's containers cost the requests
+    `pods` is how many run: `Decimal(repr(proposal.pods))`. A pod's containers cost the requests
     `held` at least: `proposal.held_at_least`. The saving is the difference of the two, each rounded to the
     cent.
     """
@@ -114,6 +114,14 @@ def monthly(
         after = _hourly([(each.proposed, each.usage) for each in containers], prices, held)
     factor, currency = HOURS_PER_MONTH * pods, prices.core_hour.currency
     return Money.rounded(before * factor, currency), Money.rounded(after * factor, currency)
+
+
+def reserved(resources: Resources, pods: Decimal, prices: Rates) -> Money:
+    """What a container without known usage costs in a month: what is requested is held back for it."""
+    cores = Decimal(resources.cpu_request_m or 0) / 1000
+    gib = Decimal(resources.memory_request_bytes or 0) / GIB
+    hour = cores * prices.core_hour.amount + gib * prices.gib_hour.amount
+    return Money.rounded(hour * HOURS_PER_MONTH * pods, prices.core_hour.currency)
 
 
 def saving_of(containers: Sequence[ContainerProposal], proposal: RecommendationCreated) -> Money:

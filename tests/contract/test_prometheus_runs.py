@@ -128,5 +128,6 @@ def test_only_what_runs_to_completion_is_asked_about_its_whole_history_at_once(s
         "samples_of_runs",
         "scrapes_of_runs",
         "oom_kills_of_runs",
+        "killed_of_runs",
         "throttled_share_of_runs",
     }

@@ -29,7 +29,7 @@ def test_what_is_special_is_said_in_a_word() -> None:
     assert list(of_workload(web)) == ["HPA", "Guaranteed"]
     assert list(of_container(app, 0.1)) == ["JVM", "3 OOM kills", "throttled"]
     assert list(of_container(app, 0.25)) == ["JVM", "3 OOM kills"], "so much is allowed"
-    assert list(of_container(idle, 0.1)) == ["JVM"]
+    assert list(of_container(idle, 0.1)) == ["JVM", "not measured"]
 
     other = seen(plain)
     assert not [*of_workload(other), *of_container(next(rows_of(other)), 0.1)]

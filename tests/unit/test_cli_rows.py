@@ -119,7 +119,16 @@ def test_containers_without_usage_and_workloads_without_containers_have_a_row() 
         ("web", "idle", True),
         ("gone", "", True),
     ]
-    assert [cells["monthly_cost_before"] == "" for cells in read(*entries)] == [False, True, True]
+    table = read(*entries)
+    assert [cells["monthly_cost_before"] == "" for cells in table] == [False, False, True]
+    # Nobody can say what sizing would save of it; what it requests is paid for all the same.
+    idle = {name: value for name, value in table[1].items() if value and "idle" not in value}
+    assert (idle["cpu_request_m_current"], idle["memory_request_bytes_current"]) == ("333", str(777 * MIB))
+    assert idle["monthly_cost_before"] == idle["monthly_cost_after"] == str(found[1].before.amount)
+    assert found[1].before.amount > 0
+    assert "monthly_saving" not in idle
+    app, idle_cost = found[0].before.amount, found[1].before.amount
+    assert app + idle_cost == entries[0].monthly_cost_before.amount
 
 
 def test_no_cell_is_a_spreadsheets_formula() -> None:

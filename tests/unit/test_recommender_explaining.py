@@ -181,7 +181,7 @@ def test_every_figure_of_every_workload_comes_out_again(scan: Scan) -> None:
         # Four values and sentences of each, the names of all, the decision with its reason, and seven more;
         # and six of the usage of each whose days are told.
         told_by_day = sum(each.name in entry.digests for each in entry.containers)
-        wanted = 8 * len(entry.containers) + 10 + bool(entry.containers) + 6 * told_by_day
+        wanted = 8 * len(entry.containers) + 10 + bool(entry.costs) + 6 * told_by_day
         assert len(explanation.figures) == wanted
 
 
@@ -399,12 +399,13 @@ def test_an_older_report_is_computed_again_with_what_it_has(scan: Scan) -> None:
         for entry in report.workloads:
             explanation = explain(report, entry)
             name = entry.workload.name
-            assert bool(explanation.differing) == (name in ("killed", "unseen", "reserved")), name
+            unmeasured = ("sidecars", "spoilt", "unseen", "reserved")
+            assert bool(explanation.differing) == (name in ("killed", *unmeasured)), name
             lacking = " ".join(explanation.lacking)
             assert ("history" in lacking) == bool(entry.containers), name
             assert ("constants" in lacking) == (by_digests and bool(entry.digests)), name
             assert ("still runs" in lacking) == (name in ("killed", "killed-before")), name
-            assert ("not measured" in lacking) == (name in ("sidecars", "spoilt", "unseen", "reserved")), name
+            assert ("not measured" in lacking) == (name in unmeasured), name
 
 
 def test_a_day_has_as_many_samples_as_windows_were_looked_at(balanced: Scan) -> None:

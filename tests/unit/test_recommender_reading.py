@@ -345,6 +345,19 @@ def test_without_its_own_controllers_metric_a_rollout_has_the_pods_that_live() -
     assert (web.replicas, web.pods) == (2, 2.0)
 
 
+def test_where_an_autoscaler_sets_how_many_pods_run_their_mean_is_paid_for() -> None:
+    """Three are wanted of each now; half of the time there was one of web."""
+    names = ("web", "api")
+    pods = [deployment("shop", name, suffix=suffix) for name in names for suffix in ("one", "two")]
+    pods[1].samples = pods[3].samples = 2016
+    prometheus = FakePrometheus(*pods)
+    prometheus.scaled = {("shop", "web"): "cpu"}
+    found = read(prometheus, "local", AT, history=FORTNIGHT, oom_days=7).workloads
+    by_name = {each.workload.name: (each.replicas, each.pods) for each in found}
+    assert by_name["api"] == (3, 3.0)
+    assert by_name["web"] == (3, pytest.approx(1.5, rel=0.02))
+
+
 def test_an_autoscaler_may_scale_a_rollout() -> None:
     scaled = row(
         "kube_horizontalpodautoscaler_info",
