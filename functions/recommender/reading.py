@@ -689,13 +689,13 @@ def _mean_pods(
 
 
 def _mean_autoscaled(containers: Iterable[ObservedContainer], windows_per_day: float) -> float:
-    """How many ran on average since the first: by the windows of all pods."""
+    """How many ran on average since the first: by the windows of all pods, to the hundredth."""
     shares = [
-        each.usage.samples * 86400 / (windows_per_day * each.history_seconds)
+        each.usage.samples / (each.history_seconds * windows_per_day // 86400 + 1)
         for each in containers
-        if each.usage is not None and each.history_seconds
+        if each.usage is not None
     ]
-    return round(max(shares, default=0.0), 4)
+    return round(max(shares, default=0.0), 2)
 
 
 def _workload(cluster: str, controller: Controller) -> Workload:

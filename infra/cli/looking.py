@@ -310,6 +310,8 @@ def _notes(found: Collection[Entry], owners: Whose, unmeasured: str | None) -> I
     hidden = spaces & set(owners.hidden)
     if hidden and hidden != spaces:
         yield f"{owners.why_hidden}; what is in {some(hidden)} is left as it is"
+    if any(each.containers and not each.tells_kills for each in found):
+        yield "no memory is lowered, as OOM kills would not be seen: `kubefinops doctor` tells what lacks"
     if unmeasured:
         yield unmeasured
 

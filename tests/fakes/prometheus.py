@@ -21,17 +21,17 @@ class History:
     """Samples, written as the OpenMetrics text that `promtool tsdb create-blocks-from` reads."""
 
     def __init__(self) -> None:
-        self._families: dict[str, list[str]] = {}
+        self.families: dict[str, list[str]] = {}
 
     def add(self, metric: str, labels: Labels, samples: Iterable[tuple[float, float]]) -> None:
         """A series; times in Unix seconds. A name that ends with `_total` is a counter."""
         text = ",".join(f'{name}="{value}"' for name, value in labels.items())
-        lines = self._families.setdefault(metric, [])
+        lines = self.families.setdefault(metric, [])
         lines.extend(f"{metric}{{{text}}} {value!r} {at}\n" for at, value in samples)
 
     def write(self, path: Path) -> Path:
         with path.open("w", encoding="utf-8") as file:
-            for metric, lines in self._families.items():
+            for metric, lines in self.families.items():
                 family = metric.removesuffix("_total")
                 file.write(f"# TYPE {family} {'gauge' if family == metric else 'counter'}\n")
                 file.writelines(lines)

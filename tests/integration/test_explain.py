@@ -140,7 +140,8 @@ def test_each_figure_is_told_with_its_inputs_and_computed_again(
         "\nsettings: CPU headroom 15%, memory headroom 15%, memory limit headroom 30%, CPU floor 10m"
         in said.out
     )
-    assert "\nprices: a core-hour 0.031611 USD, a GiB-hour 0.004237 USD\n" in said.out
+    prices = "prices: a core-hour 0.031611 USD, a GiB-hour 0.004237 USD"
+    assert f"\n{prices} (OpenCost's default for an unknown provider)\n" in said.out
     assert "app: CPU p95 200m, peak 400m; memory p95 200.0Mi, peak 220.0Mi, no OOM kills; 1390" in said.out
     assert "14.0 days of history" in said.out
     assert "digests of 15 days, 14 to 0 days before" in said.out

@@ -46,6 +46,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         here = {**pod, "container": container}
         written.add("container_cpu_usage_seconds_total", here, ((at, (at - begin) * 0.1) for at in times))
         written.add("container_memory_working_set_bytes", here, ((at, 100.0 * MIB) for at in times))
+        written.add("kube_pod_container_status_restarts_total", here, ((at, 0.0) for at in times))
         owner = {**pod, "owner_kind": "StatefulSet", "owner_name": name, "owner_is_controller": "true"}
         if container == "app":
             written.add("kube_pod_owner", owner, ((at, 1.0) for at in times))

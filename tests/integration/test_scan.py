@@ -42,6 +42,7 @@ def history() -> History:
         here = {**pod, "container": "app"}
         written.add("container_cpu_usage_seconds_total", here, ((at, (at - begin) * 0.1) for at in times))
         written.add("container_memory_working_set_bytes", here, ((at, 100.0 * MIB) for at in times))
+        written.add("kube_pod_container_status_restarts_total", here, ((at, 0.0) for at in times))
         owner = {**pod, "owner_kind": "StatefulSet", "owner_name": name, "owner_is_controller": "true"}
         written.add("kube_pod_owner", owner, ((at, 1.0) for at in times))
         for resource, value in (("cpu", 1.0), ("memory", 1024.0 * MIB)):
@@ -80,6 +81,21 @@ def test_the_table_tells_what_is_wasted_and_why_the_rest_is_not(address: str) ->
     assert "2 workloads, of which 1 is worth a change: saves 23.17 USD" in done.stdout
     assert "before policy" in done.stdout
     assert done.stderr == ""
+
+
+def test_where_oom_kills_would_not_be_seen_memory_stays_and_that_is_said(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    blind = history()
+    del blind.families["kube_pod_container_status_restarts_total"]
+    path = blind.write(tmp_path_factory.mktemp("blind") / "history.om")
+    with prometheus_server(openmetrics=path) as server:
+        done = scan("--prometheus", str(server.address), columns="200")
+    (wasteful,) = [line for line in done.stdout.splitlines() if "shop/StatefulSet/wasteful" in line]
+    assert re.split(r" {2,}", wasteful.strip())[4:6] == ["1 -> 115m", "1Gi"]
+    told = "no memory is lowered, as OOM kills would not be seen: `kubefinops doctor` tells what lacks"
+    assert done.stderr == f"kubefinops: {told}\n"
+    assert f"note: {told}\n" in done.stdout
 
 
 def test_json_has_every_figure_and_the_totals(address: str) -> None:

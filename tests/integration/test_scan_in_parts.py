@@ -42,6 +42,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
             used = ((at, (at - times[0]) * 0.1) for at in times)
             written.add("container_cpu_usage_seconds_total", here, used)
             written.add("container_memory_working_set_bytes", here, ((at, 100.0 * MIB) for at in times))
+            written.add("kube_pod_container_status_restarts_total", here, ((at, 0.0) for at in times[-30:]))
             owner = {**pod, "owner_kind": "StatefulSet", "owner_name": "app", "owner_is_controller": "true"}
             written.add("kube_pod_owner", owner, ((at, 1.0) for at in times[-30:]))
             for resource, value in (("cpu", 1.0), ("memory", 1024.0 * MIB)):

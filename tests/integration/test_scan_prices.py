@@ -50,19 +50,21 @@ def history() -> History:
             here, times = {**pod, "container": container}, range(begin, end + 1, 60)
             written.add("container_cpu_usage_seconds_total", here, ((at, (at - begin) * 0.1) for at in times))
             told("container_memory_working_set_bytes", begin, 100.0 * MIB, **here)
+            told("kube_pod_container_status_restarts_total", begin, 0.0, **here)
             told("kube_pod_container_resource_requests", begin, 1.0, **here, resource="cpu")
             told("kube_pod_container_resource_requests", begin, 1024.0 * MIB, **here, resource="memory")
     autoscaler = {"namespace": "shop", "horizontalpodautoscaler": "scaled"}
     target = {"scaletargetref_kind": "StatefulSet", "scaletargetref_name": "scaled"}
     told("kube_horizontalpodautoscaler_info", end - 3600, 1.0, **autoscaler, **target)
-    told(
-        "kube_horizontalpodautoscaler_spec_target_metric",
-        end - 3600,
-        70.0,
-        **autoscaler,
-        metric_name="cpu",
-        metric_target_type="utilization",
-    )
+    for resource in ("cpu", "memory"):
+        told(
+            "kube_horizontalpodautoscaler_spec_target_metric",
+            end - 3600,
+            70.0,
+            **autoscaler,
+            metric_name=resource,
+            metric_target_type="utilization",
+        )
     for node, labels in NODES.items():
         # As a ServiceMonitor without honorLabels leaves it: the exporter's own namespace.
         told("kube_node_labels", end - 3600, 1.0, namespace="monitoring", node=node, **labels)

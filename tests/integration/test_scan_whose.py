@@ -59,6 +59,7 @@ def tell(written: History, pod: Labels, name: str, stored: Stored = honoured) ->
     """That a StatefulSet of this name owns it, and that it asks for a core and a GiB."""
     owner = {"owner_kind": "StatefulSet", "owner_name": name, "owner_is_controller": "true"}
     always(written, "kube_pod_owner", stored({k: v for k, v in pod.items() if k != "container"} | owner))
+    always(written, "kube_pod_container_status_restarts_total", stored(pod), 0.0)
     for resource, value in (("cpu", 1.0), ("memory", 1024.0 * MIB)):
         labels = stored({**pod, "resource": resource})
         always(written, "kube_pod_container_resource_requests", labels, value)
