@@ -534,7 +534,7 @@ def _observed(
         mean = _mean_pods(containers, figures.pods(controller), figures, window)
         replicas = max(1, round(mean))
     elif now.is_autoscaled(controller):
-        mean = _mean_autoscaled(containers, windows_per_day) or mean
+        mean = _mean_autoscaled(containers, window, 86400 / windows_per_day) or mean
     return Observed(
         workload=workload,
         replicas=replicas,
@@ -688,12 +688,14 @@ def _mean_pods(
     return round(max(shares, default=0.0), 4)
 
 
-def _mean_autoscaled(containers: Iterable[ObservedContainer], windows_per_day: float) -> float:
-    """How many ran on average since the first: by the windows of all pods, to the hundredth."""
+def _mean_autoscaled(containers: Iterable[ObservedContainer], window: Window, apart: float) -> float:
+    """How many ran on average since the first: by the windows of all pods, so many seconds apart, of which
+    one that always ran has each.
+    """
     shares = [
-        each.usage.samples / (each.history_seconds * windows_per_day // 86400 + 1)
+        each.usage.samples / ((each.history_seconds - window.step) // apart + 1)
         for each in containers
-        if each.usage is not None
+        if each.usage is not None and each.history_seconds >= window.step
     ]
     return round(max(shares, default=0.0), 2)
 

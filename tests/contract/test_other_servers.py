@@ -263,7 +263,7 @@ def test_one_of_two_clusters_in_it_is_scanned_by_its_label(
 @MIMIR.needed
 def test_where_mimir_looks_less_far_back_whole_days_are_read_and_no_kill_is_missed(tmp_path: Path) -> None:
     history, now = History(), datetime.now(UTC)
-    run_until_now(history, "eu", 0.1, days=4)
+    run_until_now(history, "eu", 0.1, days=4, restarts=False)
     killed = now.timestamp() // 86400 * 86400 - 1800  # in the last hour of yesterday
     here = {"namespace": "shop", "pod": "web-6c9f7-a", "container": "app"}
     times = range(int(killed) - 86400, int(now.timestamp()), 60)
@@ -282,8 +282,10 @@ def test_where_mimir_looks_less_far_back_whole_days_are_read_and_no_kill_is_miss
     assert container.usage.oom_kills == 1
 
 
-def run_until_now(history: History, cluster: str, cores: float, days: int = DAYS) -> None:
-    """A Deployment's pod that ran for the last days."""
+def run_until_now(
+    history: History, cluster: str, cores: float, days: int = DAYS, *, restarts: bool = True
+) -> None:
+    """A Deployment's pod that ran for the last days, and which `restarts` say never began anew."""
     now = int(datetime.now(UTC).timestamp())
     times = range(now - days * 86400, now, 60)
     here = {"cluster": cluster, "namespace": "shop", "pod": "web-6c9f7-a"}
@@ -294,6 +296,8 @@ def run_until_now(history: History, cluster: str, cores: float, days: int = DAYS
         "container_cpu_usage_seconds_total", app, [(at, round(cores * (at - times[0]), 3)) for at in times]
     )
     history.add("container_memory_working_set_bytes", app, [(at, 100.0 * MIB) for at in times])
+    if restarts:
+        history.add("kube_pod_container_status_restarts_total", app, [(at, 0.0) for at in times])
     history.add("kube_pod_owner", {**here, **of_pod}, [(at, 1.0) for at in times])
     namespace = {"cluster": cluster, "namespace": "shop", "owner_is_controller": "true"}
     history.add("kube_replicaset_owner", {**namespace, **of_set}, [(at, 1.0) for at in times])

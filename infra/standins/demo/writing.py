@@ -24,8 +24,8 @@ def deployment(
     *,
     autoscaled: bool = False,
 ) -> str:
-    """A Deployment with its Service in one file, and the HorizontalPodAutoscaler on CPU where there is
-    one.
+    """A Deployment with its Service in one file, and the HorizontalPodAutoscaler on CPU and memory, where
+    there is one.
     """
     home = "" if namespace is None else f"\n  namespace: {namespace}"
     listed = "\n".join(_container(container, image, values) for container, values in containers.items())
@@ -103,6 +103,12 @@ spec:
         target:
           type: Utilization
           averageUtilization: 60
+    - type: Resource
+      resource:
+        name: memory
+        target:
+          type: Utilization
+          averageUtilization: 80
 """
 
 
