@@ -63,7 +63,7 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
     because = "for its size"
     if is_steady:
         assert level is not None
-        because = f"because it is steady: {peak / level - 1:.0%} above the usual level"
+        because = f"by how far it leaves its usual level: {peak / level - 1:.0%}"
     no_further = (
         f", no further than {told_cores(fitted.cpu_above_peak * 1000)} above the peak"
         if pad < fitted.cpu_pad

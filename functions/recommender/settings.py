@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -27,6 +28,7 @@ from shared.runtime.settings import (
 if TYPE_CHECKING:
     from functions.recommender.prices import PriceList
 
+PRICES = ("KUBEFINOPS_PRICE_CORE_HOUR", "KUBEFINOPS_PRICE_GIB_HOUR")
 _DEFAULT = Rules()
 _percent = number(float, 0, 1000)
 _price = number(Decimal, 0, 1_000_000)
@@ -159,6 +161,18 @@ class SizingSettings(PrometheusSettings):
         "currency of the prices",
     )
 
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        yield from super().conflicts()
+        missing = [name for name in PRICES if name not in self.given]
+        if self.currency != "USD" and missing:
+            yield (
+                "KUBEFINOPS_CURRENCY",
+                (
+                    f"{self.currency} is that of the prices that are given, and providers' defaults are in"
+                    f" USD: set {' and '.join(missing)}"
+                ),
+            )
+
     @property
     def window(self) -> timedelta:
         return timedelta(days=self.history)
@@ -185,8 +199,7 @@ class SizingSettings(PrometheusSettings):
         from functions.recommender.prices import PriceList
         from shared.contracts.pricing import rates
 
-        prices = ("KUBEFINOPS_PRICE_CORE_HOUR", "KUBEFINOPS_PRICE_GIB_HOUR")
-        given = [name for name in prices if name in self.given]
+        given = [name for name in PRICES if name in self.given]
         whose = "an unknown provider" if self.provider == "unknown" else self.provider
         default = f"OpenCost's default for {whose}"
         source = f"{given[0]}, else {default}" if len(given) == 1 else " and ".join(given) or default

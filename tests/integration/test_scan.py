@@ -313,7 +313,11 @@ def test_more_waste_than_is_allowed_ends_with_3_and_the_scan_is_there_all_the_sa
 
 
 def test_the_waste_is_in_the_currency_of_the_prices(address: str) -> None:
-    euros = {"KUBEFINOPS_CURRENCY": "EUR"}
+    euros = {
+        "KUBEFINOPS_CURRENCY": "EUR",
+        "KUBEFINOPS_PRICE_CORE_HOUR": "0.031611",
+        "KUBEFINOPS_PRICE_GIB_HOUR": "0.004237",
+    }
     done = scan("--prometheus", address, "--fail-on-waste", "20", **euros)
     assert done.returncode == 3
     assert done.stderr.endswith("23.17 EUR a month of waste is above --fail-on-waste 20.00 EUR\n")

@@ -58,7 +58,7 @@ def test_a_steady_week_is_told_with_how_far_the_peak_stood_above_the_usual_level
     assert found.memory_request_bytes == pytest.approx(125 * MIB * (1 + 0.35 * 2**0.5), abs=1)
     assert found.memory_limit_bytes == round(125 * MIB * 2.4)
     assert found.memory_fits_bytes == 150 * MIB
-    told = "because it is steady: 25% above the usual level"
+    told = "by how far it leaves its usual level: 25%"
     assert found.why_raise == f"balanced: the peak of 7 days is 125Mi, times 1.35 {told}"
     assert found.why_memory == (
         f"balanced: the peak of 7 days is 125Mi, times 1.49 {told}, and because only 7 whole days are known"
@@ -186,7 +186,7 @@ def test_the_walk_forward_test_sizes_a_fleet_just_so(strategy: str) -> None:
         days = history(random)
         found = estimates({"app": days}, strategy, fitted).get("app")
         check(found, fleet_of(days), fitted)
-        steady += found is not None and "steady" in found.why_raise
+        steady += found is not None and "leaves its usual level" in found.why_raise
     assert 20 < steady < 280
 
 
@@ -218,4 +218,4 @@ def check(found: Estimate | None, digests: Digests, fitted: Constants) -> None:
     assert found.memory_limit_bytes == pytest.approx(sizes.memory_limit[0], rel=1e-9, abs=1)
     assert found.cpu_fits_m == pytest.approx(fleet.cpu_fits[0] * 1000, abs=0.001)
     assert found.memory_fits_bytes == pytest.approx(fleet.memory_fits[0], rel=1e-9, abs=1)
-    assert ("steady" in found.why_memory) == bool(fleet.steady[0])
+    assert ("leaves its usual level" in found.why_memory) == bool(fleet.steady[0])

@@ -231,7 +231,7 @@ def test_the_scan_has_what_it_is_to_have(scan: Scan) -> None:
     why_memory = scan.of("fitting")[1].containers[0].reasons[2]
     if scan.settings.strategy != "lean":  # whose margin is so small that little more is asked for
         assert by_digests == ("fit in it, so it is not raised to" in why_memory)
-    assert by_digests == ("because it is steady" in scan.of("checkout")[1].containers[0].reasons[2])
+    assert by_digests == ("leaves its usual level" in scan.of("checkout")[1].containers[0].reasons[2])
     assert by_digests == ("because a limit kills" in scan.of("fitting")[1].containers[0].reasons[3])
     assert by_digests == ("and holds the peak" in scan.of("guaranteed")[1].containers[0].reasons[2])
     days = {day.ago: day for day in scan.of("checkout")[1].digests["app"]}
@@ -290,6 +290,7 @@ def test_other_settings_and_prices_are_taken_from_the_report() -> None:
         KUBEFINOPS_MEMORY_FLOOR="64Mi",
         KUBEFINOPS_KEEP_QOS="false",
         KUBEFINOPS_PRICE_CORE_HOUR="0.0417",
+        KUBEFINOPS_PRICE_GIB_HOUR="0.0051",
         KUBEFINOPS_CURRENCY="EUR",
     )
     (app,) = scan.of("checkout")[1].containers

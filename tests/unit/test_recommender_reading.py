@@ -454,6 +454,8 @@ def test_settings_are_read_as_people_write_them() -> None:
             "KUBEFINOPS_MEMORY_FLOOR": "64Mi",
             "KUBEFINOPS_CPU_HEADROOM_PERCENT": "25",
             "KUBEFINOPS_CURRENCY": "EUR",
+            "KUBEFINOPS_PRICE_CORE_HOUR": "0.03",
+            "KUBEFINOPS_PRICE_GIB_HOUR": "0.004",
             "KUBEFINOPS_KEEP_QOS": "false",
         }
     )
@@ -463,6 +465,10 @@ def test_settings_are_read_as_people_write_them() -> None:
     assert settings.price_list.base.core_hour.currency == "EUR"
     with pytest.raises(BadSetting, match=r"KUBEFINOPS_CPU_FLOOR.*quantity"):
         RecommenderSettings.read({"KUBEFINOPS_CPU_FLOOR": "ten"})
+    with pytest.raises(
+        BadSetting, match=r"^setting KUBEFINOPS_CURRENCY: EUR .*: set KUBEFINOPS_PRICE_GIB_HOUR$"
+    ):
+        RecommenderSettings.read({"KUBEFINOPS_CURRENCY": "EUR", "KUBEFINOPS_PRICE_CORE_HOUR": "0.03"})
 
 
 class LooksBack(FakePrometheus):
