@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import TYPE_CHECKING
 
 from functions.recommender import nodes, queries
@@ -28,6 +29,7 @@ _FIELD = {
     (queries.INIT_REQUESTS, "memory"): "memory_request_bytes",
     (queries.INIT_LIMITS, "memory"): "memory_limit_bytes",
 }
+_REQUESTS = {"cpu": "cpu_request_m", "memory": "memory_request_bytes"}
 _REASONS = (queries.LAST_REASON, queries.INIT_LAST_REASON, queries.ENDED_REASON)
 _NONE: frozenset[str] = frozenset()
 
@@ -110,6 +112,8 @@ class Cluster:
     values: dict[Pod, dict[str, dict[str, int]]] = field(default_factory=dict)
     oom_killed: set[tuple[str, str, str]] = field(default_factory=set)
     jvms: Jvms = field(default_factory=Jvms)
+    # Of containers, by namespace, resource and constraint; of several objects the strictest.
+    _limit_ranges: dict[str, dict[tuple[str, str], float]] = field(default_factory=dict)
     _rollouts: dict[Controller, int] = field(default_factory=dict)
     spot: set[str] = field(default_factory=set)
     _autoscaled: dict[tuple[str, str], Controller] = field(default_factory=dict)
@@ -173,6 +177,20 @@ class Cluster:
             container,
         )
 
+    def bounds(self, namespace: str, current: Resources) -> tuple[Resources, Resources]:
+        """What LimitRanges have a container that is set so request at least, and set at most."""
+        least, most = dict[str, int](), dict[str, int]()
+        told = self._limit_ranges.get(namespace, {})
+        for resource, request in _REQUESTS.items():
+            if (low := told.get((resource, "min"))) is not None:
+                least[request] = round(low)
+            limit = getattr(current, request.replace("request", "limit"))
+            if (ratio := told.get((resource, "maxLimitRequestRatio"))) and limit is not None:
+                least[request] = max(least.get(request, 0), ceil(limit / ratio))
+            if (high := told.get((resource, "max"))) is not None:
+                most[request] = round(high)
+        return Resources(**least), Resources(**most)
+
     def is_killed_under(self, limit: int | None, pods: Iterable[Pod], container: str) -> bool:
         """Whether one of these was last ended for its memory under no less than this limit, in bytes."""
         return any(
@@ -228,6 +246,13 @@ class Cluster:
                 self.deployments[namespace, "Deployment", labels.get("deployment", "")] = int(value)
             case queries.ROLLOUT_REPLICAS:
                 self._rollouts[namespace, "Rollout", labels.get("name", "")] = int(value)
+            case queries.LIMIT_RANGE if labels.get("type") == "Container":
+                resource, constraint = labels.get("resource", ""), labels.get("constraint", "")
+                unit = 1000 if resource == "cpu" and constraint in ("min", "max") else 1
+                strictest = max if constraint == "min" else min
+                ranges = self._limit_ranges.setdefault(namespace, {})
+                value *= unit
+                ranges[resource, constraint] = strictest(value, ranges.get((resource, constraint), value))
             case "kube_horizontalpodautoscaler_info":
                 target = (labels.get("scaletargetref_kind", ""), labels.get("scaletargetref_name", ""))
                 self._autoscaled[namespace, labels.get("horizontalpodautoscaler", "")] = (namespace, *target)

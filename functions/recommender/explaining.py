@@ -100,6 +100,7 @@ def observed(report: Report, stored: Entry, lacking: list[str]) -> Observed:
                 estimate=estimated.get(each.name),
                 jvm=_jvm(stored, each.name),
                 days=_days(stored.digests.get(each.name, ())),
+                bounds=each.bounds or (Resources(), Resources()),
             )
             for each in stored.seen
         )

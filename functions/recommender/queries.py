@@ -41,6 +41,7 @@ LAST_REASON = "kube_pod_container_status_last_terminated_reason"
 # Of what has ended and is not begun anew: a Job's pod whose restartPolicy is Never.
 ENDED_REASON = "kube_pod_container_status_terminated_reason"
 LIMITS = "kube_pod_container_resource_limits"
+LIMIT_RANGE = "kube_limitrange"
 # Of init containers, native sidecars among them, which INIT_INFO tells apart: see `is_sidecar`.
 INIT_INFO = "kube_pod_init_container_info"
 INIT_REQUESTS = "kube_pod_init_container_resource_requests"
@@ -87,6 +88,7 @@ STATE = (
     INIT_LAST_REASON,
     "kube_horizontalpodautoscaler_info",
     "kube_horizontalpodautoscaler_spec_target_metric",
+    LIMIT_RANGE,
     ROLLOUT_REPLICAS,
     *JVM_MAX,
     *JVM_USED,
@@ -105,7 +107,7 @@ _OWNER_LABELS = "namespace, pod, replicaset, job_name, owner_kind, owner_name, o
 _STATE_LABELS = (
     f"__name__, {_OWNER_LABELS}, deployment, container, resource, horizontalpodautoscaler,"
     " scaletargetref_kind, scaletargetref_name, metric_name, metric_target_type, name, image, image_spec,"
-    " area, id, restart_policy"
+    " area, id, restart_policy, type, constraint"
 )
 CONTAINER = "by (namespace, pod, container)"
 # One row for each run of a container: its control group and id in the runtime. Some installs drop these two;

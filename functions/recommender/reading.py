@@ -514,6 +514,7 @@ def _observed(
         ObservedContainer(
             name=name,
             current=current[name],
+            bounds=now.bounds(workload.namespace, current[name]),
             usage=found[name].usage,
             history_seconds=found[name].history_seconds,
             oom_killed=_is_killed_under(

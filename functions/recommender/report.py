@@ -87,6 +87,9 @@ class SeenContainer(Payload):
     history_seconds: int = Field(ge=0)
     oom_killed: bool
     resources: Resources | None = None
+    bounds: tuple[Resources, Resources] | None = Field(
+        default=None, description="what LimitRanges have it request at least, and set at most, if anything"
+    )
 
 
 class Cost(Payload):
@@ -293,6 +296,7 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
                 history_seconds=each.history_seconds,
                 oom_killed=each.oom_killed,
                 resources=None if each.name in measured else each.current,
+                bounds=each.bounds if any(bound != Resources() for bound in each.bounds) else None,
             )
             for each in observed.containers
         ),

@@ -49,7 +49,8 @@ class ObservedContainer:
     `usage` is None where nothing was measured. `oom_killed` says that it was ended for its memory under a
     limit that was no less than the present one. `estimate` is what a strategy says, where one is asked. `jvm`
     is the Java virtual machine that it is known to run. `days` are the digests that `usage` and `estimate`
-    rest on; none where pods run to completion.
+    rest on; none where pods run to completion. `bounds` are what LimitRanges have it request at least, and
+    set at most.
     """
 
     name: str
@@ -60,6 +61,7 @@ class ObservedContainer:
     estimate: Estimate | None = None
     jvm: Jvm | None = None
     days: tuple[Day, ...] = ()
+    bounds: tuple[Resources, Resources] = (Resources(), Resources())
 
 
 @dataclass(frozen=True)
@@ -235,11 +237,18 @@ def _propose(
         estimate=container.estimate,
         jvm=container.jvm,
     )
+    least, most = container.bounds
+    rules = replace(
+        rules,
+        cpu_floor_m=max(rules.cpu_floor_m, least.cpu_request_m or 0),
+        memory_floor_bytes=max(rules.memory_floor_bytes, least.memory_request_bytes or 0),
+    )
     if (lacking := _too_little(container, observed, rules)) is None:
         proposed, reasons = size_container(container.current, container.usage, stance, rules)
     else:
         why = f"too little data: {lacking}"
         proposed, reasons = left_alone(container.current, container.usage, stance, rules, why)
+    proposed, reasons = _raised_to_most(container.current, proposed, reasons, most)
     return ContainerProposal(
         name=container.name,
         current=container.current,
@@ -247,6 +256,26 @@ def _propose(
         usage=container.usage,
         reasons=reasons,
     )
+
+
+def _raised_to_most(
+    current: Resources, proposed: Resources, reasons: tuple[str, ...], most: Resources
+) -> tuple[Resources, tuple[str, ...]]:
+    """No value is raised beyond what a LimitRange lets a container set: no pod would be admitted."""
+    told = dict(zip(LABELS, reasons, strict=True))
+    for name, label in LABELS.items():
+        now, new = getattr(current, name), getattr(proposed, name)
+        high = getattr(most, name.replace("limit", "request"))
+        if high is None or new is None or new <= max(high, now or 0):
+            continue
+        kept = max(high, now or 0)
+        proposed = proposed.model_copy(update={name: kept})
+        what = "stays" if kept == now else f"{quantity(name, now)} ->"
+        told[name] = (
+            f"{label} {what} {quantity(name, kept)}: a LimitRange of its namespace allows no more than"
+            f" {quantity(name, high)} (else {told[name]})"
+        )
+    return proposed, tuple(told.values())
 
 
 def _beside_autoscaler(proposal: ContainerProposal, observed: Observed, qos: QosClass) -> ContainerProposal:

@@ -288,7 +288,9 @@ def _show_compared(compared: dict[str, Comparison], currency: str) -> None:
             *(str(each.killed), str(each.killed_before), str(each.weeks)),
         )
     show(made)
-    print("Each line here is of the weeks of which it is known what was set, as many as it says: not all tell.")
+    print(
+        "Each line here is of the weeks of which it is known what was set, as many as it says: not all tell."
+    )
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from functions.recommender.queries import (
     JVM_MAX,
     JVM_USED,
     LAST_REASON,
+    LIMIT_RANGE,
     MEMORY,
     PERIODS,
     RESTARTS,
@@ -153,6 +154,13 @@ INPUTS = (
         "nothing that an autoscaler scales is sized, because what it scales on is not known",
         _of("horizontalpodautoscalers"),
         "it has no HorizontalPodAutoscaler",
+    ),
+    Input(
+        LIMIT_RANGE,
+        Need.SAFETY,
+        "values beyond a LimitRange are proposed, with which no pod would be admitted",
+        _of("limitranges"),
+        "it has no LimitRange",
     ),
     Input(
         "kube_job_owner",

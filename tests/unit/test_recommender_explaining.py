@@ -278,6 +278,7 @@ def test_what_the_engine_is_given_is_known_to_who_gives_it_again() -> None:
         "estimate",
         "jvm",
         "days",
+        "bounds",
     }
 
 
@@ -355,6 +356,7 @@ FIRST = ("containers", 0)
         (("scales_on",), ["cpu"], "cpu_request_m"),
         (("scales_on",), ["cpu", "memory"], "decision"),
         (("tells_kills",), False, "memory_request_bytes"),
+        (("seen", 0, "bounds"), [{"cpu_request_m": 700}, {}], "cpu_request_m"),
     ],
 )
 def test_what_is_not_as_it_was_computed_is_found(

@@ -345,6 +345,29 @@ def test_without_its_own_controllers_metric_a_rollout_has_the_pods_that_live() -
     assert (web.replicas, web.pods) == (2, 2.0)
 
 
+def test_of_limit_ranges_the_strictest_bounds_what_a_container_may_set() -> None:
+    def told(name: str, resource: str, constraint: str, value: float, kind: str = "Container") -> Series:
+        labels = {"__name__": "kube_limitrange", "namespace": "shop", "limitrange": name, "type": kind}
+        return Series({**labels, "resource": resource, "constraint": constraint}, value)
+
+    cluster = Cluster.of(
+        [
+            told("a", "cpu", "min", 0.05),
+            told("b", "cpu", "min", 0.1),
+            told("a", "memory", "max", 2**30),
+            told("b", "memory", "max", 2**31),
+            told("a", "memory", "maxLimitRequestRatio", 4),
+            told("a", "memory", "default", 2**20),
+            told("pods", "cpu", "min", 3, "Pod"),
+        ]
+    )
+    current = Resources(memory_limit_bytes=2**29)
+    least, most = cluster.bounds("shop", current)
+    assert least == Resources(cpu_request_m=100, memory_request_bytes=2**27)
+    assert most == Resources(memory_request_bytes=2**30)
+    assert cluster.bounds("other", current) == (Resources(), Resources())
+
+
 def test_where_an_autoscaler_sets_how_many_pods_run_their_mean_is_paid_for() -> None:
     """Three are wanted of each now; half of the time there was one of web."""
     names = ("web", "api")

@@ -306,6 +306,28 @@ def test_what_an_autoscaler_scales_on_is_left_alone(
     assert (sized.skipped is not None and "HorizontalPodAutoscaler" in sized.skipped) == skipped
 
 
+def bounded(given_: Observed, least: Resources, most: Resources) -> Observed:
+    (container,) = given_.containers
+    return replace(given_, containers=(replace(container, bounds=(least, most)),))
+
+
+def test_nothing_is_proposed_that_a_limit_range_would_not_admit() -> None:
+    lowered = bounded(observed(resources(1000, 1024)), resources(300, 256), Resources())
+    assert only(size(lowered, RULES)).proposed == resources(300, 256)
+    used = usage(cpu=900, peak=200, oom_kills=1)
+    killed = observed(resources(500, 200, None, 256), used, oom_killed=True)
+    container = only(size(bounded(killed, Resources(), resources(800, 300)), RULES))
+    assert container.proposed == resources(800, 300, None, 300)
+    assert container.reasons[3].startswith(
+        "memory limit 256Mi -> 300Mi: a LimitRange of its namespace allows no more than 300Mi (else memory"
+        " limit 256Mi -> 356Mi: 1 OOM kill"
+    )
+    # What is set is not lowered for it.
+    assert "not worth a change" in (
+        size(bounded(killed, Resources(), resources(100, 100)), RULES).skipped or ""
+    )
+
+
 def test_what_no_autoscaler_scales_on_is_sized_beside_it() -> None:
     given_ = observed(resources(1000, 1024, 2000, 2048), scales_on=frozenset({"cpu"}))
     container = only(size(given_, RULES))
