@@ -208,9 +208,19 @@ class Cluster:
             for name, each in self.values.get(pod, {}).items()
         )
 
-    def is_autoscaled(self, controller: Controller) -> bool:
-        """Whether a HorizontalPodAutoscaler sets how many pods it has."""
-        return controller in self._autoscaled.values()
+    @property
+    def has_autoscalers(self) -> bool:
+        """Whether HorizontalPodAutoscalers set how many pods anything has."""
+        return bool(self._autoscaled)
+
+    def means(self, rows: Iterable[Series]) -> dict[Controller, float]:
+        """How many pods the autoscaled had on average, by the rows of `queries.mean_replicas`."""
+        found = {}
+        for row in rows:
+            autoscaler = (row.labels.get("namespace", ""), row.labels.get("horizontalpodautoscaler", ""))
+            if (controller := self._autoscaled.get(autoscaler)) is not None:
+                found[controller] = round(row.value, 2)
+        return found
 
     def scales_on(self, controller: Controller) -> frozenset[str]:
         """The resources on whose utilisation HorizontalPodAutoscalers scale it; see Observed.scales_on."""

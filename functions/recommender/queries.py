@@ -42,6 +42,7 @@ LAST_REASON = "kube_pod_container_status_last_terminated_reason"
 ENDED_REASON = "kube_pod_container_status_terminated_reason"
 LIMITS = "kube_pod_container_resource_limits"
 LIMIT_RANGE = "kube_limitrange"
+HPA_REPLICAS = "kube_horizontalpodautoscaler_status_current_replicas"
 # Of init containers, native sidecars among them, which INIT_INFO tells apart: see `is_sidecar`.
 INIT_INFO = "kube_pod_init_container_info"
 INIT_REQUESTS = "kube_pod_init_container_resource_requests"
@@ -475,17 +476,35 @@ def oom_kills(seconds: int) -> Question:
 
 
 def killed_limit(seconds: int) -> Question:
-    """The least limit of memory in the last seconds, in bytes: who was killed then had no less."""
+    """The least limit of memory in the last seconds, in bytes, of what was told to have been killed."""
     span = duration(seconds)
     of = (LIMITS, INIT_LIMITS)
     memory = ', resource="memory"'
-    return lambda scope: f"min {CONTAINER} ({_over('min', of, scope, f'[{span}]', memory)})"
+    return lambda scope: (
+        f"min {CONTAINER} ({_over('min', of, scope, f'[{span}]', memory)}) and {oom_killed(seconds)(scope)}"
+    )
 
 
 def killed_runs(seconds: int) -> Question:
     """Pods that ended for their memory in the last seconds, and were not begun anew."""
     span = duration(seconds)
-    return lambda scope: f"max {CONTAINER} ({_over('max', (ENDED_REASON,), scope, f'[{span}]', _KILLED)}) > 0"
+
+    def question(scope: Scope) -> str:
+        # What ended before them is told as long as the pod is kept.
+        told, before = (
+            f"max {CONTAINER} ({_over(function, (ENDED_REASON,), scope, span_, _KILLED)}) > 0"
+            for function, span_ in (("max", f"[{span}]"), ("last", f"[5m] offset {span}"))
+        )
+        return f"{told} unless ({before})"
+
+    return question
+
+
+def mean_replicas(scope: Scope, history: timedelta) -> str:
+    """Of each HorizontalPodAutoscaler, how many pods it had on average."""
+    span = duration(int(history.total_seconds()))
+    told = f"avg_over_time({HPA_REPLICAS}{{{scope.namespace_matcher}}}[{span}])"
+    return f"max by (namespace, horizontalpodautoscaler) ({told})"
 
 
 def periods(scope: Scope) -> str:

@@ -182,6 +182,7 @@ def read(
                 estimates=estimates,
                 places=there.places,
                 plan=there.plan,
+                means=there.means,
                 tells_kills=there.tells_kills,
             )
             for controller, pods in sorted(controllers.items())
@@ -221,6 +222,7 @@ class _Survey:
     owned_since: date
     places: dict[Pod, str]
     nodes: dict[str, Node]
+    means: dict[Controller, float]
 
 
 def _survey(
@@ -257,6 +259,8 @@ def _survey(
         placing["pod_nodes"] = queries.pod_nodes
     if by_node:
         placing["nodes"] = partial(_as_it_is, queries.node_facts(scope.labels))
+    if now.has_autoscalers:
+        placing["mean_replicas"] = partial(queries.mean_replicas, history=at - midnight(begin))
     placed = asking.all(placing, whole)
     silent = queries.begins_after(often, at - midnight(since))
     if silent is not None:
@@ -289,6 +293,7 @@ def _survey(
         owned_since=owned_since,
         places=_places(placed.get("pod_nodes", ())),
         nodes=nodes_of(placed.get("nodes", ())),
+        means=now.means(placed.get("mean_replicas", ())),
     )
 
 
@@ -498,6 +503,7 @@ def _observed(
     estimates: Mapping[Of, Estimate],
     places: Mapping[Pod, str],
     plan: Plan,
+    means: Mapping[Controller, float],
     tells_kills: bool,
 ) -> Observed:
     controller = (workload.namespace, workload.kind, workload.name)
@@ -526,7 +532,6 @@ def _observed(
         )
         for name in names
     )
-    windows_per_day = 86400 / (window.step if runs else window.cpu_step * plan.apart[workload.namespace])
     replicas = now.wanted_replicas(controller)
     replicas = len(live) if replicas is None else replicas
     mean = float(replicas)
@@ -534,15 +539,15 @@ def _observed(
         # The pods that are told of have mostly ended; as many run as scrapes saw.
         mean = _mean_pods(containers, figures.pods(controller), figures, window)
         replicas = max(1, round(mean))
-    elif now.is_autoscaled(controller):
-        mean = _mean_autoscaled(containers, window, 86400 / windows_per_day) or mean
+    else:
+        mean = means.get(controller, mean)
     return Observed(
         workload=workload,
         replicas=replicas,
         pods=mean,
         containers=containers,
         scales_on=now.scales_on(controller),
-        windows_per_day=windows_per_day,
+        windows_per_day=86400 / (window.step if runs else window.cpu_step * plan.apart[workload.namespace]),
         nodes=tuple(sorted(places[pod] for pod in live if pod in places)),
         tells_kills=tells_kills,
         init=now.init_containers(live),
@@ -661,7 +666,13 @@ def _of_runs(
         memory_max_bytes=round(memory_max),
         samples=_windows(figures, pods, container, window, at),
         pods=len(figures.each("cpu_p95", pods, container)),
-        oom_kills=round(sum(sum(figures.each(name, pods, container)) for name in ("oom_kills", "killed"))),
+        # One may be told of both ways: as it ended, and once it was begun anew.
+        oom_kills=round(
+            sum(
+                max(sum(figures.each(name, [pod], container)) for name in ("oom_kills", "killed"))
+                for pod in pods
+            )
+        ),
         throttled_share=None if throttled is None else round(throttled, 4),
     )
     return _Container(usage, seconds)
@@ -687,18 +698,6 @@ def _mean_pods(
         if each.history_seconds
     ]
     return round(max(shares, default=0.0), 4)
-
-
-def _mean_autoscaled(containers: Iterable[ObservedContainer], window: Window, apart: float) -> float:
-    """How many ran on average since the first: by the windows of all pods, so many seconds apart, of which
-    one that always ran has each.
-    """
-    shares = [
-        each.usage.samples / ((each.history_seconds - window.step) // apart + 1)
-        for each in containers
-        if each.usage is not None and each.history_seconds >= window.step
-    ]
-    return round(max(shares, default=0.0), 2)
 
 
 def _workload(cluster: str, controller: Controller) -> Workload:

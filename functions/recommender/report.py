@@ -163,6 +163,12 @@ class Entry(Payload):
     )
     content_hash: str
 
+    @property
+    def held_at_least(self) -> Resources | None:
+        """See RecommendationCreated."""
+        unmeasured = [each.resources for each in self.seen if each.resources is not None]
+        return held_at_least(self.init_containers, unmeasured)
+
 
 class Window(Payload):
     """What the figures are taken over: times in UTC, ranges in seconds."""
@@ -419,9 +425,7 @@ def draft(report: Report, each: Entry, pointer: ReportPointer) -> Recommendation
         replicas=each.replicas,
         pods=each.pods,
         containers=small(each.containers, MOST_CONTAINER_BYTES),
-        held_at_least=held_at_least(
-            each.init_containers, [seen.resources for seen in each.seen if seen.resources is not None]
-        ),
+        held_at_least=each.held_at_least,
         confidence=each.confidence,
         history_seconds=each.history_seconds,
         monthly_cost_before=each.monthly_cost_before,

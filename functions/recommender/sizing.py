@@ -109,7 +109,7 @@ class Sized:
 
 def engine(strategy: str) -> str:
     """Goes into every report: figures can be reproduced by the engine of the same version."""
-    return f"{strategy}/{2 if strategy == PERCENTILE else 7}"
+    return f"{strategy}/{3 if strategy == PERCENTILE else 7}"
 
 
 def size(observed: Observed, rules: Rules) -> Sized:
@@ -164,7 +164,11 @@ def _unfit(observed: Observed, used: list[ObservedContainer], qos: QosClass, rul
             " hour"
         )
     lacking = [_too_little(container, observed, rules) for container in used]
-    if lacking[0] is not None and None not in lacking and not any(each.oom_killed for each in used):
+    if (
+        lacking[0] is not None
+        and None not in lacking
+        and not any(each.oom_killed and each.usage and each.usage.oom_kills for each in used)
+    ):
         return f"too little data: {lacking[0]}"
     if qos is QosClass.BEST_EFFORT and rules.keep_qos:
         return "BestEffort: it sets no requests, and setting some would change its QoS class"

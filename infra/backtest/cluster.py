@@ -297,7 +297,8 @@ def _treatments(
     found = {}
     for controller, its in pods.items():
         names = now.container_names(its)
-        qos = qos_class([now.resources(its, name) for name in names])
+        others = now.init_containers(its).values()
+        qos = qos_class([*(now.resources(its, name) for name in names), *others])
         scales_on = now.scales_on(controller)
         both = ""
         if controller[1] not in SUPPORTED:

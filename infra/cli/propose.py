@@ -228,6 +228,7 @@ def _proposal(entry: Entry, settings: SizingSettings, at: datetime) -> Recommend
         replicas=entry.replicas,
         pods=entry.pods,
         containers=entry.containers,
+        held_at_least=entry.held_at_least,
         confidence=entry.confidence,
         history_seconds=entry.history_seconds,
         monthly_cost_before=entry.monthly_cost_before,

@@ -43,9 +43,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpPrometheus]
     written = Written()
     replaced(written, "same", LIMIT)
     replaced(written, "raised", 2 * LIMIT)
-    # Three Jobs whose pods were killed, and are not begun anew: what they left is told of still.
-    for number in range(3):
-        job, end = f"nightly-{number}", END - number * DAY - 3600
+    # Jobs whose pods were killed, and are not begun anew: what they left is told of still, and of one of them
+    # has been for longer than kills count.
+    for number, ago in enumerate((0, 1, 2, 9)):
+        job, end = f"nightly-{number}", END - ago * DAY - 3600
         written.told(
             "kube_job_owner", begin=end - 1800, job_name=job, owner_kind="CronJob", owner_name="nightly",
             owner_is_controller="true",

@@ -114,7 +114,8 @@ class FakePrometheus:
 
     `scaled` has, by namespace and Deployment, the resource on whose utilisation an autoscaler scales it.
     `before` is called with each query: where a test lets something else happen in the midst of a scan.
-    `timeouts` are the seconds that each query was given. Without `tells_kills` restarts are not told.
+    `timeouts` are the seconds that each query was given. Without `tells_kills`
+    restarts are not told. What is autoscaled had `mean_replicas` pods.
     """
 
     def __init__(self, *pods: FakePod) -> None:
@@ -123,6 +124,7 @@ class FakePrometheus:
         self.scaled: dict[tuple[str, str], str] = {}
         self.down = False
         self.tells_kills = True
+        self.mean_replicas = 3.0
         self.asked: list[str] = []
         self.timeouts: list[float | None] = []
         self.now: datetime | None = None
@@ -210,6 +212,11 @@ class FakePrometheus:
                 Series({"namespace": pod.namespace, "pod": pod.name, "node": pod.node}, 1.0)
                 for pod in self.pods
                 if pod.node
+            ]
+        if "status_current_replicas" in promql:
+            return [
+                Series({"namespace": namespace, "horizontalpodautoscaler": name}, self.mean_replicas)
+                for namespace, name in self.scaled
             ]
         figure = self._figure(promql)
         return [

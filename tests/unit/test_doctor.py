@@ -92,6 +92,7 @@ def test_every_series_that_the_engine_reads_is_looked_for() -> None:
         *(ask(scope) for ask in queries.windows(ranges).values()),
         *(ask(86400)(scope) for ask in (queries.oom_kills, queries.throttled_share, queries.memory_max)),
         *queries.runs(scope, ranges).values(),
+        queries.mean_replicas(scope, timedelta(days=14)),
     ]
     read = set(re.findall(r"\b(?:kube|container|rollout|jvm)_\w+", " ".join(asked)))
     assert read == set(USED)

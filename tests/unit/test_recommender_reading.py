@@ -105,6 +105,7 @@ def test_the_clusters_labels_are_in_every_selector_of_every_query(scope: Scope) 
                 queries.oom_kills,
                 queries.killed_limit,
                 queries.killed_runs,
+                lambda _: lambda scope: queries.mean_replicas(scope, FORTNIGHT),
                 queries.throttled_share,
                 queries.memory_max,
             )
@@ -369,18 +370,16 @@ def test_of_limit_ranges_the_strictest_bounds_what_a_container_may_set() -> None
 
 
 def test_where_an_autoscaler_sets_how_many_pods_run_their_mean_is_paid_for() -> None:
-    """Three are wanted of each now; half of the time there was one of web."""
-    names = ("web", "api")
-    pods = [deployment("shop", name, suffix=suffix) for name in names for suffix in ("one", "two")]
-    pods[1].samples = pods[3].samples = 2016
-    prometheus = FakePrometheus(*pods)
-    prometheus.scaled = {("shop", "web"): "cpu"}
+    """Three are wanted of each now."""
+    prometheus = FakePrometheus(deployment("shop", "web"), deployment("shop", "api"))
+    prometheus.scaled, prometheus.mean_replicas = {("shop", "web"): "cpu"}, 1.4971
     found = read(prometheus, "local", AT, history=FORTNIGHT, oom_days=7).workloads
-    by_name = {each.workload.name: (each.replicas, each.pods) for each in found}
-    assert by_name["api"] == (3, 3.0)
-    replicas, mean = by_name["web"]
-    assert replicas == 3
-    assert mean == pytest.approx(1.5, rel=0.02)
+    assert {each.workload.name: (each.replicas, each.pods) for each in found} == {
+        "api": (3, 3.0),
+        "web": (3, 1.5),
+    }
+    (promql,) = [each for each in prometheus.asked if "current_replicas" in each]
+    assert "[14d]" in promql
 
 
 def test_an_autoscaler_may_scale_a_rollout() -> None:
