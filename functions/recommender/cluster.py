@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING
@@ -145,6 +145,15 @@ class Cluster:
             if kind == "Rollout":
                 found.setdefault((namespace, kind, name), [])
         return found
+
+    def requests(self, pod: Pod) -> Resources:
+        """Of its containers together."""
+        found = [self.values.get(pod, {}).get(name, {}) for name in self._names(pod)]
+        return Resources(**{field: sum(each.get(field, 0) for each in found) for field in _REQUESTS.values()})
+
+    def ownerless(self) -> Iterator[Pod]:
+        """Static pods of nodes, and those that were made by hand: no workload's manifest has them."""
+        yield from (pod for pod in sorted(self.values) if self.owners.controller(pod) is None)
 
     def wanted_replicas(self, controller: Controller) -> int | None:
         """How many pods a Deployment or Rollout should have; None where that is not told."""

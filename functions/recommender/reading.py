@@ -24,7 +24,7 @@ from functions.recommender.queries import Question, Scope, Window
 from functions.recommender.rules import PERCENTILE
 from functions.recommender.sizing import RUN_TO_COMPLETION, Day, Estimate, Observed, ObservedContainer
 from shared.contracts.digests import midnight
-from shared.contracts.events import Usage
+from shared.contracts.events import Resources, Usage
 from shared.contracts.identity import Workload
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class Reading:
     `pods` are each one's that were measured, past ones included: whose series are the workload's.
     `apart` tells of namespaces how many steps of `window` lie between two windows that were looked at.
     `labels` are the matchers that were in every query, for who asks more about the same. `nodes` are told of
-    where prices go by them; `spot` are the names of those that are spot.
+    where prices go by them; `spot` are the names of those that are spot. `ownerless` are pods that run and
+    belong to no workload, with what their containers request together.
     """
 
     workloads: tuple[Observed, ...]
@@ -56,6 +57,7 @@ class Reading:
     labels: str = ""
     nodes: Mapping[str, Node] = field(default_factory=dict)
     spot: frozenset[str] = frozenset()
+    ownerless: Mapping[Pod, Resources] = field(default_factory=dict)
 
 
 def discover(
@@ -200,6 +202,11 @@ def read(
         labels,
         nodes=there.nodes,
         spot=frozenset(now.spot),
+        ownerless={
+            pod: now.requests(pod)
+            for pod in now.ownerless()
+            if figures.has_recent(pod, now.container_names([pod]))
+        },
     )
 
 

@@ -203,9 +203,15 @@ def kills_query(scope: Scope, window: Window) -> str:
     """The memory limit of that time where one was killed. The reason stays after the kill: only a restart
     tells when, and of two windows, because it may lie between the last scrape of the one and the next.
     """
-    restarts = f"increase({queries.RESTARTS}{{{scope.containers}}}[{queries.duration(2 * window.cpu)}])"
-    reason = f'{queries.LAST_REASON}{{{scope.containers}, reason="OOMKilled"}}'
-    limits = f'kube_pod_container_resource_limits{{{scope.containers}, resource="memory"}}'
+
+    def told(containers: str, sidecars: str, more: str = "", over: str = "") -> list[str]:
+        """Of native sidecars kube-state-metrics tells under other names."""
+        return [f"{metric}{{{scope.containers}{more}}}{over}" for metric in (containers, sidecars)]
+
+    steps = told(queries.RESTARTS, queries.INIT_RESTARTS, over=f"[{queries.duration(2 * window.cpu)}]")
+    restarts = " or ".join(f"increase({each})" for each in steps)
+    reason = " or ".join(told(queries.LAST_REASON, queries.INIT_LAST_REASON, ', reason="OOMKilled"'))
+    limits = " or ".join(told(queries.LIMITS, queries.INIT_LIMITS, ', resource="memory"'))
     return (
         f"max {queries.CONTAINER} ({limits}) and max {queries.CONTAINER} ({restarts}) > 0"
         f" and max {queries.CONTAINER} ({reason}) > 0"

@@ -28,6 +28,7 @@ from infra.cli.tables import some
 from infra.cli.whose import Whose, whose, whose_query
 from shared.contracts.errors import BadSetting, KubeFinOpsError, Temporary
 from shared.contracts.prometheus import QueryFailed
+from shared.contracts.quantities import GIB
 from shared.contracts.wording import counted
 from shared.runtime.settings import PrometheusSettings
 from shared.runtime.world import prometheus_of
@@ -52,13 +53,44 @@ class NothingFound(KubeFinOpsError):
 
 
 @dataclass(frozen=True)
+class Ownerless:
+    """CPU in millicores and memory in bytes, of so many pods."""
+
+    pods: int = 0
+    cpu_request_m: int = 0
+    memory_request_bytes: int = 0
+
+    @classmethod
+    def of(cls, reading: Reading) -> Ownerless:
+        """Those of the reading together."""
+        asked = reading.ownerless.values()
+        return cls(
+            len(asked),
+            sum(each.cpu_request_m or 0 for each in asked),
+            sum(each.memory_request_bytes or 0 for each in asked),
+        )
+
+    @property
+    def told(self) -> str:
+        """In a sentence; empty of none."""
+        if not self.pods:
+            return ""
+        they = "is" if self.pods == 1 else "are"
+        return (
+            f"{counted(self.pods, 'pod')} of no workload (a node's own, or made by hand) {they} left out:"
+            f" asked for are {self.cpu_request_m / 1000:g} cores and"
+            f" {self.memory_request_bytes / GIB:.1f} GiB."
+        )
+
+
+@dataclass(frozen=True)
 class Seen:
     """Every workload that could be read, with its proposal or the reason for none.
 
     `missing` is what could not be read. `histories` are there if they were asked for and could be read;
     `no_histories` says why they could not. `rule` is another tool's, where the entries are its figures.
     `notes` are what a reader of the figures has to know; `is_unmeasured`: nothing was measured of what runs,
-    so they say nothing, and a note says why.
+    so they say nothing, and a note says why. `ownerless` are pods of no workload: no part of the figures.
     """
 
     entries: list[Entry]
@@ -68,6 +100,7 @@ class Seen:
     rule: Rule | None = None
     notes: tuple[str, ...] = ()
     is_unmeasured: bool = False
+    ownerless: Ownerless = Ownerless()
 
 
 def follows(strategy: str) -> str:
@@ -205,6 +238,7 @@ def see(
             rule=rule,
             notes=tuple(notes),
             is_unmeasured=unmeasured is not None,
+            ownerless=Ownerless.of(reading),
         )
         if not with_histories:
             return seen

@@ -125,6 +125,7 @@ def page(seen: Seen, at: datetime, settings: SizingSettings) -> str:
             no_plots=seen.no_histories,
             missing=seen.missing,
             notes=seen.notes,
+            ownerless=seen.ownerless.told,
             rule=seen.rule,
             follows=follows(settings.strategy),
             looked_at=looked_at(settings.strategy, seen.rule),

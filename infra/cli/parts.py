@@ -100,4 +100,5 @@ def _together(readings: Sequence[Reading]) -> Reading:
         labels=first.labels,
         nodes=first.nodes,
         spot=first.spot,
+        ownerless={pod: asked for each in readings for pod, asked in each.ownerless.items()},
     )

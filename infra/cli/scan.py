@@ -6,6 +6,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -165,6 +166,7 @@ def _document(seen: Seen, at: datetime, settings: SizingSettings) -> dict[str, A
         "namespaces": {name: each.document() for name, each in spaces.items()},
         "totals": {**total(found, settings.currency).document(), "complete": not seen.missing},
         "missing": [each.document() for each in seen.missing],
+        "ownerless": asdict(seen.ownerless),
         "notes": list(seen.notes),
     }
 
@@ -212,6 +214,8 @@ def _footer(seen: Seen, settings: SizingSettings) -> Iterator[str]:
         said = "cannot be said" if whole.left is None else f"is {whole.left} a month"
         unsaid = f"; of {whole.unsaid} of them it cannot be said" if whole.unsaid and whole.left else ""
         yield f"what sizing would save of those that are left as they are {said}{unsaid}."
+    if seen.ownerless.pods:
+        yield seen.ownerless.told
     yield from (f"note: {each}" for each in seen.notes)
     yield from prices_of(found, settings.currency)
     ours = "" if seen.rule else f" {follows(settings.strategy)}"

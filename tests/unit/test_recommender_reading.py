@@ -24,6 +24,7 @@ from functions.recommender.report import entry
 from functions.recommender.settings import RecommenderSettings
 from functions.recommender.sharding import shards
 from functions.recommender.sizing import Jvm, size
+from infra.cli.looking import Ownerless
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import Resources
 from shared.contracts.identity import Workload
@@ -380,6 +381,31 @@ def test_where_an_autoscaler_sets_how_many_pods_run_their_mean_is_paid_for() -> 
     }
     (promql,) = [each for each in prometheus.asked if "current_replicas" in each]
     assert "[14d]" in promql
+
+
+def test_pods_of_no_workload_that_run_are_told_with_what_they_request() -> None:
+    own = FakePod("kube-system", ("Node", "n1"), suffix="etcd")
+    gone = FakePod("shop", ("", ""), suffix="gone", measured=False)
+    by_hand = FakePod("shop", ("<none>", "<none>"), suffix="shell", requests={"cpu": 0.25})
+    found = read(
+        FakePrometheus(deployment("shop", "web"), own, gone, by_hand),
+        "local",
+        AT,
+        history=FORTNIGHT,
+        oom_days=7,
+    )
+    assert [each.workload.name for each in found.workloads] == ["web"]
+    assert found.ownerless == {
+        ("kube-system", own.name): Resources(cpu_request_m=1000, memory_request_bytes=2**30),
+        ("shop", by_hand.name): Resources(cpu_request_m=250, memory_request_bytes=0),
+    }
+    both = Ownerless.of(found)
+    assert both == Ownerless(2, 1250, 2**30)
+    assert both.told == (
+        "2 pods of no workload (a node's own, or made by hand) are left out: asked for are 1.25 cores and"
+        " 1.0 GiB."
+    )
+    assert Ownerless().told == ""
 
 
 def test_an_autoscaler_may_scale_a_rollout() -> None:
