@@ -71,6 +71,7 @@ class Found:
     owners: Owners
     rows: Mapping[Container, int]
     left_out: tuple[LeftOut, ...]
+    tells_kills: bool = True
 
     @property
     def namespaces(self) -> set[str]:
@@ -142,7 +143,8 @@ def find(
     now = Cluster.of(state(asking, scope))
     controllers = now.controllers()
     part = Part(scope, frozenset((namespace, name) for namespace, _, name in controllers))
-    window = queries.window(span, *queries.samples(scrapes(asking, scope, span)))
+    often = scrapes(asking, scope, span)
+    window = queries.window(span, *queries.samples(often))
     owners = Owners.of(asking.owners(part, span))
     owners.update(now.owners)
     lasting = [each for each in controllers if each[1] not in RUN_TO_COMPLETION]
@@ -165,6 +167,7 @@ def find(
         owners=owners,
         rows={key: row for row, key in enumerate(sorted(keys))},
         left_out=tuple(each for each in left_out if each.number),
+        tells_kills=queries.tells_kills(often),
     )
 
 
@@ -264,7 +267,7 @@ def fleet(name: str, found: Found, measured: Measured, *, keep_qos: bool = True)
     first = int(there.argmax()) if there.any() else found.windows
     pods = _pods(found, measured)
     resources = [found.now.resources(pods[controller], name) for controller, name in found.rows]
-    treatments = _treatments(found.now, pods, keep_qos)
+    treatments = _treatments(found.now, pods, keep_qos, tells_kills=found.tells_kills)
     return Fleet(
         name,
         tuple((f"{namespace}/{kind}/{of}", container) for (namespace, kind, of), container in found.rows),
@@ -294,13 +297,14 @@ def _pods(found: Found, measured: Measured) -> dict[Controller, list[Pod]]:
 
 
 def _treatments(
-    now: Cluster, pods: Mapping[Controller, list[Pod]], keep_qos: bool
+    now: Cluster, pods: Mapping[Controller, list[Pod]], keep_qos: bool, *, tells_kills: bool = True
 ) -> dict[Container, Treatment]:
     """What the engine does with each container of these workloads, as functions.recommender.sizing has it.
 
     But for JVMs: where it knows the heap it lowers memory to that, and here memory stays.
     """
     found = {}
+    unseen = "" if tells_kills else "OOM kills would not be seen, so the engine lowers none"
     for controller, its in pods.items():
         names = now.container_names(its)
         others = now.init_containers(its).values()
@@ -320,7 +324,7 @@ def _treatments(
         for name in names:
             jvm = "it is a JVM, whose heap flags decide what it uses" if now.jvms.of(its, name) else ""
             found[controller, name] = Treatment(
-                both or cpu, both or memory or jvm, is_guaranteed=qos is QosClass.GUARANTEED
+                both or cpu, both or memory or jvm or unseen, is_guaranteed=qos is QosClass.GUARANTEED
             )
     return found
 

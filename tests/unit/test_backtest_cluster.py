@@ -335,6 +335,18 @@ def test_what_scales_on_nobody_knows_what_is_left_out() -> None:
     assert left_out.why == "a HorizontalPodAutoscaler scales it, and Prometheus does not tell on what"
 
 
+def test_memory_stays_where_the_engine_would_see_no_kill() -> None:
+    prometheus = Recorded(lambda pod, ago: 0.1, deployment("shop", "web"))
+    (sized,) = fleet("local", *seen(prometheus)).treatments
+    prometheus.tells_kills = False
+    (blind,) = fleet("local", *seen(prometheus)).treatments
+    assert (sized.cpu_stays, sized.memory_stays) == ("", "")
+    assert (blind.cpu_stays, blind.memory_stays) == (
+        "",
+        "OOM kills would not be seen, so the engine lowers none",
+    )
+
+
 def test_what_is_best_effort_is_sized_where_the_engine_may_change_it() -> None:
     found, measured = seen(Recorded(lambda pod, ago: 0.1, deployment("shop", "web", requests={}, limits={})))
     (kept,) = fleet("local", found, measured).treatments
