@@ -140,7 +140,7 @@ def _evidence(member: Recommendation) -> Iterator[str]:
         for reason in reasons(engine.get(container.name, container), container, member.verdicts):
             yield f"- {container.name}: {_inline(reason)}"
         if container.usage.oom_kills:
-            yield f"- {container.name}: {counted(container.usage.oom_kills, 'OOM kill')} in that time"
+            yield f"- {container.name}: {counted(container.usage.oom_kills, 'OOM kill')} lately"
     for name in member.not_in_git:
         yield f"- {name}: {NOT_IN_GIT}"
     for verdict in member.verdicts:

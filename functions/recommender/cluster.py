@@ -187,15 +187,21 @@ class Cluster:
         )
 
     def bounds(self, namespace: str, current: Resources) -> tuple[Resources, Resources]:
-        """What LimitRanges have a container that is set so request at least, and set at most."""
+        """What LimitRanges have a container that is set so request at least, and set at most: either value by
+        that of the request, and the limit also by its own, with the present request.
+        """
         least, most = dict[str, int](), dict[str, int]()
         told = self._limit_ranges.get(namespace, {})
         for resource, request in _REQUESTS.items():
             if (low := told.get((resource, "min"))) is not None:
                 least[request] = round(low)
-            limit = getattr(current, request.replace("request", "limit"))
-            if (ratio := told.get((resource, "maxLimitRequestRatio"))) and limit is not None:
+            of_limit = request.replace("request", "limit")
+            limit, now = getattr(current, of_limit), getattr(current, request)
+            ratio = told.get((resource, "maxLimitRequestRatio"))
+            if ratio and limit is not None:
                 least[request] = max(least.get(request, 0), ceil(limit / ratio))
+            if ratio and now is not None:
+                most[of_limit] = int(now * ratio)
             if (high := told.get((resource, "max"))) is not None:
                 most[request] = round(high)
         return Resources(**least), Resources(**most)

@@ -135,7 +135,7 @@ def _as_older_reports_tell(
     if used:
         lacking.append("each container's history: the shortest of all is taken")
     if any(each.usage.oom_kills for each in used.values()):
-        lacking.append("whether a pod that was killed for its memory still runs: it is taken not to")
+        lacking.append("whether what was killed for its memory had the present limit: it is taken not to")
     if stored.not_measured:
         lacking.append(f"what is set for {', '.join(stored.not_measured)}, not measured: taken to be nothing")
     return tuple(

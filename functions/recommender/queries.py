@@ -1,10 +1,10 @@
 """The PromQL that a shard is read with: few queries, each for all of its containers at once.
 
 What goes on running is told by its windows, day by day, and by what each day had (from `windows` to
-`throttled_share`); the rest is of pods that run to completion, whose whole history is asked about. Plain
-range selectors stream through the server; subqueries materialise, so only what needs 5-minute windows of a
-counter is one. Answers are aggregated to (namespace, pod, container) by `max`, which makes duplicate series
-(two scrapers) one; owners are joined in our code.
+`throttled_share`); the rest is of pods that run to completion, whose whole history is asked about, and of
+autoscalers. Plain range selectors stream through the server; subqueries materialise, so only what needs
+5-minute windows of a counter is one. Answers are aggregated to (namespace, pod, container) by `max`, which
+makes duplicate series (two scrapers) one; owners are joined in our code.
 A container that was restarted in its pod has several series, one for each run, and a quantile of a short one
 among them is not the pod's. Windows that first are the container's (`max` inside the subquery) cost four
 times as much as windows of series: so quantiles are asked for by run, and once more, the dear way, where a
@@ -316,9 +316,9 @@ def owners(scope: Scope, history: timedelta) -> str:
 
 
 def frequencies(scope: Scope, history: timedelta) -> dict[str, str]:
-    """Samples of the best-scraped container: in some hours of the history, and in the last ten minutes; and
-    those of recorded CPU, if there are any. By the name of the question: to be asked about all at once, for
-    the best-scraped of a half is another.
+    """Samples of the best-scraped container: in some hours of the history, and in the last ten minutes; those
+    of recorded CPU, if there are any; the most restarts, and whether reasons are told. By the name of the
+    question: to be asked about all at once, for the best-scraped of a half is another.
 
     The hours' are over all namespaces, because no pod of a shard may have lived for one. Each hour is a
     question of its own: a subquery would read all that lies between them, and of one for all of them a server
@@ -485,6 +485,20 @@ def killed_limit(seconds: int) -> Question:
     )
 
 
+def periods(scope: Scope) -> str:
+    """The series of what has a CPU limit, and may be throttled."""
+    return f"{PERIODS}{{{scope.containers}}}"
+
+
+def throttled_share(seconds: int) -> Question:
+    """Of the CPU periods of the last seconds."""
+    span = duration(seconds)
+    return lambda scope: (
+        f"max {CONTAINER} (increase({THROTTLED}{{{scope.containers}}}[{span}])"
+        f" / (increase({periods(scope)}[{span}]) > 0))"
+    )
+
+
 def killed_runs(seconds: int) -> Question:
     """Pods that ended for their memory in the last seconds, and were not begun anew."""
     span = duration(seconds)
@@ -505,20 +519,6 @@ def mean_replicas(scope: Scope, history: timedelta) -> str:
     span = duration(int(history.total_seconds()))
     told = f"avg_over_time({HPA_REPLICAS}{{{scope.namespace_matcher}}}[{span}])"
     return f"max by (namespace, horizontalpodautoscaler) ({told})"
-
-
-def periods(scope: Scope) -> str:
-    """The series of what has a CPU limit, and may be throttled."""
-    return f"{PERIODS}{{{scope.containers}}}"
-
-
-def throttled_share(seconds: int) -> Question:
-    """Of the CPU periods of the last seconds."""
-    span = duration(seconds)
-    return lambda scope: (
-        f"max {CONTAINER} (increase({THROTTLED}{{{scope.containers}}}[{span}])"
-        f" / (increase({periods(scope)}[{span}]) > 0))"
-    )
 
 
 def usage(scope: Scope, window: Window) -> dict[str, str]:

@@ -52,13 +52,13 @@ class SizingSettings(PrometheusSettings):
         "KUBEFINOPS_MINIMUM_HISTORY_HOURS",
         number(float, 0, 90 * 24),  # as long as KUBEFINOPS_HISTORY_DAYS can be
         _DEFAULT.minimum_history_hours,
-        "hours of history without which nothing is proposed",
+        "hours of a container's history without which it stays as it is, OOM kills aside",
     )
     minimum_samples: int = setting(
         "KUBEFINOPS_MINIMUM_SAMPLES",
         number(whole, 1),
         _DEFAULT.minimum_samples,
-        "windows of 5 minutes without which nothing is proposed; of CPU 99, 50 or 33 a day are looked at",
+        "windows of 5 minutes without which a container stays as it is; of CPU 99, 50 or 33 a day are seen",
     )
     cpu_headroom: float = setting(
         "KUBEFINOPS_CPU_HEADROOM_PERCENT",
@@ -158,7 +158,7 @@ class SizingSettings(PrometheusSettings):
         "KUBEFINOPS_CURRENCY",
         matching(r"[A-Z]{3}", "a currency's code as USD"),
         "USD",
-        "currency of the prices",
+        "currency of the prices; of another than USD both have to be set",
     )
 
     def conflicts(self) -> Iterator[tuple[str, str]]:

@@ -129,6 +129,9 @@ def size(observed: Observed, rules: Rules) -> Sized:
     beside = tuple(_beside_autoscaler(proposal, observed, qos) for proposal in proposals)
     if any(each.proposed != each.current for each in beside):
         proposals = beside
+    proposals = tuple(
+        _raised_to_most(each, container.bounds[1]) for each, container in zip(proposals, used, strict=True)
+    )
     proposals = init_containers.told(proposals, observed.init, observed.unmeasured)
     sized = replace(sized, containers=proposals)
     if (reason := _unwanted(observed, proposals, qos, rules)) is not None:
@@ -241,7 +244,7 @@ def _propose(
         estimate=container.estimate,
         jvm=container.jvm,
     )
-    least, most = container.bounds
+    least, _ = container.bounds
     rules = replace(
         rules,
         cpu_floor_m=max(rules.cpu_floor_m, least.cpu_request_m or 0),
@@ -252,7 +255,6 @@ def _propose(
     else:
         why = f"too little data: {lacking}"
         proposed, reasons = left_alone(container.current, container.usage, stance, rules, why)
-    proposed, reasons = _raised_to_most(container.current, proposed, reasons, most)
     return ContainerProposal(
         name=container.name,
         current=container.current,
@@ -262,24 +264,27 @@ def _propose(
     )
 
 
-def _raised_to_most(
-    current: Resources, proposed: Resources, reasons: tuple[str, ...], most: Resources
-) -> tuple[Resources, tuple[str, ...]]:
-    """No value is raised beyond what a LimitRange lets a container set: no pod would be admitted."""
-    told = dict(zip(LABELS, reasons, strict=True))
+def _raised_to_most(proposal: ContainerProposal, most: Resources) -> ContainerProposal:
+    """The same, with no value raised beyond what LimitRanges let a container set: no pod would be admitted.
+
+    The most of a limit goes with the request: so far above it as that of the present request.
+    """
+    proposed, told = proposal.proposed, dict(zip(LABELS, proposal.reasons, strict=True))
     for name, label in LABELS.items():
-        now, new = getattr(current, name), getattr(proposed, name)
-        high = getattr(most, name.replace("limit", "request"))
-        if high is None or new is None or new <= max(high, now or 0):
+        now, new = getattr(proposal.current, name), getattr(proposed, name)
+        request = name.replace("limit", "request")
+        highs = [high for high in (getattr(most, request),) if high is not None]
+        before, after = getattr(proposal.current, request), getattr(proposed, request)
+        if name != request and (by_ratio := getattr(most, name)) is not None and before and after:
+            highs.append(by_ratio * after // before)
+        if not highs or new is None or new <= (kept := max(min(highs), now or 0)):
             continue
-        kept = max(high, now or 0)
         proposed = proposed.model_copy(update={name: kept})
-        what = "stays" if kept == now else f"{quantity(name, now)} ->"
         told[name] = (
-            f"{label} {what} {quantity(name, kept)}: a LimitRange of its namespace allows no more than"
-            f" {quantity(name, high)} (else {told[name]})"
+            f"{label} {'stays ' if kept == now else f'{quantity(name, now)} -> '}{quantity(name, kept)}: a"
+            f" LimitRange of its namespace allows no more (else {told[name]})"
         )
-    return proposed, tuple(told.values())
+    return proposal.model_copy(update={"proposed": proposed, "reasons": tuple(told.values())})
 
 
 def _beside_autoscaler(proposal: ContainerProposal, observed: Observed, qos: QosClass) -> ContainerProposal:

@@ -11,12 +11,21 @@ from typing import Any, Literal
 from functions.recommender.explaining import Explanation, Figure, NotReproducible, explain, told
 from functions.recommender.report import DailyDigest, Entry, Report, Window, entry_at, read
 from functions.recommender.sizing import RUN_TO_COMPLETION
+from infra.cli.rows import rows_of
 from infra.cli.tables import table, terminal, text_of
 from shared.adapters.mongo import MongoRecommendations
 from shared.adapters.objectstore import ObjectStore
 from shared.contracts.documents import Recommendation
 from shared.contracts.errors import BadSetting
-from shared.contracts.events import ContainerProposal, Outcome, ReportPointer, Usage, Verdict, rfc3339
+from shared.contracts.events import (
+    ContainerProposal,
+    Outcome,
+    ReportPointer,
+    Resources,
+    Usage,
+    Verdict,
+    rfc3339,
+)
 from shared.contracts.identity import Workload
 from shared.contracts.money import Money
 from shared.contracts.quantities import MIB, format_cpu, format_memory
@@ -226,14 +235,35 @@ def lines(explained: Explained) -> Iterator[str]:
     yield ""
     for container in entry.containers:
         yield from _of_container(explained, container)
-    for name in entry.not_measured:
-        yield f"{name}: not measured, left as it is"
+    for row in rows_of(entry):
+        if row.seen is None and row.name:
+            yield f"{row.name}: not measured, left as it is; costs {row.before} a month by its requests"
+    yield from _around(entry)
     made = table(["figure", "stored", "computed again", "equal"])
     for name, stored, again, equal in _rows(explained, ""):
         made.add_row(NAMES.get(name, name), _text(name, stored), again, equal)
     yield text_of(made, terminal())
     yield from _afterwards(item)
     yield from _outcome(explained)
+
+
+def _around(entry: Entry) -> Iterator[str]:
+    """What else decides, beside what containers use."""
+    if not entry.tells_kills:
+        yield "OOM kills would not have been seen: no memory is lowered"
+    for name, asked in entry.init_containers.items():
+        yield f"init container {name} asks for {_requests(asked)}"
+    for each in entry.seen:
+        if each.bounds is not None:
+            least, most = each.bounds
+            yield f"{each.name}: LimitRanges want {_requests(least)} at least, and allow {_requests(most)}"
+
+
+def _requests(asked: Resources) -> str:
+    return " and ".join(
+        f"{quantity(field, getattr(asked, field))} of {what}"
+        for field, what in (("cpu_request_m", "CPU"), ("memory_request_bytes", "memory"))
+    )
 
 
 def _settings(settings: Mapping[str, float | int | str | bool]) -> str:
@@ -261,7 +291,7 @@ def _of_container(explained: Explained, container: ContainerProposal) -> Iterato
     seen = {each.name: each for each in entry.seen}.get(container.name)
     yield f"{container.name}: {_usage(container.usage)}"
     if seen is not None:
-        killed = "; a pod that was killed for its memory still runs" if seen.oom_killed else ""
+        killed = "; killed for its memory under no less than the present limit" if seen.oom_killed else ""
         yield f"  {seen.history_seconds / 86400:.1f} days of history{killed}"
     if days := entry.digests.get(container.name):
         yield f"  {_digests(days)}"
@@ -339,7 +369,9 @@ def _text(name: str, value: object) -> str:
     if name == "content_hash":
         return str(value)[:12]
     if isinstance(value, dict):
-        return f"{value.get('amount')} {value.get('currency')}"
+        if "amount" in value:
+            return f"{value['amount']} {value['currency']}"
+        return ", ".join(f"{of} {_text(name, each['monthly_saving'])}" for of, each in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -152,14 +152,15 @@ INPUTS = (
     Input(
         "kube_horizontalpodautoscaler_spec_target_metric",
         Need.SAFETY,
-        "nothing that an autoscaler scales is sized, because what it scales on is not known",
+        "of what an autoscaler scales nothing changes but memory limits that are raised: what it scales on is"
+        " not known",
         _of("horizontalpodautoscalers"),
         "it has no HorizontalPodAutoscaler",
     ),
     Input(
         HPA_REPLICAS,
         Need.FIGURES,
-        "costs of what is autoscaled follow the pods that are there now, not their mean",
+        "costs of what is autoscaled follow the pods that are wanted now, not their mean",
         _of("horizontalpodautoscalers"),
         "it has no HorizontalPodAutoscaler",
     ),

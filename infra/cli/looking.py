@@ -43,7 +43,7 @@ S = TypeVar("S", bound=PrometheusSettings)
 
 # A person waits for a whole cluster at once; a function has its delivery's time.
 QUERY_SECONDS = 120
-# What is asked about clusters; by read() where there are runs of Jobs too, and for prices of nodes; by
+# What is asked about clusters; by read() where nothing runs to completion, and for prices of nodes; by
 # histories(): for a bar's length only.
 ABOUT_WHOSE, ABOUT_QUERIES, ABOUT_PRICES, ABOUT_HISTORIES = 1, 17, 2, 2
 
@@ -106,7 +106,9 @@ class Seen:
 def follows(strategy: str) -> str:
     """What the requests that are shown beside use go by, in a sentence."""
     cpu = "the p95" if strategy == PERCENTILE else "a high quantile in which late days weigh more"
-    memory = "" if strategy == PERCENTILE else " and a margin by size and steadiness"
+    memory = (
+        "" if strategy == PERCENTILE else " and a margin by size and by how far it leaves its usual level"
+    )
     return (
         f"A CPU request follows {cpu}, memory the maximum{memory}; in a Guaranteed pod, and for Jobs, CPU"
         " follows the maximum too."
@@ -231,7 +233,7 @@ def see(
             known, namespaces, prometheus, at, labels=labels, address=client.address, why=owners.why_hidden
         )
         unmeasured = _unmeasured(found, owners)
-        notes += _notes(found, owners, unmeasured)
+        notes += _notes(found, owners, unmeasured, rule)
         seen = Seen(
             _but_hidden(found, owners),
             missing=missing,
@@ -337,14 +339,16 @@ def _unmeasured(found: Collection[Entry], owners: Whose) -> str | None:
     )
 
 
-def _notes(found: Collection[Entry], owners: Whose, unmeasured: str | None) -> Iterator[str]:
+def _notes(
+    found: Collection[Entry], owners: Whose, unmeasured: str | None, rule: Rule | None
+) -> Iterator[str]:
     if owners.several:
         yield f"Prometheus has {owners.several}; here they are read as one"
     spaces = {each.workload.namespace for each in found}
     hidden = spaces & set(owners.hidden)
     if hidden and hidden != spaces:
         yield f"{owners.why_hidden}; what is in {some(hidden)} is left as it is"
-    if any(each.containers and not each.tells_kills for each in found):
+    if rule is None and any(each.containers and not each.tells_kills for each in found):
         yield "no memory is lowered, as OOM kills would not be seen: `kubefinops doctor` tells what lacks"
     if unmeasured:
         yield unmeasured

@@ -213,7 +213,7 @@ def propose(
     * 0: done: manifests have proposed values, by this run or by one before
 
     * 1: nothing is proposed for these manifests, or could be written: each reason is told; or could not: no
-    Prometheus answers, or it tells of no workload
+    Prometheus answers, or it tells of no workload, or of no use of any
 
     * 2: wrongly asked
     """

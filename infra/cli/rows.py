@@ -128,7 +128,8 @@ def _values(row: Row, peer: str | None) -> Iterator[object]:
         else (None,) * 4
     )
     yield from (usage.oom_kills, usage.throttled_share, usage.samples) if usage else (None,) * 3
-    yield from (entry.history_seconds, row.before.currency)
+    of_each = {each.name: each.history_seconds for each in entry.seen}
+    yield from (of_each.get(row.name, entry.history_seconds), row.before.currency)
     yield from (money.amount if row.current else None for money in (row.before, row.after))
     yield row.saving.amount if seen else None
     # Of what is proposed nothing is left.

@@ -102,7 +102,7 @@ def story(item: Recommendation) -> Iterator[str]:
     for name in item.not_in_git:
         yield f"{name}: {NOT_IN_GIT}"
     for verdict in item.verdicts:
-        if verdict.outcome is not Outcome.ALLOW:
+        if verdict.outcome is not Outcome.ALLOW and verdict.container not in item.not_in_git:
             where = f" ({verdict.container})" if verdict.container else ""
             yield (
                 f"policy {verdict.policy} v{verdict.version}, {verdict.rule}{where}:"

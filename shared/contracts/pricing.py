@@ -75,25 +75,21 @@ def rounded(rate: Decimal) -> Decimal:
     return rounded.quantize(Decimal(1)) if rounded == rounded.to_integral_value() else rounded
 
 
-def hourly(resources: Resources, usage: Usage, prices: Rates) -> Decimal:
-    """What one container costs an hour.
+def hourly(
+    containers: Sequence[tuple[Resources, Usage | None]], prices: Rates, held: Resources | None = None
+) -> Decimal:
+    """What a pod's containers cost an hour together; of each resource what is `held` at least.
 
     A node holds back what is requested, and what is used beyond that is not there for others: each
-    resource counts with the larger of the two. Usage is the p95 of the history, of the worst pod.
+    resource of each container counts with the larger of the two. Usage is the p95 of the history, of the
+    worst pod; where it is not known what is requested counts.
     """
-    return _hourly([(resources, usage)], prices)
-
-
-def _hourly(
-    containers: Sequence[tuple[Resources, Usage]], prices: Rates, held: Resources | None = None
-) -> Decimal:
-    """The same of all of a pod's containers; of each resource what is `held` at least."""
+    cores, size = Decimal(0), 0
+    for its, usage in containers:
+        used, filled = (Decimal(repr(usage.cpu_p95_m)), usage.memory_p95_bytes) if usage else (Decimal(0), 0)
+        cores += max(Decimal(its.cpu_request_m or 0), used)
+        size += max(its.memory_request_bytes or 0, filled)
     least = held or Resources()
-    cores = sum(
-        (max(Decimal(its.cpu_request_m or 0), Decimal(repr(usage.cpu_p95_m))) for its, usage in containers),
-        Decimal(0),
-    )
-    size = sum(max(its.memory_request_bytes or 0, usage.memory_p95_bytes) for its, usage in containers)
     cores = max(cores, Decimal(least.cpu_request_m or 0)) / 1000
     gib = Decimal(max(size, least.memory_request_bytes or 0)) / GIB
     return cores * prices.core_hour.amount + gib * prices.gib_hour.amount
@@ -110,17 +106,15 @@ def monthly(
     """
     before = after = Decimal(0)
     if containers:
-        before = _hourly([(each.current, each.usage) for each in containers], prices, held)
-        after = _hourly([(each.proposed, each.usage) for each in containers], prices, held)
+        before = hourly([(each.current, each.usage) for each in containers], prices, held)
+        after = hourly([(each.proposed, each.usage) for each in containers], prices, held)
     factor, currency = HOURS_PER_MONTH * pods, prices.core_hour.currency
     return Money.rounded(before * factor, currency), Money.rounded(after * factor, currency)
 
 
 def reserved(resources: Resources, pods: Decimal, prices: Rates) -> Money:
     """What a container without known usage costs in a month: what is requested is held back for it."""
-    cores = Decimal(resources.cpu_request_m or 0) / 1000
-    gib = Decimal(resources.memory_request_bytes or 0) / GIB
-    hour = cores * prices.core_hour.amount + gib * prices.gib_hour.amount
+    hour = hourly([(resources, None)], prices)
     return Money.rounded(hour * HOURS_PER_MONTH * pods, prices.core_hour.currency)
 
 

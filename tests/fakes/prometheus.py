@@ -46,7 +46,7 @@ class FakePod:
     CPU in cores, memory in bytes. `owner` is the controller as the pod names it; a ReplicaSet's name is
     that of what owns it, of the kind `above`, with one part more. `jvm` is what a JVM tells of itself, in
     bytes by metric and area; `annotations` are labels as kube-state-metrics has them. `oom_killed`: it runs,
-    and was last ended for its memory; `ended_for_memory`: it ended so, and runs no more; `former_limit` is
+    and was last ended for its memory; `former_limit` is
     the least limit of memory that it had. Without `measured` it has no series of usage. `init`: its manifest
     has it among the init containers, with this `restart_policy` of its own.
     """
@@ -69,7 +69,6 @@ class FakePod:
     annotations: Labels = field(default_factory=dict)
     suffix: str = "x2b4c"
     oom_killed: bool = False
-    ended_for_memory: bool = False
     former_limit: float | None = None
     throttled: float | None = None
     measured: bool = True
@@ -229,11 +228,11 @@ class FakePrometheus:
         """Which figure a query asks for, by what no other one has in it."""
         kinds: list[tuple[str, Callable[[FakePod, datetime], float | None]]] = [
             ("throttled|cfs_periods", lambda pod, at: pod.throttled),
-            ("status_terminated_reason", lambda pod, at: 1.0 if pod.ended_for_memory else None),
+            ("status_terminated_reason", lambda pod, at: None),
             # Those of today so far are none.
             (r"restarts.*\[\d+[smh]\]", lambda pod, at: None),
+            ("^min by.*resource_limits", lambda pod, at: pod.former_limit or pod.limits.get("memory")),
             (r"restarts|last_terminated_reason", lambda pod, at: pod.oom_kills or None),
-            ("resource_limits", lambda pod, at: pod.former_limit or pod.limits.get("memory")),
             ("timestamp", lambda pod, at: at.timestamp() - pod.history_days * 86400),
             (r"sum by|max by.*\(count_over_time", lambda pod, at: pod.samples),
             (r"quantile.*cpu.*\[5m:", lambda pod, at: pod.cpu_p95),
@@ -277,13 +276,9 @@ class FakePrometheus:
                 ),
                 Series({**replicas, "namespace": pod.namespace}, 3.0),
             ]
-        for told, reason in (
-            (pod.oom_killed, "last_terminated_reason"),
-            (pod.ended_for_memory, "terminated_reason"),
-        ):
-            if told:
-                name = f"{metrics}_status_{reason}"
-                rows.append(Series({"__name__": name, **here, "container": pod.container}, 1.0))
+        if pod.oom_killed:
+            reason = f"{metrics}_status_last_terminated_reason"
+            rows.append(Series({"__name__": reason, **here, "container": pod.container}, 1.0))
         for metric, values in (("requests", pod.requests), ("limits", pod.limits)):
             rows += [
                 Series(

@@ -30,11 +30,11 @@ def proposal(before: Resources, after: Resources) -> ContainerProposal:
 
 
 def test_what_is_requested_is_paid_for() -> None:
-    assert hourly(resources(2000, GIB), usage(), PRICES) == Decimal("0.067459")
+    assert hourly([(resources(2000, GIB), usage())], PRICES) == Decimal("0.067459")
 
 
 def test_what_is_used_beyond_the_request_is_paid_for_too() -> None:
-    assert hourly(resources(None, None), usage(500, 2 * GIB), PRICES) == Decimal("0.0242795")
+    assert hourly([(resources(None, None), usage(500, 2 * GIB))], PRICES) == Decimal("0.0242795")
 
 
 def test_a_month_has_730_hours_for_each_pod_to_the_cent() -> None:

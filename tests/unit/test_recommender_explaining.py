@@ -407,7 +407,7 @@ def test_an_older_report_is_computed_again_with_what_it_has(scan: Scan) -> None:
             lacking = " ".join(explanation.lacking)
             assert ("history" in lacking) == bool(entry.containers), name
             assert ("constants" in lacking) == (by_digests and bool(entry.digests)), name
-            assert ("still runs" in lacking) == (name in ("killed", "killed-before")), name
+            assert ("had the present limit" in lacking) == (name in ("killed", "killed-before")), name
             assert ("not measured" in lacking) == (name in unmeasured), name
 
 

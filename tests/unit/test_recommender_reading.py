@@ -363,10 +363,10 @@ def test_of_limit_ranges_the_strictest_bounds_what_a_container_may_set() -> None
             told("pods", "cpu", "min", 3, "Pod"),
         ]
     )
-    current = Resources(memory_limit_bytes=2**29)
+    current = Resources(memory_request_bytes=2**28, memory_limit_bytes=2**29)
     least, most = cluster.bounds("shop", current)
     assert least == Resources(cpu_request_m=100, memory_request_bytes=2**27)
-    assert most == Resources(memory_request_bytes=2**30)
+    assert most == Resources(memory_request_bytes=2**30, memory_limit_bytes=2**30)
     assert cluster.bounds("other", current) == (Resources(), Resources())
 
 

@@ -319,9 +319,16 @@ def test_nothing_is_proposed_that_a_limit_range_would_not_admit() -> None:
     container = only(size(bounded(killed, Resources(), resources(800, 300)), RULES))
     assert container.proposed == resources(800, 300, None, 300)
     assert container.reasons[3].startswith(
-        "memory limit 256Mi -> 300Mi: a LimitRange of its namespace allows no more than 300Mi (else memory"
-        " limit 256Mi -> 356Mi: 1 OOM kill"
+        "memory limit 256Mi -> 300Mi: a LimitRange of its namespace allows no more (else memory limit 256Mi"
+        " -> 356Mi: 1 OOM kill"
     )
+    # At most as far above the request as it may be: that is raised too, but not beside an autoscaler.
+    ratio = resources(None, None, None, 400)
+    assert only(size(bounded(killed, Resources(), ratio), RULES)).proposed.memory_limit_bytes == 356 * MIB
+    scaled = replace(
+        bounded(killed, Resources(), resources(None, None, None, 300)), scales_on=frozenset({"memory"})
+    )
+    assert only(size(scaled, RULES)).proposed == resources(1040, 200, None, 300)
     # What is set is not lowered for it.
     assert "not worth a change" in (
         size(bounded(killed, Resources(), resources(100, 100)), RULES).skipped or ""
