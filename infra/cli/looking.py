@@ -404,7 +404,13 @@ def told(prometheus: Prometheus, about: int) -> Iterator[Prometheus]:
         transient=True,
     ) as progress:
         task = progress.add_task("asking Prometheus", total=about)
-        yield _Told(prometheus, lambda: progress.advance(task))
+
+        def one_more() -> None:
+            progress.advance(task)
+            # Kills, throttling and a large cluster take more than was thought.
+            progress.update(task, total=max(about, progress.tasks[0].completed))
+
+        yield _Told(prometheus, one_more)
 
 
 class _Told:

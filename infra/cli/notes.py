@@ -57,7 +57,7 @@ def prices_of(found: Iterable[Entry], currency: str) -> Iterator[str]:
     others = [rates for rates in used if rates not in dict(listed)]
     if others:
         of_core, of_gib = (
-            f"{min(amounts):f} to {max(amounts):f}"
+            f"{min(amounts):f}" if len(set(amounts)) == 1 else f"{min(amounts):f} to {max(amounts):f}"
             for amounts in (
                 [each.core_hour.amount for each in others],
                 [each.gib_hour.amount for each in others],

@@ -61,3 +61,7 @@ def test_one_price_is_told_with_its_source_and_many_in_three_lines() -> None:
             " see --format json"
         ),
     ]
+    alone = list(prices_of([web.model_copy(update={"rates": each}) for each in (usual, *means[:2])], "USD"))
+    assert alone[-1] == (
+        "prices of 1 other workload: 0.05 USD a core and hour, 0.005 a GiB and hour: see --format json"
+    )
