@@ -21,9 +21,9 @@ Controller = tuple[str, str, str]  # namespace, kind, name
 _NOBODY = ("", "<none>", "None")
 _FIELD = {
     ("kube_pod_container_resource_requests", "cpu"): "cpu_request_m",
-    ("kube_pod_container_resource_limits", "cpu"): "cpu_limit_m",
+    (queries.LIMITS, "cpu"): "cpu_limit_m",
     ("kube_pod_container_resource_requests", "memory"): "memory_request_bytes",
-    ("kube_pod_container_resource_limits", "memory"): "memory_limit_bytes",
+    (queries.LIMITS, "memory"): "memory_limit_bytes",
     (queries.INIT_REQUESTS, "cpu"): "cpu_request_m",
     (queries.INIT_LIMITS, "cpu"): "cpu_limit_m",
     (queries.INIT_REQUESTS, "memory"): "memory_request_bytes",

@@ -13,7 +13,7 @@ from shared.contracts.quantities import GIB, MIB, format_cpu, format_memory
 from shared.contracts.wording import LABELS, counted, quantity
 
 # A limit is not lowered below these: what is idle has to start some time, and a shell to fit in beside it.
-_LEAST_CPU_LIMIT_M, _LEAST_MEMORY_LIMIT = 100, 64 * MIB
+LEAST_CPU_LIMIT_M, LEAST_MEMORY_LIMIT = 100, 64 * MIB
 _UNSEEN = "OOM kills would not be seen, so it is not lowered (kubefinops doctor says what is missing)"
 # A burst of half a window, or one that lies in two of them, is told as half of what it was.
 _BURST = 2
@@ -144,7 +144,7 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
         why = f"in a Guaranteed pod it is the limit too: the peak of {peak}, plus {percent}"
         if is_throttled:
             why = f"{why}; it is throttled in {throttled:.0%} of periods"
-    floor = max(rules.cpu_floor_m, _LEAST_CPU_LIMIT_M) if stance.guaranteed else rules.cpu_floor_m
+    floor = max(rules.cpu_floor_m, LEAST_CPU_LIMIT_M) if stance.guaranteed else rules.cpu_floor_m
     if (lifted := _lifted(wanted, floor, now)) > wanted:
         wanted, why = lifted, f"{why}, not below {told_cores(lifted)}"
     target = round_cpu(wanted)
@@ -174,13 +174,13 @@ def _cpu_limit(current: Resources, request: int, usage: Usage, stance: Stance) -
     scaled = round_cpu(limit * request / former) if former else limit
     # A limit throttles: it is not lowered into bursts, and never lies below the request.
     bursts = round_cpu(usage.cpu_max_m * _BURST)
-    target = max(scaled, min(limit, max(bursts, _LEAST_CPU_LIMIT_M)), request)
+    target = max(scaled, min(limit, max(bursts, LEAST_CPU_LIMIT_M)), request)
     why = "scales with the request"
     if target > max(scaled, request):
         why += ", but not below " + (
             f"twice the peak of {told_cores(usage.cpu_max_m)}, for bursts shorter than 5 minutes"
-            if bursts >= _LEAST_CPU_LIMIT_M
-            else f"{_LEAST_CPU_LIMIT_M}m"
+            if bursts >= LEAST_CPU_LIMIT_M
+            else f"{LEAST_CPU_LIMIT_M}m"
         )
     return target, f"CPU limit {_arrow(limit, target, format_cpu)}: {why}"
 
@@ -197,7 +197,7 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
         wanted = peak * rules.memory_headroom
         why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(rules.memory_headroom)}"
     floor = (
-        max(rules.memory_floor_bytes, _LEAST_MEMORY_LIMIT) if stance.guaranteed else rules.memory_floor_bytes
+        max(rules.memory_floor_bytes, LEAST_MEMORY_LIMIT) if stance.guaranteed else rules.memory_floor_bytes
     )
     if (lifted := _lifted(wanted, floor, now)) > wanted:
         wanted, why = lifted, f"{why}, not below {_mebibytes(lifted)}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from functions.recommender.container import LEAST_CPU_LIMIT_M, LEAST_MEMORY_LIMIT
 from functions.recommender.fitted import Constants, constants
 from functions.recommender.rules import Rules
 from infra.backtest.digests import Floats
@@ -14,13 +15,13 @@ from infra.backtest.estimating import Estimates, Sizes, estimate, kept
 from infra.backtest.fleet import Fleet
 from infra.backtest.peers import PEERS, Windows, highest, quantile
 from infra.backtest.walking import Past, Strategy
-from shared.contracts.quantities import MIB
 
 RULES = Rules()  # what the engine does unless told otherwise
 CPU_FLOOR = RULES.cpu_floor_m / 1000  # cores
 MEMORY_FLOOR = RULES.memory_floor_bytes
 # No limit is lowered below these, cores and bytes.
-CPU_LIMIT_FLOOR, MEMORY_LIMIT_FLOOR = max(CPU_FLOOR, 0.1), max(MEMORY_FLOOR, 64 * MIB)
+CPU_LIMIT_FLOOR = max(CPU_FLOOR, LEAST_CPU_LIMIT_M / 1000)
+MEMORY_LIMIT_FLOOR = max(MEMORY_FLOOR, LEAST_MEMORY_LIMIT)
 ORACLE, AS_PROVISIONED = "oracle", "as provisioned"
 
 

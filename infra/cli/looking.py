@@ -25,7 +25,7 @@ from functions.recommender.sizing import RUN_TO_COMPLETION, SUPPORTED, size
 from infra.cli.histories import Histories, histories
 from infra.cli.parts import Missing, in_parts
 from infra.cli.tables import some
-from infra.cli.whose import Whose, whose, whose_query
+from infra.cli.whose import Whose, of_one_cluster, whose, whose_query
 from shared.contracts.errors import BadSetting, KubeFinOpsError, Temporary
 from shared.contracts.prometheus import QueryFailed
 from shared.contracts.quantities import GIB
@@ -183,9 +183,7 @@ def look(settings: SizingSettings, namespaces: Collection[str], at: datetime) ->
     client = prometheus_of(settings, QUERY_SECONDS)
     labels = settings.prometheus_labels
     with told(client, _about(settings)) as prometheus:
-        owners = whose(prometheus.query(whose_query(labels, namespaces), at))
-        if owners.several:
-            raise BadSetting(f"--label: {client.address} has {owners.several}")
+        owners = of_one_cluster(prometheus, at, labels, namespaces, client.address)
         found = _entries(_read(namespaces, prometheus, at, settings), settings)
         there = {each.workload.namespace for each in found}
         require(

@@ -260,8 +260,7 @@ def _facts(row: Row) -> Iterator[str]:
             yield f"not measured; asks for {', '.join(asked)}"
         return
     usage = row.seen.usage
-    of_each = {each.name: each.history_seconds for each in entry.seen}
-    hours = of_each.get(row.name, entry.history_seconds) / 3600
+    hours = row.history_seconds / 3600
     yield f"history {hours / 24:.1f} days" if hours >= 48 else f"history {hours:.1f} h"
     yield f"{counted(usage.samples, 'sample')} in {counted(usage.pods, 'pod')}"
     yield f"confidence {entry.confidence:.0%}"

@@ -48,6 +48,12 @@ class Row:
         return self.seen.proposed
 
     @property
+    def history_seconds(self) -> int:
+        """Its own; an older report has the shortest of all."""
+        of_each = {each.name: each.history_seconds for each in self.entry.seen}
+        return of_each.get(self.name, self.entry.history_seconds)
+
+    @property
     def saving(self) -> Money:
         return self.before - self.after
 
@@ -128,8 +134,7 @@ def _values(row: Row, peer: str | None) -> Iterator[object]:
         else (None,) * 4
     )
     yield from (usage.oom_kills, usage.throttled_share, usage.samples) if usage else (None,) * 3
-    of_each = {each.name: each.history_seconds for each in entry.seen}
-    yield from (of_each.get(row.name, entry.history_seconds), row.before.currency)
+    yield from (row.history_seconds, row.before.currency)
     yield from (money.amount if row.current else None for money in (row.before, row.after))
     yield row.saving.amount if seen else None
     # Of what is proposed nothing is left.

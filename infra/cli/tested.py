@@ -15,7 +15,7 @@ from infra.backtest.cluster import NEVER_MEASURED, LeftOut
 from infra.backtest.fleet import Fleet, TraceError, read
 from infra.backtest.scoring import Rates
 from infra.cli.looking import ABOUT_WHOSE, QUERY_SECONDS, NothingFound, require, sizing_settings, told
-from infra.cli.whose import whose, whose_query
+from infra.cli.whose import of_one_cluster
 from shared.contracts.errors import BadSetting
 from shared.contracts.wording import counted
 from shared.runtime.world import prometheus_of
@@ -85,9 +85,7 @@ def _live(live: Live, pace: Pace) -> Tested:
     client = prometheus_of(settings, QUERY_SECONDS)
     at, labels = datetime.now(UTC), settings.prometheus_labels
     with told(client, cluster.ABOUT_QUERIES + ABOUT_WHOSE) as prometheus:
-        owners = whose(prometheus.query(whose_query(labels, live.namespaces), at))
-        if owners.several:
-            raise BadSetting(f"--label: {client.address} has {owners.several}")
+        of_one_cluster(prometheus, at, labels, live.namespaces, client.address)
         found = cluster.find(prometheus, at, span, live.namespaces, labels=labels)
         require(found.namespaces, live.namespaces, prometheus, at, labels=labels, address=client.address)
     with told(client, found.queries) as prometheus:

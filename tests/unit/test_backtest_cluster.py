@@ -26,7 +26,7 @@ from infra.backtest.strategies import all_of
 from infra.backtest.walking import Pace, walk
 from infra.cli import tested
 from shared.contracts.errors import Temporary
-from shared.contracts.prometheus import AT_ONCE, Curve, QueryTooLarge
+from shared.contracts.prometheus import AT_ONCE, Curve, QueryTooLarge, Series
 from tests.fakes.prometheus import Busy, FakePod, FakePrometheus, deployment
 
 # Two minutes after a window's end.
@@ -46,6 +46,8 @@ class Recorded(FakePrometheus):
     `kills` tells of a pod's limit in a window in which it was killed.
     `ranges` are the windows that were asked for, as numbers before END.
     """
+
+    address = "http://fake"
 
     def __init__(self, cpu: Values, *pods: FakePod, past: tuple[FakePod, ...] = ()) -> None:
         super().__init__(*pods)
@@ -323,13 +325,13 @@ def test_what_the_engine_leaves_alone_stays_and_is_left_out_where_nothing_of_it_
 
 
 def test_what_scales_on_nobody_knows_what_is_left_out() -> None:
-    prometheus = Recorded(lambda pod, ago: 0.1, deployment("shop", "web"))
+    class WithoutTargets(Recorded):
+        def _rows(self, promql: str, at: datetime) -> list[Series]:
+            target = "kube_horizontalpodautoscaler_spec_target_metric"
+            return [row for row in super()._rows(promql, at) if row.labels.get("__name__") != target]
+
+    prometheus = WithoutTargets(lambda pod, ago: 0.1, deployment("shop", "web"))
     prometheus.scaled = {("shop", "web"): "cpu"}
-    state = prometheus._rows
-    target = "kube_horizontalpodautoscaler_spec_target_metric"
-    prometheus._rows = lambda promql, at: [  # type: ignore[method-assign]
-        row for row in state(promql, at) if row.labels.get("__name__") != target
-    ]
     whole, (left_out,) = with_some_to_size(fleet("local", *seen(prometheus)))
     assert not whole.containers
     assert left_out.why == "a HorizontalPodAutoscaler scales it, and Prometheus does not tell on what"
@@ -357,7 +359,6 @@ def test_what_is_best_effort_is_sized_where_the_engine_may_change_it() -> None:
 
 def test_what_stays_and_what_is_left_out_is_told_and_at_which_prices(monkeypatch: pytest.MonkeyPatch) -> None:
     prometheus = treated_apart()
-    prometheus.address = "http://fake"  # type: ignore[attr-defined]
     killed = ("bare-", "usual-")
     prometheus.kills = lambda pod, ago: 2.0**30 if pod.startswith(killed) and ago % 99 == 0 else None
     monkeypatch.setattr("infra.cli.tested.prometheus_of", lambda *_: prometheus)
