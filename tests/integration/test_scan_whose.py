@@ -1,4 +1,4 @@
-"""`scan` and `propose` on a real Prometheus with several clusters, or that tells of no pod it measures."""
+"""Verbs on a real Prometheus with several clusters, or that tells of no pod it measures."""
 
 from __future__ import annotations
 
@@ -161,6 +161,16 @@ def test_where_another_scrape_is_right_only_the_exporters_namespace_is_left(addr
         "kubefinops: kube-state-metrics is scraped without honor_labels (job ksm): "
     )
     assert done.stderr.endswith("; what is in monitoring is left as it is\n")
+
+
+def test_a_backtest_refuses_several_clusters(address: str) -> None:
+    done = run("backtest", address, "several")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(
+        r"kubefinops: --label: http://\S+ has several clusters \(eu, us\): choose by --label cluster=eu, or"
+        r" PROMETHEUS_LABELS\n",
+        done.stderr,
+    )
 
 
 @pytest.mark.parametrize("form", ["table", "json", "yaml", "html", "csv"])
