@@ -157,11 +157,20 @@ def ticking(loop: Loop, condition: Callable[[], bool], within: float = 60.0) -> 
     ticked = 0.0
     while not condition():
         now = time.monotonic()
-        assert now < deadline, f"did not hold within {within:g} s"
+        assert now < deadline, f"did not hold within {within:g} s; {told(loop)}"
         if now - ticked > TICK_SECONDS:
             loop.stack.eventing.fire("reconcile")
             ticked = now
         time.sleep(0.05)
+
+
+def told(loop: Loop) -> str:
+    """Where each recommendation stands and how it came there, for the message of what did not hold."""
+    return "; ".join(
+        f"{one.scan_id[:8]} {one.workload.subject} {one.state}: "
+        + ", ".join(f"{move.at:%T} {move.after}" for move in one.transitions)
+        for one in recommendations(loop)
+    )
 
 
 def recommendations(loop: Loop) -> list[Recommendation]:
