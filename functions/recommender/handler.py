@@ -19,6 +19,7 @@ from functions.recommender.report import Entry, Query, Report
 from functions.recommender.rules import PERCENTILE
 from functions.recommender.sharding import shards
 from functions.recommender.sizing import engine, size
+from functions.recommender.whose import whose, whose_query
 from shared.adapters.mongo import Insert
 from shared.adapters.objectstore import canonical
 from shared.contracts.documents import ReportRow
@@ -77,7 +78,8 @@ class RecommenderHandler:
         """Fans out a scan, or reads and sizes the shard that it names.
 
         Raises:
-            Permanent: the scan is of another cluster, or its shard names no workloads.
+            Permanent: the scan is of another cluster, or its shard names no workloads, or Prometheus has
+                several clusters' series.
             Temporary: Prometheus, MongoDB, object storage or Kafka cannot be reached, or Prometheus has not
                 answered everything within QUERY_SECONDS.
         """
@@ -94,8 +96,11 @@ class RecommenderHandler:
             self._propose(event, scan, scan.shard)
 
     def _fan_out(self, event: Event, scan: ScanRequested) -> None:
-        labels = self._settings.prometheus_labels
-        found = shards(discover(self._until_deadline(), scan.cluster, scan.scanned_at, labels=labels))
+        labels, prometheus = self._settings.prometheus_labels, self._until_deadline()
+        owners = whose(prometheus.query(whose_query(labels), scan.scanned_at))
+        if owners.several:
+            raise Permanent(f"Prometheus has {owners.several}; read as one, one's use would be another's")
+        found = shards(discover(prometheus, scan.cluster, scan.scanned_at, labels=labels))
         if not found:
             log.warning(
                 "no workloads are there at %s: has Prometheus kube-state-metrics' kube_pod_owner?",

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 from functions.recommender.asking import at_once
 from functions.recommender.queries import CPU, MEMORY, duration, window
+from functions.recommender.whose import NOT_HIDDEN, Whose, hidden_query, whose, whose_query, why_hidden
 from infra.cli.inputs import INPUTS, Input, Need
-from infra.cli.tables import some
-from infra.cli.whose import NOT_HIDDEN, Whose, hidden_query, whose, whose_query, why_hidden
+from shared.contracts.wording import some
 
 if TYPE_CHECKING:
     from functions.recommender.settings import SizingSettings

@@ -22,14 +22,13 @@ from functions.recommender.report import Entry, entry
 from functions.recommender.rules import PERCENTILE, Peer
 from functions.recommender.settings import SizingSettings
 from functions.recommender.sizing import RUN_TO_COMPLETION, SUPPORTED, size
+from functions.recommender.whose import Whose, whose, whose_query
 from infra.cli.histories import Histories, histories
 from infra.cli.parts import Missing, in_parts
-from infra.cli.tables import some
-from infra.cli.whose import Whose, of_one_cluster, whose, whose_query
 from shared.contracts.errors import BadSetting, KubeFinOpsError, Temporary
 from shared.contracts.prometheus import QueryFailed
 from shared.contracts.quantities import GIB
-from shared.contracts.wording import counted
+from shared.contracts.wording import counted, some
 from shared.runtime.settings import PrometheusSettings
 from shared.runtime.world import prometheus_of
 
@@ -170,6 +169,21 @@ def asked(
             if os.environ.get(variable) != value:
                 text = re.sub(rf"(setting )?\b{variable}:", f"{options[variable]}:", text)
         raise BadSetting(text) from None
+
+
+def of_one_cluster(
+    prometheus: Prometheus, at: datetime, labels: str, namespaces: Collection[str], address: str
+) -> Whose:
+    """Whose the series of these namespaces are, by one query.
+
+    Raises:
+        BadSetting: there are several clusters: one's use would be taken for another's.
+        Temporary: Prometheus cannot be reached, or will not run it.
+    """
+    owners = whose(prometheus.query(whose_query(labels, namespaces), at))
+    if owners.several:
+        raise BadSetting(f"--label: {address} has {owners.several}")
+    return owners
 
 
 def look(settings: SizingSettings, namespaces: Collection[str], at: datetime) -> list[Entry]:

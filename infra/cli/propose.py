@@ -19,13 +19,12 @@ from functions.gitops.planning import Edits, Rejected, WorkloadChange, plan_edit
 from functions.gitops.rendering import renderer
 from functions.policy.judging import Judged, judge
 from infra.cli.looking import look, sizing_settings
-from infra.cli.tables import some
 from shared.adapters.kustomize import build
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import FailureReason, Outcome, RecommendationCreated, ReportPointer
 from shared.contracts.policy import Policy
 from shared.contracts.pricing import saving_of
-from shared.contracts.wording import LABELS, NOT_IN_GIT, change, clamps, counted
+from shared.contracts.wording import LABELS, NOT_IN_GIT, change, clamps, counted, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

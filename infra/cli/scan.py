@@ -21,13 +21,13 @@ from infra.cli.looking import follows, see, sizing_settings
 from infra.cli.notes import looked_at, of_container, of_workload, prices_of
 from infra.cli.rows import COMPARED, Row, as_csv, rows_of
 from infra.cli.summing import by_namespace, total
-from infra.cli.tables import Table, some, table, terminal, text_of, wrapped
+from infra.cli.tables import Table, table, terminal, text_of, wrapped
 from infra.cli.writing import require_folder, to_stdout, write
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import ContainerProposal, rfc3339
 from shared.contracts.money import Money
 from shared.contracts.quantities import MIB
-from shared.contracts.wording import LABELS, change, counted, quantity
+from shared.contracts.wording import LABELS, change, counted, quantity, some
 from shared.runtime.memory import one_arena
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from rich.cells import cell_len
@@ -173,10 +173,3 @@ def wrapped(line: str, width: int | None) -> str:
 def show(made: Table) -> None:
     """Prints it, as wide as the terminal."""
     print(text_of(made, terminal()))
-
-
-def some(names: Collection[str], most: int = 10) -> str:
-    """`a, b, c`; of many the first ones and how many more there are."""
-    ordered = sorted(names)
-    more = len(ordered) - most
-    return ", ".join(ordered[:most]) + (f" and {more} more" if more > 0 else "")

@@ -14,8 +14,15 @@ from infra.backtest import cluster
 from infra.backtest.cluster import NEVER_MEASURED, LeftOut
 from infra.backtest.fleet import Fleet, TraceError, read
 from infra.backtest.scoring import Rates
-from infra.cli.looking import ABOUT_WHOSE, QUERY_SECONDS, NothingFound, require, sizing_settings, told
-from infra.cli.whose import of_one_cluster
+from infra.cli.looking import (
+    ABOUT_WHOSE,
+    QUERY_SECONDS,
+    NothingFound,
+    of_one_cluster,
+    require,
+    sizing_settings,
+    told,
+)
 from shared.contracts.errors import BadSetting
 from shared.contracts.wording import counted
 from shared.runtime.world import prometheus_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from shared.contracts.events import ContainerProposal, Outcome, Verdict
 from shared.contracts.quantities import format_cpu, format_memory
@@ -21,6 +21,13 @@ NOT_IN_GIT = "left as it is: its manifest in Git does not have it, most likely i
 def counted(number: int, noun: str) -> str:
     """`1 pod`, `2 pods`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def some(names: Collection[str], most: int = 10) -> str:
+    """`a, b, c`; of many the first ones and how many more there are."""
+    ordered = sorted(names)
+    more = len(ordered) - most
+    return ", ".join(ordered[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def quantity(field: str, value: int | None) -> str:

@@ -114,12 +114,13 @@ class FakePrometheus:
     `scaled` has, by namespace and Deployment, the resource on whose utilisation an autoscaler scales it.
     `before` is called with each query: where a test lets something else happen in the midst of a scan.
     `timeouts` are the seconds that each query was given. Without `tells_kills`
-    restarts are not told. What is autoscaled had `mean_replicas` pods.
+    restarts are not told. What is autoscaled had `mean_replicas` pods. The series are those of `clusters`.
     """
 
     def __init__(self, *pods: FakePod) -> None:
         self.pods = list(pods)
         self.nodes: list[FakeNode] = []
+        self.clusters = ["local"]
         self.scaled: dict[tuple[str, str], str] = {}
         self.down = False
         self.tells_kills = True
@@ -203,7 +204,9 @@ class FakePrometheus:
             spot = [node.name for node in self.nodes if node.is_spot]
             state += [Series({"__name__": "kube_node_labels", "node": name}, 1.0) for name in spot]
             asked = set(re.findall(r"\w+", promql))
-            return [row for row in state if row.labels["__name__"] in asked]
+            clusters = [Series({"cluster": name}, 1.0) for name in self.clusters]
+            told = [row for row in state if row.labels["__name__"] in asked]
+            return clusters if "count by (cluster, " in promql else told
         if "kube_node_status_capacity" in promql:
             return [row for node in self.nodes for row in node.rows()]
         if "kube_pod_info" in promql:

@@ -137,6 +137,17 @@ def test_a_scan_fans_out_into_shards_that_carry_its_time_and_cause(product: Prod
     assert shard.traceparent.split("-")[1] == cause.split("-")[1], "the same trace goes on"
 
 
+def test_several_clusters_in_one_prometheus_are_refused_until_labels_choose_one(product: Product) -> None:
+    product.prometheus.clusters = ["us", "eu"]
+    with pytest.raises(
+        Permanent, match=r"several clusters \(eu, us\): .* PROMETHEUS_LABELS=cluster=eu; read as one"
+    ):
+        product.handler().handle(product.scan())
+    assert not product.publisher.records
+    product.prometheus.clusters = ["eu"]
+    assert product.shards()
+
+
 def test_a_large_cluster_is_fanned_out_in_shards_of_at_most_200() -> None:
     product = Product(*(deployment(f"ns-{n % 3}", f"workload-{n:04d}") for n in range(700)))
     shards = [event.data.shard for event in product.shards() if isinstance(event.data, ScanRequested)]

@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from functions.recommender.queries import Scope
-from infra.cli.tables import some
-from shared.contracts.errors import BadSetting
+from shared.contracts.wording import some
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from shared.contracts.prometheus import Prometheus, Series
+    from shared.contracts.prometheus import Series
 
 # By which agents, Thanos and Mimir as they are mostly set up, and clouds tell clusters apart. Tenants are not
 # among them: one cluster's namespaces may be several tenants'.
@@ -53,7 +50,7 @@ class Whose:
         others = f", and some series without {self.label}" if "" in self.clusters else ""
         return (
             f"several clusters ({some(named)}{others}): choose by --label {self.label}={min(named)}, or"
-            " PROMETHEUS_LABELS"
+            f" by PROMETHEUS_LABELS={self.label}={min(named)}"
         )
 
     @property
@@ -69,21 +66,6 @@ def whose_query(labels: str, namespaces: Collection[str] = ()) -> str:
     # Past a scrape that failed, as what is read of owners then.
     owners = f"last_over_time(kube_pod_owner{{{told}, {NOT_HIDDEN}}}[5m])"
     return f"count by ({', '.join(CLUSTERS)}) ({owners}) or {hidden_query('kube_pod_owner', labels)}"
-
-
-def of_one_cluster(
-    prometheus: Prometheus, at: datetime, labels: str, namespaces: Collection[str], address: str
-) -> Whose:
-    """Whose the series of these namespaces are, by one query.
-
-    Raises:
-        BadSetting: there are several clusters: one's use would be taken for another's.
-        Temporary: Prometheus cannot be reached, or will not run it.
-    """
-    owners = whose(prometheus.query(whose_query(labels, namespaces), at))
-    if owners.several:
-        raise BadSetting(f"--label: {address} has {owners.several}")
-    return owners
 
 
 def hidden_query(metric: str, matchers: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.cli.whose import Whose, whose, whose_query
+from functions.recommender.whose import Whose, whose, whose_query
 from shared.contracts.prometheus import Series
 
 
