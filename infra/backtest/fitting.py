@@ -59,7 +59,7 @@ class Bounds:
 
 
 STRATEGIES = {
-    "balanced": Bounds(0.0335, 0.0439, 0.035, 0.003, 3.0),
+    "balanced": Bounds(0.0335, 0.0439, 0.032, 0.003, 3.0),
     "cautious": Bounds(0.015, 0.020, 0.015, 0.002, 4.0),
     "lean": Bounds(0.050, 0.065, 0.080, 0.002, 3.0),
 }

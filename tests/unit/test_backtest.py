@@ -211,7 +211,7 @@ class TestWalking:
                 assert np.isnan(sizes.memory_limit[2]), name
 
     def test_of_a_guaranteed_pod_ours_set_request_and_limit_alike_and_peers_go_by_their_rule(self) -> None:
-        were = np.array([9e9] * 3)
+        were = np.array([99e9] * 3)
         usage = replace(
             noisy(),
             starts_as_set=True,
