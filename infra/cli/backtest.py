@@ -6,10 +6,8 @@ import csv
 import io
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,14 +15,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from infra.backtest.fleet import Fleet, TraceError
 from infra.backtest.frontier import KRR_FACTORS, OWN_SCALES, Frontier, frontier, svg
 from infra.backtest.scoring import Comparison, Score, score
 from infra.backtest.strategies import AS_PROVISIONED, ORACLE, all_of, names
 from infra.backtest.walking import Held, Pace
+from infra.cli.progress import progress
 from infra.cli.tables import show, table
 from infra.cli.tested import Live, Tested, said, tested
 from infra.cli.writing import require_folder, write
@@ -115,7 +112,7 @@ def backtest(
     steps = len(wanted) * len(given.fleets) + (len(KRR_FACTORS) + len(OWN_SCALES) if outputs.plot else 0)
     emitted = Emitted(given.fleets)
     emit: Emit = emitted.add if outputs.emit else lambda _name, _fleet, _held: None
-    with _told(steps) as advance:
+    with progress("walking", steps, "walks") as advance:
         scores = {name: _walked(name, given, pace, emit, advance) for name in wanted}
         if not _judged(scores):
             raise TraceError(
@@ -291,15 +288,3 @@ def _show_compared(compared: dict[str, Comparison], currency: str) -> None:
     print(
         "Each line here is of the weeks of which it is known what was set, as many as it says: not all tell."
     )
-
-
-@contextmanager
-def _told(steps: int) -> Iterator[Callable[[], None]]:
-    """A bar on a terminal's standard error, else nothing."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    columns = (TextColumn("walking"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("walking", total=steps)
-        yield lambda: progress.advance(task)

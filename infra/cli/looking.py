@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,9 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, get_args
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from functions.recommender.prices import Prices
 from functions.recommender.reading import Reading, discover, read
@@ -25,6 +21,7 @@ from functions.recommender.sizing import RUN_TO_COMPLETION, SUPPORTED, size
 from functions.recommender.whose import Whose, whose, whose_query
 from infra.cli.histories import Histories, histories
 from infra.cli.parts import Missing, in_parts
+from infra.cli.progress import progress
 from shared.contracts.errors import BadSetting, KubeFinOpsError, Temporary
 from shared.contracts.prometheus import QueryFailed
 from shared.contracts.quantities import GIB
@@ -399,30 +396,12 @@ def require(
 
 @contextmanager
 def told(prometheus: Prometheus, about: int) -> Iterator[Prometheus]:
-    """On a terminal a bar beside the work, because a large cluster takes its time; else nothing.
+    """The same, that tells how far it is: a large cluster takes its time.
 
-    On standard error: what is printed on standard output stays a document.
+    Kills, throttling and a large cluster take more queries than was thought.
     """
-    if not sys.stderr.isatty():
-        yield prometheus
-        return
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("queries"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as progress:
-        task = progress.add_task("asking Prometheus", total=about)
-
-        def one_more() -> None:
-            progress.advance(task)
-            # Kills, throttling and a large cluster take more than was thought.
-            progress.update(task, total=max(about, progress.tasks[0].completed))
-
-        yield _Told(prometheus, one_more)
+    with progress("asking Prometheus", about, "queries") as advance:
+        yield _Told(prometheus, advance)
 
 
 class _Told:

@@ -150,7 +150,7 @@ def finish(loop: Loop, disturb: Callable[[float], None] | None = None, within: f
     return ran
 
 
-def ticking(loop: Loop, condition: Callable[[], bool], within: float = 60.0) -> None:
+def ticking(loop: Loop, condition: Callable[[], bool], within: float = 120.0) -> None:
     """Ticks until it holds, as the schedule would. Raises AssertionError after `within` seconds."""
     assert loop.stack.eventing is not None
     deadline = time.monotonic() + within
