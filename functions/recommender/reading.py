@@ -544,7 +544,7 @@ def _observed(
     mean = float(replicas)
     if runs:
         # The pods that are told of have mostly ended; as many run as scrapes saw.
-        mean = _mean_pods(containers, figures.pods(controller), figures, window)
+        mean = _mean_pods(workload, containers, figures.pods(controller), figures, window)
         replicas = max(1, round(mean))
     else:
         mean = means.get(controller, mean)
@@ -696,11 +696,22 @@ def _windows(figures: _Figures, pods: Iterable[Pod], container: str, window: Win
 
 
 def _mean_pods(
-    containers: tuple[ObservedContainer, ...], pods: set[Pod], figures: _Figures, window: Window
+    workload: Workload,
+    containers: tuple[ObservedContainer, ...],
+    pods: set[Pod],
+    figures: _Figures,
+    window: Window,
 ) -> float:
-    """How many ran on average since the first: a run counts for as many intervals as it was scraped in."""
+    """How many ran on average: a run counts for as many intervals as it was scraped in.
+
+    Of a CronJob that is since the first. Nothing tells when a Job will run again, nor what ran but once: of
+    these it is over the history.
+    """
+    is_once = workload.kind == "Job" or len(pods) == 1
     shares = [
-        sum(figures.each("scrapes", pods, each.name)) * window.interval / each.history_seconds
+        sum(figures.each("scrapes", pods, each.name))
+        * window.interval
+        / (window.history if is_once else each.history_seconds)
         for each in containers
         if each.history_seconds
     ]

@@ -285,6 +285,9 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
         if each.name not in measured
     }
     nothing = before - before
+    if others and not measured and held is not None:
+        # What an init container asks for beyond them: no measured one costs it, so the first has it.
+        others[next(iter(others))] += reserved(held, pods, rates)
     before, after = (sum(others.values(), each) for each in (before, after))
     return Entry(
         workload=observed.workload,

@@ -59,13 +59,15 @@ def vpa(past: Windows) -> tuple[Floats, Floats]:
 
 
 def crane(past: Windows) -> tuple[Floats, Floats]:
-    """gocrane/crane, resource recommendation: p99 of CPU and memory over 7 days in histograms whose weights
-    halve every 24 hours, and 48 for memory, plus 15 % (pkg/recommendation/recommender/resource).
+    """gocrane/crane, resource recommendation: p99 of CPU and memory over 7 days, each sample weighing as much
+    as it is, in buckets of 0.1 cores and 100 MiB, so no less than one of these, plus 15 %
+    (pkg/recommendation/recommender/resource/{registry,recommend}.go, pkg/prediction/percentile).
+
+    The half-lives of 24 and 48 hours in its configuration are not applied: its histogram is a plain one
+    (aggregate_signal.go).
     """
     recent = past.last(7)
-    cpu = _decayed(recent.cpu, 0.99, past.per_day, first=0.01)
-    memory = _decayed(recent.memory, 0.99, 2 * past.per_day, first=1e7)
-    return cpu * 1.15, memory * 1.15
+    return _by_volume(recent.cpu, 0.99, 0.1) * 1.15, _by_volume(recent.memory, 0.99, 100 * MIB) * 1.15
 
 
 def kubecost(past: Windows) -> tuple[Floats, Floats]:
@@ -93,16 +95,27 @@ def _decayed(values: Floats, share: float, half_life: int, *, first: float) -> F
     (pkg/recommender/util/{histogram,decaying_histogram}.go).
     """
     growth = 1.05
-    count = values.shape[1]
-    weights = 2.0 ** (-(np.arange(count)[::-1]) / half_life)
-    bucket = np.floor(np.log1p(np.nan_to_num(values) * (growth - 1) / first) / math.log(growth)).astype(int)
+    ages = np.arange(values.shape[1])[::-1]
+    weights = np.where(np.isfinite(values), 2.0 ** (-ages / half_life), 0.0)
+    bucket = np.floor(np.log1p(np.nan_to_num(values) * (growth - 1) / first) / math.log(growth))
+    return first * (growth ** (_reached(bucket, weights, share) + 1) - 1) / (growth - 1)
+
+
+def _by_volume(values: Floats, share: float, width: float) -> Floats:
+    """The quantile of a histogram with buckets of one width, in which each value weighs as much as it is, as
+    Crane keeps it (pkg/prediction/percentile/aggregate_signal.go); what is idle weighs a trifle.
+    """
+    weights = np.where(np.isfinite(values), np.fmax(values, 1e-5), 0.0)
+    return (_reached(np.floor(np.nan_to_num(values) / width), weights, share) + 1) * width
+
+
+def _reached(bucket: Floats, weights: Floats, share: float) -> Floats:
+    """The bucket in which this share of all weights is reached, of the lowest on; NaN without any weight."""
     order = np.argsort(bucket, axis=1, kind="stable")
-    measured = np.where(np.isfinite(values), weights, 0.0)
-    reached = np.cumsum(np.take_along_axis(measured, order, axis=1), axis=1)
-    at = (reached < share * reached[:, -1:]).sum(axis=1).clip(0, count - 1)
-    chosen = np.take_along_axis(bucket, order, axis=1)[np.arange(len(values)), at]
-    end = first * (growth ** (chosen + 1.0) - 1) / (growth - 1)
-    return np.where(reached[:, -1] > 0, end, np.nan)
+    sums = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
+    at = (sums < share * sums[:, -1:]).sum(axis=1).clip(0, bucket.shape[1] - 1)
+    chosen = np.take_along_axis(bucket, order, axis=1)[np.arange(len(bucket)), at]
+    return np.where(sums[:, -1] > 0, chosen, np.nan)
 
 
 def quantile(values: Floats, share: float) -> Floats:

@@ -254,6 +254,11 @@ def _print(given: Tested, scores: dict[str, Score], pace: Pace, found: Frontier 
         f" from day {pace.learn:g} on and judged until the next time, {_judged(scores)} times in all;"
         ' each of these is a "week", however long'
     )
+    if fewer := [f"{name} {each.weeks}" for name, each in scores.items() if each.weeks < _judged(scores)]:
+        print(
+            f"fewer, because nothing is said of some containers at some times: {', '.join(fewer)}; their"
+            " figures, money too, are of these alone"
+        )
     for note in given.notes:
         print(note)
     for left_out in given.left_out:

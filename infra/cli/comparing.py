@@ -143,7 +143,8 @@ RULES: Mapping[Peer, Rule] = MappingProxyType(
         "crane": Rule(
             "crane",
             7,
-            "p99 of CPU and memory over 7 days, weights halved every 24 hours, and 48 for memory, plus 15%",
+            "p99 of CPU and memory over 7 days, each window weighing as much as was used in it, up to whole"
+            " 100m and 100Mi, plus 15%; at least 115m and 115Mi",
             "https://github.com/gocrane/crane, resource recommendation",
             "Crane itself samples once a minute, and raises memory after an OOM kill",
         ),

@@ -77,11 +77,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the page's table; `sort` are numbers by the column's name."""
+    """A row of the page's table; `sort` are numbers by the column's name. `asked` are the requests of CPU and
+    of memory where there are no figures of use, empty where they are not known either.
+    """
 
     row: Row
     cpu: Figure | None
     memory: Figure | None
+    asked: tuple[str, str]
     sort: dict[str, float]
     facts: tuple[str, ...]
     notes: tuple[str, ...]
@@ -191,6 +194,7 @@ def _line(row: Row, seen: Seen, settings: SizingSettings) -> Line:
         row=row,
         cpu=cpu,
         memory=memory,
+        asked=_asked(row),
         sort={
             "cpu": float(current.cpu_request_m or 0),
             "memory": float(current.memory_request_bytes or 0),
@@ -247,6 +251,14 @@ def _labels(made: Plot, changes: Mapping[str, Change]) -> Iterator[Label]:
         yield Label(y, f"{words[level.when]}{level.what} {text}{above}", f"{level.what} {level.when}")
 
 
+def _asked(row: Row) -> tuple[str, str]:
+    """The requests of a container without usage."""
+    if row.seen is not None or row.current is None:
+        return "", ""
+    cpu, memory = (each["request"] for each in FIELDS.values())
+    return _text(cpu, getattr(row.current, cpu)), _text(memory, getattr(row.current, memory))
+
+
 def _facts(row: Row) -> Iterator[str]:
     """What else is known of it."""
     entry = row.entry
@@ -255,9 +267,8 @@ def _facts(row: Row) -> Iterator[str]:
         yield f"runs a JVM ({jvm.known_by})"
     if row.seen is None:
         if row.current is not None:
-            fields = ((what, each["request"]) for what, each in FIELDS.items())
-            asked = (f"{what} {_text(field, getattr(row.current, field))}" for what, field in fields)
-            yield f"not measured; asks for {', '.join(asked)}"
+            cpu, memory = _asked(row)
+            yield f"not measured; asks for CPU {cpu}, memory {memory}"
         return
     usage = row.seen.usage
     hours = row.history_seconds / 3600

@@ -225,6 +225,10 @@ def write_cluster() -> Written:
         )  # fmt: skip
         written.pod(f"{job}-zzzzz", ("Job", job), begin=end - 1800, end=END if number == 2 else end)
         written.run(f"{job}-zzzzz", blocks(end - 1800, end))
+    # once: a Job of 30 minutes that nobody owns.
+    written.told("kube_job_owner", job_name="once", owner_kind="<none>", owner_name="<none>")
+    written.pod("once-zzzzz", ("Job", "once"), begin=END - 3600)
+    written.run("once-zzzzz", blocks(END - 3600, END - 1800))
     midnight = END - END % DAY
     for name, restarted in (("leaky", END - 7200), ("seam", midnight + 1), ("healed", END - 1.6 * DAY)):
         pod = written.simple(name, blocks(), limits=(1, 512 * MIB))
@@ -471,7 +475,12 @@ def test_jobs_of_a_cronjob_are_its_own(seen: dict[str, Observed], written: Writt
     # An hour of pods in the day since the first one.
     assert nightly.pods == pytest.approx(1 / 24, rel=0.05)
     assert nightly.replicas == 1
-    assert not any(name.startswith(("Job/", "ReplicaSet/")) for name in seen)
+    assert not any(name.startswith(("Job/nightly", "ReplicaSet/")) for name in seen)
+
+
+def test_a_job_that_ran_once_counts_as_long_as_it_ran_of_the_whole_history(seen: dict[str, Observed]) -> None:
+    hours = (END - (BEGIN - BEGIN % DAY)) / 3600
+    assert seen["Job/once"].pods == pytest.approx(0.5 / hours, rel=0.05)
 
 
 def test_kills_of_a_statefulset_count_though_its_pod_was_made_anew(tmp_path: Path) -> None:

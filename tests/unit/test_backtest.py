@@ -379,6 +379,19 @@ class TestCommand:
         for name in names():
             assert f"\n {name} " in printed
 
+    def test_of_what_a_rule_says_nothing_its_figures_are_not_and_that_is_told(
+        self, traces: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert backtest(traces, ["krr", "oracle"], Pace(1, 1), "table", Outputs()) == 0
+        assert "fewer" not in capsys.readouterr().out
+        # One more from the last day on alone: nothing but the oracle knows of it.
+        late = "".join(f"{300 * at},late,p,c,0.1,200000000\n" for at in range(288 * 2, 288 * 3))
+        trace = traces / "days.csv"
+        trace.write_text(trace.read_text() + late)
+        assert backtest(traces, ["krr", "oracle"], Pace(1, 1), "table", Outputs()) == 0
+        assert "7 times in all" in (printed := capsys.readouterr().out)
+        assert "some containers at some times: krr 6; their figures, money too" in printed
+
     def test_an_unknown_strategy_and_an_impossible_pace_are_named(self, traces: Path) -> None:
         with pytest.raises(BadSetting, match="no 'magic'; there are as provisioned, balanced"):
             backtest(traces, ["magic"], Pace(1, 1), "table", Outputs())

@@ -172,6 +172,14 @@ def test_bytes_that_no_unit_divides_are_rounded_and_marked_so() -> None:
     assert "100Mi" in found.texts
 
 
+def test_what_a_container_without_usage_asks_for_stands_in_its_row_too() -> None:
+    """It costs that, and the totals and the columns' order count it."""
+    found = drawn(workload(container(), unmeasured=("agent",)))
+    assert {"333m", "777Mi"} <= set(found.texts)
+    assert "not measured; asks for CPU 333m, memory 777Mi" in found.text
+    assert "333m" not in drawn(workload(container())).texts
+
+
 def test_why_is_told_and_why_not() -> None:
     left = workload(container(), name="left", reason="a HorizontalPodAutoscaler scales it on CPU")
     text = drawn(wasteful(), left, workload(name="gone", reason="no pod of it is there")).text

@@ -35,14 +35,30 @@ def test_each_peers_floor_is_its_own() -> None:
     }
     assert floors["krr"] == (0.010, 100 * MIB)
     assert floors["vpa"] == (0.025, 250 * MIB)
+    assert floors["crane"] == pytest.approx((0.115, 115 * MIB))
     assert floors["kubecost"] == (0.010, 20 * MIB)
 
 
-def test_vpa_and_crane_answer_within_a_bucket_of_5_percent_above() -> None:
-    for rule in (vpa, crane):
-        cpu, memory = rule(steady(1.0, 4 * GIB))
-        assert 1.15 <= cpu[0] <= 1.15 * 1.06
-        assert 1.15 * 4 * GIB <= memory[0] <= 1.15 * 1.06 * 4 * GIB
+def test_vpa_answers_within_a_bucket_of_5_percent_above() -> None:
+    cpu, memory = vpa(steady(1.0, 4 * GIB))
+    assert 1.15 <= cpu[0] <= 1.15 * 1.06
+    assert 1.15 * 4 * GIB <= memory[0] <= 1.15 * 1.06 * 4 * GIB
+
+
+def test_crane_answers_at_the_end_of_a_bucket_of_a_tenth_of_a_core_and_100_mebibytes() -> None:
+    cpu, memory = crane(steady(1.05, 4 * GIB))
+    assert cpu.tolist() == pytest.approx([1.15 * 1.1])
+    assert memory.tolist() == pytest.approx([1.15 * 4100 * MIB])
+
+
+def test_cranes_samples_weigh_as_much_as_they_are_however_old() -> None:
+    past = steady(0.15, 50 * MIB, days=7, per_day=288)
+    # 1 % of the time, days ago: more than a tenth of what was used in all.
+    past.cpu[0, 100:120] = 2.55
+    past.memory[0, 100:120] = 950 * MIB
+    cpu, memory = crane(past)
+    assert cpu.tolist() == pytest.approx([1.15 * 2.6])
+    assert memory.tolist() == pytest.approx([1.15 * 1000 * MIB])
 
 
 def test_vpa_follows_a_rise_of_cpu_because_its_weights_halve_every_day() -> None:

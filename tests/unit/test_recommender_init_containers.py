@@ -197,6 +197,19 @@ def test_what_containers_without_usage_ask_for_is_reserved_beside() -> None:
     assert found.monthly_saving == entry_of(observed({}, asks(500))).monthly_saving
 
 
+def test_of_containers_without_any_usage_an_init_container_is_paid_for_too() -> None:
+    others = (ObservedContainer("one", asks(100), None), ObservedContainer("two", asks(200), None))
+    plain, large = (
+        entry_of(replace(observed(init), containers=others)) for init in ({}, {"migrate": asks(2000)})
+    )
+    rate = SETTINGS.price_list.base.core_hour.amount
+    more = large.monthly_cost_before.amount - plain.monthly_cost_before.amount
+    assert float(more) == pytest.approx(1.7 * 730 * float(rate), abs=0.01)
+    assert large.monthly_cost_after == large.monthly_cost_before
+    parts = [cost.monthly_cost_before.amount for cost in large.costs.values()]
+    assert sum(parts) == large.monthly_cost_before.amount
+
+
 def test_where_an_init_container_asks_for_all_of_it_nothing_is_saved_and_nothing_proposed() -> None:
     found = entry_of(observed({"migrate": asks(1000, 2048)}))
     assert (found.decision, found.reason) == (
