@@ -89,6 +89,7 @@ STATE = (
     INIT_LAST_REASON,
     "kube_horizontalpodautoscaler_info",
     "kube_horizontalpodautoscaler_spec_target_metric",
+    HPA_REPLICAS,
     LIMIT_RANGE,
     ROLLOUT_REPLICAS,
     *JVM_MAX,

@@ -316,7 +316,9 @@ def _treatments(
         elif qos is QosClass.BEST_EFFORT and keep_qos:
             both = "BestEffort: it sets no requests, and setting some would change its QoS class"
         elif "unknown" in scales_on:
-            both = "a HorizontalPodAutoscaler scales it, and Prometheus does not tell on what"
+            both = (
+                "a HorizontalPodAutoscaler scales it, or may, and nothing tells on what (kubefinops doctor)"
+            )
         cpu, memory = (
             f"a HorizontalPodAutoscaler scales on its {what}" if what.lower() in scales_on else ""
             for what in ("CPU", "memory")

@@ -114,7 +114,7 @@ def examine(prometheus: Prometheus, at: datetime, settings: SizingSettings) -> E
     newest, scrapes = (_by_name(second[name]) for name in ("newest", "scrapes"))
     found = tuple(
         _found(
-            _or_older(each, counts),
+            _as_it_is_there(each, counts),
             at=at,
             counts=counts,
             before=before,
@@ -209,11 +209,13 @@ def _found(
     )
 
 
-def _or_older(each: Input, counts: Mapping[str, float]) -> Input:
-    """What is there of an older version is told how to be upgraded."""
-    if each.older is None or each.name in counts or each.older.name not in counts:
+def _as_it_is_there(each: Input, counts: Mapping[str, float]) -> Input:
+    """What is there of an older version is told how to be upgraded, and what others belie is not excused."""
+    if each.name in counts:
         return each
-    return replace(each, get_it=each.older.upgrade)
+    if each.older is not None and each.older.name in counts:
+        return replace(each, get_it=each.older.upgrade)
+    return replace(each, unless=None) if each.but_not in counts else each
 
 
 def _interval(scrapes: float | None) -> int | None:

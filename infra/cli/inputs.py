@@ -55,7 +55,7 @@ class Older:
 
 @dataclass(frozen=True)
 class Input:
-    """`unless` says which clusters rightly have none."""
+    """`unless` says which clusters rightly have none; one that has `but_not` is none of these."""
 
     name: str
     need: Need
@@ -63,6 +63,7 @@ class Input:
     get_it: str
     unless: str | None = None
     older: Older | None = None
+    but_not: str | None = None
 
     @property
     def is_of_cadvisor(self) -> bool:
@@ -145,9 +146,12 @@ INPUTS = (
     Input(
         "kube_horizontalpodautoscaler_info",
         Need.SAFETY,
-        "requests that an autoscaler scales on are changed, and with them the number of pods",
-        _of("horizontalpodautoscalers"),
+        "requests that an autoscaler scales on are changed, and with them the number of pods; where"
+        f" {HPA_REPLICAS} is there, what has its name is left alone, or else all that may be scaled in its"
+        " namespace",
+        _of("horizontalpodautoscalers", ", of version 2.3 or later"),
         "it has no HorizontalPodAutoscaler",
+        but_not=HPA_REPLICAS,
     ),
     Input(
         "kube_horizontalpodautoscaler_spec_target_metric",
@@ -156,6 +160,7 @@ INPUTS = (
         " not known",
         _of("horizontalpodautoscalers"),
         "it has no HorizontalPodAutoscaler",
+        but_not=HPA_REPLICAS,
     ),
     Input(
         HPA_REPLICAS,

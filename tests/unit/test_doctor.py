@@ -204,6 +204,14 @@ def test_an_older_rule_of_cpu_is_not_told_to_be_loaded_but_to_be_upgraded() -> N
     assert (both.state, both.input.get_it) == ("there", MIXIN)
 
 
+def test_autoscalers_that_do_not_tell_what_they_scale_are_no_sign_that_there_are_none() -> None:
+    info, metrics = "kube_horizontalpodautoscaler_info", "kube_horizontalpodautoscaler_spec_target_metric"
+    others = [name for name in USED if name not in (info, metrics, queries.HPA_REPLICAS)]
+    for missing in (info, metrics):
+        assert found(FakeServer(others), missing).input.unless == "it has no HorizontalPodAutoscaler"
+        assert found(FakeServer([*others, queries.HPA_REPLICAS]), missing).input.unless is None
+
+
 def test_what_is_told_of_kills_is_what_keeps_memory_from_being_lowered() -> None:
     off = {each.name: each.switches_off for each in INPUTS}
     assert off[queries.RESTARTS] == "memory is never lowered: OOM kills cannot be seen"
