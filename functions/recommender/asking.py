@@ -172,21 +172,30 @@ class Asking:
         """
         return self._all(self._now, questions, part, over_windows)
 
-    def owners(self, part: Part, history: timedelta) -> list[Mapping[str, str]]:
+    def owners(
+        self, part: Part, history: timedelta, gone: Collection[tuple[str, str]]
+    ) -> list[Mapping[str, str]]:
         """Labels that tell who owned the pods, ReplicaSets and Jobs of the history.
 
+        Of the pods in `gone` it is known that they were there: a server that does not tell of them looks less
+        far back for labels than it says. Azure's looks for twelve hours, Mimir as its tenant's limit has it.
         Raises what Prometheus.query does.
         """
         # What is asked about all alike is asked once.
         cut = {queries.owner_series(piece.scope): piece for piece in pieces(part, MOST_WORKLOADS)}
-        answers = at_once([partial(self._owners, history, piece) for piece in cut.values()])
+        answers = at_once([partial(self._owners, history, gone, piece) for piece in cut.values()])
         self.asked += [asked for _, puts in answers for asked in puts]
         return [labels for found, _ in answers for labels in found]
 
-    def _owners(self, history: timedelta, piece: Part) -> tuple[list[Mapping[str, str]], list[Asked]]:
+    def _owners(
+        self, history: timedelta, gone: Collection[tuple[str, str]], piece: Part
+    ) -> tuple[list[Mapping[str, str]], list[Asked]]:
         matchers = queries.owner_series(piece.scope)
         found = self._series(matchers, self.at - history, self.at)
-        if not found:  # where there are workloads, somebody owns their pods
+        told = {(each.get("namespace", ""), each.get("pod", "")) for each in found or ()}
+        spaces = piece.scope.namespaces
+        lacks = any(pod not in told for pod in gone if not spaces or pod[0] in spaces)
+        if not found or lacks:  # where there are workloads, somebody owns their pods
             question = _of_scope(partial(queries.owners, history=history))
             rows, asked = _whole(self._now, "owners", question, piece)
             return [row.labels for row in rows], asked

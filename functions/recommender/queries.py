@@ -123,6 +123,9 @@ _OFTEN_SECONDS = 120
 CPU_APART, MEMORY_APART = 870, 3480
 # By which OOM kills are seen. Of restarts the most, of reasons whether any is told.
 _KILLS_BY = {"restarts": RESTARTS, "reasons": LAST_REASON}
+_GONE = "gone"
+# Hours, of a young server too: what tells of half a day (Azure) does not tell of what went before that.
+_GONE_LATELY = 26
 # Where in a history hours lie that are looked at for how often scrapes came, by its length, the latest first.
 _HOURS = (0.0, 0.23, 0.52, 0.76)
 _WINDOW = 300
@@ -318,8 +321,8 @@ def owners(scope: Scope, history: timedelta) -> str:
 
 def frequencies(scope: Scope, history: timedelta) -> dict[str, str]:
     """Samples of the best-scraped container: in some hours of the history, and in the last ten minutes; those
-    of recorded CPU, if there are any; the most restarts, and whether reasons are told. By the name of the
-    question: to be asked about all at once, for the best-scraped of a half is another.
+    of recorded CPU, if there are any; the most restarts, and whether reasons are told; pods that are gone. By
+    the name of the question: to be asked about all at once, for the best-scraped of a half is another.
 
     The hours' are over all namespaces, because no pod of a shard may have lived for one. Each hour is a
     question of its own: a subquery would read all that lies between them, and of one for all of them a server
@@ -335,12 +338,37 @@ def frequencies(scope: Scope, history: timedelta) -> dict[str, str]:
         told("10m", f"{MEMORY}{{{scope.containers}}}[10m]"),
         told("rule", f"{CPU_RULE}{{{scope.containers}}}[5m]"),
         *(_most(which, metric, everyone) for which, metric in _KILLS_BY.items()),
+        _gone(scope, _GONE_LATELY),
     )
     return {"scrapes_lately": " or ".join(lately)} | {
-        f"scrapes_{ago}h_ago": told(_in_hour(ago), f"{everywhere}[1h] offset {ago}h")
+        f"scrapes_{ago}h_ago": " or ".join(
+            (told(_in_hour(ago), f"{everywhere}[1h] offset {ago}h"), _gone(scope, ago))
+        )
         for ago in _hours(history)
         if ago
     }
+
+
+def _gone(scope: Scope, ago: int) -> str:
+    """A pod that there was so many hours ago and, if any such, no more since half as long ago."""
+    was, later = (
+        f"{OWNERS[0]}{{{scope.namespace_matcher}}} offset {duration(seconds)}"
+        for seconds in (ago * 3600, ago * 1800)
+    )
+    one = f"bottomk(1, max by (namespace, pod) ({was}) unless on (namespace, pod) {later})"
+    return f'label_replace({one}, "in", "{_GONE} {ago}", "", "")'
+
+
+def gone(rows: Collection[Series]) -> dict[tuple[str, str], timedelta]:
+    """Pods that are gone and how long ago there was each, by the rows of `frequencies`: who tells of all that
+    there was tells of them.
+    """
+    found = {}
+    for row in rows:
+        which, _, ago = row.labels.get("in", "").partition(" ")
+        if which == _GONE:
+            found[row.labels.get("namespace", ""), row.labels.get("pod", "")] = timedelta(hours=int(ago))
+    return found
 
 
 def _hours(history: timedelta) -> list[int]:

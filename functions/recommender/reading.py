@@ -156,7 +156,7 @@ def read(
     spans = spans_since(since)
     earliest = min((span.begin for span in spans), default=today)
     if earliest < there.owned_since:
-        owners = _owners(asking, now, whole, earliest)
+        owners = _owners(asking, now, whole, earliest, there.gone)
     recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
     with _keeping(stored, cluster) as keep:
         # Though these fail, the days that were read are kept.
@@ -213,7 +213,7 @@ def read(
 @dataclass(frozen=True)
 class _Survey:
     """What is there, and how its past can be read: since when, and in which windows. `owners` are of all that
-    there was from `owned_since` on.
+    there was from `owned_since` on, `gone` some of that, and how long ago there was each.
     """
 
     now: Cluster
@@ -227,6 +227,7 @@ class _Survey:
     tells_kills: bool
     owners: Owners
     owned_since: date
+    gone: Mapping[Pod, timedelta]
     places: dict[Pod, str]
     nodes: dict[str, Node]
     means: dict[Controller, float]
@@ -279,6 +280,7 @@ def _survey(
     owned_since = min(since, begin)
     if is_kept and not any(kind in RUN_TO_COMPLETION for _, kind, _ in controllers):
         owned_since = max(owned_since, at.astimezone(UTC).date() - digesting.DAY)
+    gone = queries.gone(often)
     return _Survey(
         now=now,
         controllers=controllers,
@@ -296,17 +298,19 @@ def _survey(
         begun_lately=silent is not None,
         has_rule=queries.has_rule(often),
         tells_kills=queries.tells_kills(often),
-        owners=_owners(asking, now, whole, owned_since),
+        owners=_owners(asking, now, whole, owned_since, gone),
         owned_since=owned_since,
+        gone=gone,
         places=_places(placed.get("pod_nodes", ())),
         nodes=nodes_of(placed.get("nodes", ())),
         means=now.means(placed.get("mean_replicas", ())),
     )
 
 
-def _owners(asking: Asking, now: Cluster, part: Part, since: date) -> Owners:
+def _owners(asking: Asking, now: Cluster, part: Part, since: date, gone: Mapping[Pod, timedelta]) -> Owners:
     """Of all that there was from that day on; where what is told now says otherwise, that is right."""
-    owners = Owners.of(asking.owners(part, max(asking.at - midnight(since), digesting.LATE)))
+    history = max(asking.at - midnight(since), digesting.LATE)
+    owners = Owners.of(asking.owners(part, history, [pod for pod, ago in gone.items() if ago < history]))
     owners.update(now.owners)
     return owners
 

@@ -145,7 +145,7 @@ def find(
     part = Part(scope, frozenset((namespace, name) for namespace, _, name in controllers))
     often = scrapes(asking, scope, span)
     window = queries.window(span, *queries.samples(often))
-    owners = Owners.of(asking.owners(part, span))
+    owners = Owners.of(asking.owners(part, span, queries.gone(often)))
     owners.update(now.owners)
     lasting = [each for each in controllers if each[1] not in RUN_TO_COMPLETION]
     keys = [(each, name) for each in lasting for name in now.container_names(controllers[each])]

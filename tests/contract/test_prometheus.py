@@ -683,13 +683,21 @@ def test_who_owned_what_is_told_by_labels_or_where_a_server_does_not_tell_them_b
         ) -> list[Mapping[str, str]]:
             return super().series(f"{matchers} bad", begin, end, timeout)
 
+    class LooksBackForHours(HttpPrometheus):
+        def series(
+            self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+        ) -> list[Mapping[str, str]]:
+            return super().series(matchers, max(begin, end - timedelta(hours=12)), end, timeout)
+
     asked = {}
-    for server in (prometheus, WithoutSeries(prometheus.address)):
+    others = (WithoutSeries(prometheus.address), LooksBackForHours(prometheus.address))
+    for server in (prometheus, *others):
         read = reading.read(server, "local", NOW, history=timedelta(days=DAYS), oom_days=1)
         assert {f"{each.workload.kind}/{each.workload.name}": each for each in read.workloads} == seen
         asked[server] = next(each for each in read.asked if each.name == "owners")
-    labels, by_query = asked.values()
+    labels, by_query, for_a_day = asked.values()
     assert "max_over_time" in by_query.promql
+    assert "max_over_time" in for_a_day.promql
     assert "max_over_time" not in labels.promql
     found = prometheus.series('{__name__="kube_pod_owner", pod="db-0"}', NOW - timedelta(days=DAYS), NOW)
     assert {each["owner_name"] for each in found} == {"db"}
