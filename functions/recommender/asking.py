@@ -25,7 +25,7 @@ from functions.recommender import queries
 from functions.recommender.queries import Question, Scope
 from shared.contracts.digests import midnight
 from shared.contracts.errors import Temporary, Throttled
-from shared.contracts.prometheus import AT_ONCE, QueryTooLarge, QueryTooSlow
+from shared.contracts.prometheus import AT_ONCE, QueryRefused, QueryTooLarge, QueryTooSlow
 
 if TYPE_CHECKING:
     from shared.contracts.prometheus import Curve, Prometheus, Series
@@ -122,9 +122,21 @@ class Asking:
         self, name: str, question: Callable[[tuple[str, ...]], str], names: tuple[str, ...]
     ) -> list[Series]:
         """The rows of these metrics. Raises what Prometheus.query does."""
-        rows, asked = _whole(self._now, name, lambda some: question(some.names), Metrics(names))
-        self.asked += asked
-        return rows
+
+        def whole(some: tuple[str, ...]) -> tuple[list[Series], list[Asked]]:
+            return _whole(self._now, name, lambda its: question(its.names), Metrics(some))
+
+        try:
+            answers = [whole(names)]
+        except QueryTooLarge:
+            raise
+        except QueryRefused:
+            if len(names) == 1:
+                raise
+            # Google's takes no pattern for the name of a metric.
+            answers = at_once([partial(whole, (each,)) for each in names])
+        self.asked += [each for _, asked in answers for each in asked]
+        return [row for rows, _ in answers for row in rows]
 
     def has_nothing(self, matchers: str, first: date, end: date) -> bool:
         """Whether the server says that no such series has samples from the day `first` on, before `end`."""

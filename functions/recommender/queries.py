@@ -265,8 +265,8 @@ def state(
 
 def node_facts(labels: str = "") -> str:
     """What bears on the prices of all nodes, as it is told: labels are of any name."""
-    matchers = _joined(f"__name__=~{_any_of(nodes.METRICS)}", labels, 'resource=~"|cpu|memory"')
-    return _lately(f"{{{matchers}}}")
+    matchers = _joined(labels, 'resource=~"|cpu|memory"')
+    return " or ".join(_lately(f"{metric}{{{matchers}}}") for metric in nodes.METRICS)
 
 
 def pod_nodes(scope: Scope) -> str:
@@ -287,8 +287,12 @@ def _facts(scope: Scope, metrics: Sequence[str], more: str, lately: bool) -> lis
     facts = []
     for of_pods in (True, False):
         if names := [name for name in metrics if (name in _OF_PODS) is of_pods]:
-            told = f"{{__name__=~{_any_of(names)}, {scope.namespace_matcher}{more}}}"
-            facts.append(f"max by ({_STATE_LABELS}) ({_lately(told) if lately or not of_pods else told})")
+            name = names[0] if len(names) == 1 else ""
+            pattern = "" if name else f"__name__=~{_any_of(names)}, "
+            told = f"{name}{{{pattern}{scope.namespace_matcher}{more}}}"
+            fact = f"max by ({_STATE_LABELS}) ({_lately(told) if lately or not of_pods else told})"
+            # Who takes no pattern for a name may not group by it either.
+            facts.append(f'label_replace({fact}, "__name__", "{name}", "", "")' if name else fact)
     return facts
 
 
@@ -315,8 +319,10 @@ def owner_series(scope: Scope) -> str:
 
 def owners(scope: Scope, history: timedelta) -> str:
     """The same of every one that there was, for servers that do not tell of series without their samples."""
-    seconds = int(history.total_seconds())
-    return f"max by ({_OWNER_LABELS}) (max_over_time({owner_series(scope)}[{duration(seconds)}]))"
+    span = duration(int(history.total_seconds()))
+    # Without a pattern for their names, which not each server takes.
+    told = (f"max_over_time({metric}{{{scope.namespace_matcher}}}[{span}])" for metric in OWNERS)
+    return " or ".join(f"max by ({_OWNER_LABELS}) ({each})" for each in told)
 
 
 def frequencies(scope: Scope, history: timedelta) -> dict[str, str]:

@@ -65,10 +65,6 @@ class Input:
     older: Older | None = None
     but_not: str | None = None
 
-    @property
-    def is_of_cadvisor(self) -> bool:
-        return self.name.startswith("container_")
-
 
 def _of(resources: str, more: str = "") -> str:
     return f"run kube-state-metrics, with {resources} in its --resources if that is set{more}"
