@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,9 @@ _FIELD = {
 _REQUESTS = {"cpu": "cpu_request_m", "memory": "memory_request_bytes"}
 _REASONS = (queries.LAST_REASON, queries.INIT_LAST_REASON, queries.ENDED_REASON)
 _NONE: frozenset[str] = frozenset()
+# A CronJob names its Jobs after itself and the minute since 1970 that they were due in (kubernetes,
+# pkg/controller/cronjob: getJobName). Minutes of later than 2020, for a day is written with 8 digits too.
+_CRON_JOBS = re.compile(r"(.+)-(2[7-9]|[3-9]\d)\d{6}")
 # What no autoscaler can scale.
 _UNSCALED = ("DaemonSet", "Job", "CronJob")
 
@@ -93,9 +97,14 @@ class Owners:
         if kind == "ReplicaSet":
             kind, name = self.replica_sets.get((namespace, name), owner)
         elif kind == "Job":
-            kind, name = self.jobs.get((namespace, name), owner)
+            kind, name = self.jobs.get((namespace, name)) or self._by_its_name(namespace, name)
         # A static pod is a file on its node: no manifest of it lies in Git.
         return None if kind == "Node" else (namespace, kind, name)
+
+    def _by_its_name(self, namespace: str, job: str) -> Owner:
+        """Whose Job it is where nothing tells: many installations do not keep kube_job_owner."""
+        due = None if (namespace, "Job", job) in self.told else _CRON_JOBS.fullmatch(job)
+        return ("Job", job) if due is None else ("CronJob", due[1])
 
 
 @dataclass

@@ -175,7 +175,8 @@ INPUTS = (
     Input(
         "kube_job_owner",
         Need.FIGURES,
-        "CronJobs are not seen: each of their Jobs is a workload of its own",
+        "CronJobs are told by the names of their Jobs alone (nightly-29384532): one named otherwise is"
+        " a workload of its own",
         _of("jobs"),
         "it has no CronJob",
     ),
