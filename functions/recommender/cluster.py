@@ -182,6 +182,10 @@ class Cluster:
             names |= self._names(pod)
         return sorted(names)
 
+    def has_sidecars(self, pods: Iterable[Pod]) -> bool:
+        """Whether a native sidecar runs in any of these."""
+        return any(pod in self.sidecars for pod in pods)
+
     def init_containers(self, pods: Collection[Pod]) -> dict[str, Resources]:
         """What those ask for that end before the others begin."""
         names = {name for pod in pods for name in self.init.get(pod, _NONE)}

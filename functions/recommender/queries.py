@@ -122,7 +122,13 @@ _OFTEN_SECONDS = 120
 # and in as large a share of the windows as it runs for.
 CPU_APART, MEMORY_APART = 870, 3480
 # By which OOM kills are seen. Of restarts the most, of reasons whether any is told.
-_KILLS_BY = {"restarts": RESTARTS, "reasons": LAST_REASON}
+_KILLS_BY = {
+    "restarts": RESTARTS,
+    "reasons": LAST_REASON,
+    "init restarts": INIT_RESTARTS,
+    "init reasons": INIT_LAST_REASON,
+    "ended": ENDED_REASON,
+}
 _GONE = "gone"
 # Hours, of a young server too: what tells of half a day (Azure) does not tell of what went before that.
 _GONE_LATELY = 26
@@ -424,12 +430,29 @@ def _most(which: str, metric: str, scope: Scope) -> str:
     return f'label_replace(max({told}), "in", "{which}", "", "")'
 
 
-def tells_kills(rows: Collection[Series]) -> bool:
-    """Whether OOM kills would be seen, by the rows of `frequencies`: restarts are told, and where there were
-    any why something was ended.
+@dataclass(frozen=True)
+class Kills:
+    """Of what OOM kills would be seen: of containers, of native sidecars, of what is not begun anew."""
+
+    containers: bool = True
+    sidecars: bool = True
+    ended: bool = True
+
+    def are_told(self, *, of_sidecars: bool = False, of_runs: bool = False) -> bool:
+        """Whether they are of a workload that has, or is, such."""
+        return self.containers and (self.sidecars or not of_sidecars) and (self.ended or not of_runs)
+
+
+def kills(rows: Collection[Series]) -> Kills:
+    """By the rows of `frequencies`: restarts are told, and where there were any why something was ended; of
+    what runs to completion, why anything was.
     """
     most = {row.labels.get("in"): row.value for row in rows}
-    return "restarts" in most and ("reasons" in most or most["restarts"] == 0)
+
+    def told(restarts: str, reasons: str) -> bool:
+        return restarts in most and (reasons in most or most[restarts] == 0)
+
+    return Kills(told("restarts", "reasons"), told("init restarts", "init reasons"), "ended" in most)
 
 
 def has_rule(rows: Collection[Series]) -> bool:

@@ -20,7 +20,7 @@ from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.digesting import Days, Of, Plan, Span, first_day
 from functions.recommender.fitted import CPU_DAYS, MEMORY_DAYS, constants
 from functions.recommender.nodes import Node, nodes_of
-from functions.recommender.queries import Question, Scope, Window
+from functions.recommender.queries import Kills, Question, Scope, Window
 from functions.recommender.rules import PERCENTILE
 from functions.recommender.sizing import RUN_TO_COMPLETION, Day, Estimate, Observed, ObservedContainer
 from shared.contracts.digests import midnight
@@ -185,7 +185,7 @@ def read(
                 places=there.places,
                 plan=there.plan,
                 means=there.means,
-                tells_kills=there.tells_kills,
+                kills=there.kills,
             )
             for controller, pods in sorted(controllers.items())
         )
@@ -224,7 +224,7 @@ class _Survey:
     since: date
     begun_lately: bool
     has_rule: bool
-    tells_kills: bool
+    kills: Kills
     owners: Owners
     owned_since: date
     gone: Mapping[Pod, timedelta]
@@ -297,7 +297,7 @@ def _survey(
         since=since,
         begun_lately=silent is not None,
         has_rule=queries.has_rule(often),
-        tells_kills=queries.tells_kills(often),
+        kills=queries.kills(often),
         owners=_owners(asking, now, whole, owned_since, gone),
         owned_since=owned_since,
         gone=gone,
@@ -515,7 +515,7 @@ def _observed(
     places: Mapping[Pod, str],
     plan: Plan,
     means: Mapping[Controller, float],
-    tells_kills: bool,
+    kills: Kills,
 ) -> Observed:
     controller = (workload.namespace, workload.kind, workload.name)
     names = now.container_names(pods)
@@ -560,7 +560,7 @@ def _observed(
         scales_on=now.scales_on(controller),
         windows_per_day=86400 / (window.step if runs else window.cpu_step * plan.apart[workload.namespace]),
         nodes=tuple(sorted(places[pod] for pod in live if pod in places)),
-        tells_kills=tells_kills,
+        tells_kills=kills.are_told(of_sidecars=now.has_sidecars(live), of_runs=runs),
         init=now.init_containers(live),
     )
 

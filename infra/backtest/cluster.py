@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from functions.recommender import queries
 from functions.recommender.asking import MOST_WORKLOADS, Asking, Part, at_once, pieces, together
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
-from functions.recommender.queries import Scope, Window
+from functions.recommender.queries import Kills, Scope, Window
 from functions.recommender.reading import scrapes, state
 from functions.recommender.sizing import RUN_TO_COMPLETION, SUPPORTED, QosClass, qos_class
 from infra.backtest.digests import Floats
@@ -71,7 +71,7 @@ class Found:
     owners: Owners
     rows: Mapping[Container, int]
     left_out: tuple[LeftOut, ...]
-    tells_kills: bool = True
+    kills: Kills
 
     @property
     def namespaces(self) -> set[str]:
@@ -167,7 +167,7 @@ def find(
         owners=owners,
         rows={key: row for row, key in enumerate(sorted(keys))},
         left_out=tuple(each for each in left_out if each.number),
-        tells_kills=queries.tells_kills(often),
+        kills=queries.kills(often),
     )
 
 
@@ -267,7 +267,7 @@ def fleet(name: str, found: Found, measured: Measured, *, keep_qos: bool = True)
     first = int(there.argmax()) if there.any() else found.windows
     pods = _pods(found, measured)
     resources = [found.now.resources(pods[controller], name) for controller, name in found.rows]
-    treatments = _treatments(found.now, pods, keep_qos, tells_kills=found.tells_kills)
+    treatments = _treatments(found.now, pods, keep_qos, found.kills)
     return Fleet(
         name,
         tuple((f"{namespace}/{kind}/{of}", container) for (namespace, kind, of), container in found.rows),
@@ -297,19 +297,20 @@ def _pods(found: Found, measured: Measured) -> dict[Controller, list[Pod]]:
 
 
 def _treatments(
-    now: Cluster, pods: Mapping[Controller, list[Pod]], keep_qos: bool, *, tells_kills: bool = True
+    now: Cluster, pods: Mapping[Controller, list[Pod]], keep_qos: bool, kills: Kills
 ) -> dict[Container, Treatment]:
     """What the engine does with each container of these workloads, as functions.recommender.sizing has it.
 
     But for JVMs: where it knows the heap it lowers memory to that, and here memory stays.
     """
     found = {}
-    unseen = "" if tells_kills else "OOM kills would not be seen, so the engine lowers none"
     for controller, its in pods.items():
         names = now.container_names(its)
         others = now.init_containers(its).values()
         qos = qos_class([*(now.resources(its, name) for name in names), *others])
         scales_on = now.scales_on(controller)
+        told = kills.are_told(of_sidecars=now.has_sidecars(its))
+        unseen = "" if told else "OOM kills would not be seen, so the engine lowers none"
         both = ""
         if controller[1] not in SUPPORTED:
             both = f"kind {controller[1]} is not sized"

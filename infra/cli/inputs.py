@@ -122,7 +122,7 @@ INPUTS = (
     Input(
         ENDED_REASON,
         Need.SAFETY,
-        "OOM kills of Jobs whose pods are not begun anew are not seen: memory is lowered after one",
+        "memory of Jobs and CronJobs is not lowered: kills of those that are not begun anew cannot be seen",
         _of("pods"),
         "no container has ended",
     ),
@@ -130,13 +130,17 @@ INPUTS = (
         Input(
             name,
             Need.SAFETY,
-            "OOM kills of native sidecars are not seen: memory is lowered after one, and not raised",
+            f"where there are native sidecars, memory is not lowered{once}: their OOM kills cannot be seen",
             _of("pods"),
             unless,
         )
-        for name, unless in (
-            (INIT_LAST_REASON, "no init container was ever ended, and begun anew"),
-            (INIT_RESTARTS, _NO_INIT),
+        for name, once, unless in (
+            (
+                INIT_LAST_REASON,
+                " once any init container restarted",
+                "no init container was ever ended, and begun anew",
+            ),
+            (INIT_RESTARTS, "", _NO_INIT),
         )
     ),
     Input(
