@@ -25,7 +25,7 @@ from functions.recommender import queries
 from functions.recommender.queries import Question, Scope
 from shared.contracts.digests import midnight
 from shared.contracts.errors import Temporary, Throttled
-from shared.contracts.prometheus import AT_ONCE, QueryTooLarge, QueryTooSlow
+from shared.contracts.prometheus import AT_ONCE, QueryRefused, QueryTooLarge, QueryTooSlow
 
 if TYPE_CHECKING:
     from shared.contracts.prometheus import Curve, Prometheus, Series
@@ -122,9 +122,21 @@ class Asking:
         self, name: str, question: Callable[[tuple[str, ...]], str], names: tuple[str, ...]
     ) -> list[Series]:
         """The rows of these metrics. Raises what Prometheus.query does."""
-        rows, asked = _whole(self._now, name, lambda some: question(some.names), Metrics(names))
-        self.asked += asked
-        return rows
+
+        def whole(some: tuple[str, ...]) -> tuple[list[Series], list[Asked]]:
+            return _whole(self._now, name, lambda its: question(its.names), Metrics(some))
+
+        try:
+            answers = [whole(names)]
+        except QueryTooLarge:
+            raise
+        except QueryRefused:
+            if len(names) == 1:
+                raise
+            # Google's takes no pattern for the name of a metric.
+            answers = at_once([partial(whole, (each,)) for each in names])
+        self.asked += [each for _, asked in answers for each in asked]
+        return [row for rows, _ in answers for row in rows]
 
     def has_nothing(self, matchers: str, first: date, end: date) -> bool:
         """Whether the server says that no such series has samples from the day `first` on, before `end`."""
@@ -172,21 +184,30 @@ class Asking:
         """
         return self._all(self._now, questions, part, over_windows)
 
-    def owners(self, part: Part, history: timedelta) -> list[Mapping[str, str]]:
+    def owners(
+        self, part: Part, history: timedelta, gone: Collection[tuple[str, str]]
+    ) -> list[Mapping[str, str]]:
         """Labels that tell who owned the pods, ReplicaSets and Jobs of the history.
 
+        Of the pods in `gone` it is known that they were there: a server that does not tell of them looks less
+        far back for labels than it says. Azure's looks for twelve hours, Mimir as its tenant's limit has it.
         Raises what Prometheus.query does.
         """
         # What is asked about all alike is asked once.
         cut = {queries.owner_series(piece.scope): piece for piece in pieces(part, MOST_WORKLOADS)}
-        answers = at_once([partial(self._owners, history, piece) for piece in cut.values()])
+        answers = at_once([partial(self._owners, history, gone, piece) for piece in cut.values()])
         self.asked += [asked for _, puts in answers for asked in puts]
         return [labels for found, _ in answers for labels in found]
 
-    def _owners(self, history: timedelta, piece: Part) -> tuple[list[Mapping[str, str]], list[Asked]]:
+    def _owners(
+        self, history: timedelta, gone: Collection[tuple[str, str]], piece: Part
+    ) -> tuple[list[Mapping[str, str]], list[Asked]]:
         matchers = queries.owner_series(piece.scope)
         found = self._series(matchers, self.at - history, self.at)
-        if not found:  # where there are workloads, somebody owns their pods
+        told = {(each.get("namespace", ""), each.get("pod", "")) for each in found or ()}
+        spaces = piece.scope.namespaces
+        lacks = any(pod not in told for pod in gone if not spaces or pod[0] in spaces)
+        if not found or lacks:  # where there are workloads, somebody owns their pods
             question = _of_scope(partial(queries.owners, history=history))
             rows, asked = _whole(self._now, "owners", question, piece)
             return [row.labels for row in rows], asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,11 @@ _FIELD = {
 _REQUESTS = {"cpu": "cpu_request_m", "memory": "memory_request_bytes"}
 _REASONS = (queries.LAST_REASON, queries.INIT_LAST_REASON, queries.ENDED_REASON)
 _NONE: frozenset[str] = frozenset()
+# A CronJob names its Jobs after itself and the minute since 1970 that they were due in (kubernetes,
+# pkg/controller/cronjob: getJobName). Minutes of later than 2020, for a day is written with 8 digits too.
+_CRON_JOBS = re.compile(r"(.+)-(2[7-9]|[3-9]\d)\d{6}")
+# What no autoscaler can scale.
+_UNSCALED = ("DaemonSet", "Job", "CronJob")
 
 
 @dataclass
@@ -91,9 +97,14 @@ class Owners:
         if kind == "ReplicaSet":
             kind, name = self.replica_sets.get((namespace, name), owner)
         elif kind == "Job":
-            kind, name = self.jobs.get((namespace, name), owner)
+            kind, name = self.jobs.get((namespace, name)) or self._by_its_name(namespace, name)
         # A static pod is a file on its node: no manifest of it lies in Git.
         return None if kind == "Node" else (namespace, kind, name)
+
+    def _by_its_name(self, namespace: str, job: str) -> Owner:
+        """Whose Job it is where nothing tells: many installations do not keep kube_job_owner."""
+        due = None if (namespace, "Job", job) in self.told else _CRON_JOBS.fullmatch(job)
+        return ("Job", job) if due is None else ("CronJob", due[1])
 
 
 @dataclass
@@ -116,7 +127,10 @@ class Cluster:
     _limit_ranges: dict[str, dict[tuple[str, str], float]] = field(default_factory=dict)
     _rollouts: dict[Controller, int] = field(default_factory=dict)
     spot: set[str] = field(default_factory=set)
+    _autoscalers: set[tuple[str, str]] = field(default_factory=set)
     _autoscaled: dict[tuple[str, str], Controller] = field(default_factory=dict)
+    # Namespaces with one of which nothing tells what it scales.
+    _maybe_autoscaled: set[str] = field(default_factory=set)
     _scales_on: dict[tuple[str, str], set[tuple[str, str]]] = field(default_factory=dict)
 
     @classmethod
@@ -127,6 +141,8 @@ class Cluster:
         cluster = cls(owners, jvms=Jvms.of_rows(rows), spot=spot)
         for row in rows:
             cluster._take(row.labels["__name__"], row.labels, row.value)
+        if untold := cluster._autoscalers - cluster._autoscaled.keys():
+            cluster._find_targets(untold)
         return cluster
 
     def controllers(self) -> dict[Controller, list[Pod]]:
@@ -165,6 +181,10 @@ class Cluster:
         for pod in pods:
             names |= self._names(pod)
         return sorted(names)
+
+    def has_sidecars(self, pods: Iterable[Pod]) -> bool:
+        """Whether a native sidecar runs in any of these."""
+        return any(pod in self.sidecars for pod in pods)
 
     def init_containers(self, pods: Collection[Pod]) -> dict[str, Resources]:
         """What those ask for that end before the others begin."""
@@ -239,7 +259,10 @@ class Cluster:
 
     def scales_on(self, controller: Controller) -> frozenset[str]:
         """The resources on whose utilisation HorizontalPodAutoscalers scale it; see Observed.scales_on."""
+        namespace, kind, _ = controller
         resources: set[str] = set()
+        if namespace in self._maybe_autoscaled and kind not in _UNSCALED:
+            resources.add("unknown")
         for autoscaler, target in self._autoscaled.items():
             if target != controller:
                 continue
@@ -250,6 +273,21 @@ class Cluster:
             # An average value is absolute; only a utilisation is a share of the request.
             resources |= {name for name, kind in told if kind == "utilization"}
         return frozenset(resources & {"cpu", "memory", "unknown"})
+
+    def _find_targets(self, autoscalers: Collection[tuple[str, str]]) -> None:
+        """Of those that do not tell what they scale: many installations keep how many pods they have, and not
+        their targets. Mostly it goes by the same name; else it may be any in the namespace.
+        """
+        named: dict[tuple[str, str], list[Controller]] = {}
+        for controller in self.controllers():
+            namespace, kind, name = controller
+            if kind not in _UNSCALED:
+                named.setdefault((namespace, name), []).append(controller)
+        for autoscaler in autoscalers:
+            if len(targets := named.get(autoscaler, [])) == 1:
+                [self._autoscaled[autoscaler]] = targets
+            else:
+                self._maybe_autoscaled.add(autoscaler[0])
 
     def _names(self, pod: Pod) -> set[str]:
         """Of its containers, native sidecars among them."""
@@ -278,6 +316,8 @@ class Cluster:
                 ranges = self._limit_ranges.setdefault(namespace, {})
                 value *= unit
                 ranges[resource, constraint] = strictest(value, ranges.get((resource, constraint), value))
+            case queries.HPA_REPLICAS:
+                self._autoscalers.add((namespace, labels.get("horizontalpodautoscaler", "")))
             case "kube_horizontalpodautoscaler_info":
                 target = (labels.get("scaletargetref_kind", ""), labels.get("scaletargetref_name", ""))
                 self._autoscaled[namespace, labels.get("horizontalpodautoscaler", "")] = (namespace, *target)

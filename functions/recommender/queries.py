@@ -89,6 +89,7 @@ STATE = (
     INIT_LAST_REASON,
     "kube_horizontalpodautoscaler_info",
     "kube_horizontalpodautoscaler_spec_target_metric",
+    HPA_REPLICAS,
     LIMIT_RANGE,
     ROLLOUT_REPLICAS,
     *JVM_MAX,
@@ -121,7 +122,16 @@ _OFTEN_SECONDS = 120
 # and in as large a share of the windows as it runs for.
 CPU_APART, MEMORY_APART = 870, 3480
 # By which OOM kills are seen. Of restarts the most, of reasons whether any is told.
-_KILLS_BY = {"restarts": RESTARTS, "reasons": LAST_REASON}
+_KILLS_BY = {
+    "restarts": RESTARTS,
+    "reasons": LAST_REASON,
+    "init restarts": INIT_RESTARTS,
+    "init reasons": INIT_LAST_REASON,
+    "ended": ENDED_REASON,
+}
+_GONE = "gone"
+# Hours, of a young server too: what tells of half a day (Azure) does not tell of what went before that.
+_GONE_LATELY = 26
 # Where in a history hours lie that are looked at for how often scrapes came, by its length, the latest first.
 _HOURS = (0.0, 0.23, 0.52, 0.76)
 _WINDOW = 300
@@ -261,8 +271,8 @@ def state(
 
 def node_facts(labels: str = "") -> str:
     """What bears on the prices of all nodes, as it is told: labels are of any name."""
-    matchers = _joined(f"__name__=~{_any_of(nodes.METRICS)}", labels, 'resource=~"|cpu|memory"')
-    return _lately(f"{{{matchers}}}")
+    matchers = _joined(labels, 'resource=~"|cpu|memory"')
+    return " or ".join(_lately(f"{metric}{{{matchers}}}") for metric in nodes.METRICS)
 
 
 def pod_nodes(scope: Scope) -> str:
@@ -283,8 +293,12 @@ def _facts(scope: Scope, metrics: Sequence[str], more: str, lately: bool) -> lis
     facts = []
     for of_pods in (True, False):
         if names := [name for name in metrics if (name in _OF_PODS) is of_pods]:
-            told = f"{{__name__=~{_any_of(names)}, {scope.namespace_matcher}{more}}}"
-            facts.append(f"max by ({_STATE_LABELS}) ({_lately(told) if lately or not of_pods else told})")
+            name = names[0] if len(names) == 1 else ""
+            pattern = "" if name else f"__name__=~{_any_of(names)}, "
+            told = f"{name}{{{pattern}{scope.namespace_matcher}{more}}}"
+            fact = f"max by ({_STATE_LABELS}) ({_lately(told) if lately or not of_pods else told})"
+            # Who takes no pattern for a name may not group by it either.
+            facts.append(f'label_replace({fact}, "__name__", "{name}", "", "")' if name else fact)
     return facts
 
 
@@ -311,14 +325,16 @@ def owner_series(scope: Scope) -> str:
 
 def owners(scope: Scope, history: timedelta) -> str:
     """The same of every one that there was, for servers that do not tell of series without their samples."""
-    seconds = int(history.total_seconds())
-    return f"max by ({_OWNER_LABELS}) (max_over_time({owner_series(scope)}[{duration(seconds)}]))"
+    span = duration(int(history.total_seconds()))
+    # Without a pattern for their names, which not each server takes.
+    told = (f"max_over_time({metric}{{{scope.namespace_matcher}}}[{span}])" for metric in OWNERS)
+    return " or ".join(f"max by ({_OWNER_LABELS}) ({each})" for each in told)
 
 
 def frequencies(scope: Scope, history: timedelta) -> dict[str, str]:
     """Samples of the best-scraped container: in some hours of the history, and in the last ten minutes; those
-    of recorded CPU, if there are any; the most restarts, and whether reasons are told. By the name of the
-    question: to be asked about all at once, for the best-scraped of a half is another.
+    of recorded CPU, if there are any; the most restarts, and whether reasons are told; pods that are gone. By
+    the name of the question: to be asked about all at once, for the best-scraped of a half is another.
 
     The hours' are over all namespaces, because no pod of a shard may have lived for one. Each hour is a
     question of its own: a subquery would read all that lies between them, and of one for all of them a server
@@ -334,12 +350,37 @@ def frequencies(scope: Scope, history: timedelta) -> dict[str, str]:
         told("10m", f"{MEMORY}{{{scope.containers}}}[10m]"),
         told("rule", f"{CPU_RULE}{{{scope.containers}}}[5m]"),
         *(_most(which, metric, everyone) for which, metric in _KILLS_BY.items()),
+        _gone(scope, _GONE_LATELY),
     )
     return {"scrapes_lately": " or ".join(lately)} | {
-        f"scrapes_{ago}h_ago": told(_in_hour(ago), f"{everywhere}[1h] offset {ago}h")
+        f"scrapes_{ago}h_ago": " or ".join(
+            (told(_in_hour(ago), f"{everywhere}[1h] offset {ago}h"), _gone(scope, ago))
+        )
         for ago in _hours(history)
         if ago
     }
+
+
+def _gone(scope: Scope, ago: int) -> str:
+    """A pod that there was so many hours ago and, if any such, no more since half as long ago."""
+    was, later = (
+        f"{OWNERS[0]}{{{scope.namespace_matcher}}} offset {duration(seconds)}"
+        for seconds in (ago * 3600, ago * 1800)
+    )
+    one = f"bottomk(1, max by (namespace, pod) ({was}) unless on (namespace, pod) {later})"
+    return f'label_replace({one}, "in", "{_GONE} {ago}", "", "")'
+
+
+def gone(rows: Collection[Series]) -> dict[tuple[str, str], timedelta]:
+    """Pods that are gone and how long ago there was each, by the rows of `frequencies`: who tells of all that
+    there was tells of them.
+    """
+    found = {}
+    for row in rows:
+        which, _, ago = row.labels.get("in", "").partition(" ")
+        if which == _GONE:
+            found[row.labels.get("namespace", ""), row.labels.get("pod", "")] = timedelta(hours=int(ago))
+    return found
 
 
 def _hours(history: timedelta) -> list[int]:
@@ -389,12 +430,29 @@ def _most(which: str, metric: str, scope: Scope) -> str:
     return f'label_replace(max({told}), "in", "{which}", "", "")'
 
 
-def tells_kills(rows: Collection[Series]) -> bool:
-    """Whether OOM kills would be seen, by the rows of `frequencies`: restarts are told, and where there were
-    any why something was ended.
+@dataclass(frozen=True)
+class Kills:
+    """Of what OOM kills would be seen: of containers, of native sidecars, of what is not begun anew."""
+
+    containers: bool = True
+    sidecars: bool = True
+    ended: bool = True
+
+    def are_told(self, *, of_sidecars: bool = False, of_runs: bool = False) -> bool:
+        """Whether they are of a workload that has, or is, such."""
+        return self.containers and (self.sidecars or not of_sidecars) and (self.ended or not of_runs)
+
+
+def kills(rows: Collection[Series]) -> Kills:
+    """By the rows of `frequencies`: restarts are told, and where there were any why something was ended; of
+    what runs to completion, why anything was.
     """
     most = {row.labels.get("in"): row.value for row in rows}
-    return "restarts" in most and ("reasons" in most or most["restarts"] == 0)
+
+    def told(restarts: str, reasons: str) -> bool:
+        return restarts in most and (reasons in most or most[restarts] == 0)
+
+    return Kills(told("restarts", "reasons"), told("init restarts", "init reasons"), "ended" in most)
 
 
 def has_rule(rows: Collection[Series]) -> bool:

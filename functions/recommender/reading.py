@@ -20,7 +20,7 @@ from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.digesting import Days, Of, Plan, Span, first_day
 from functions.recommender.fitted import CPU_DAYS, MEMORY_DAYS, constants
 from functions.recommender.nodes import Node, nodes_of
-from functions.recommender.queries import Question, Scope, Window
+from functions.recommender.queries import Kills, Question, Scope, Window
 from functions.recommender.rules import PERCENTILE
 from functions.recommender.sizing import RUN_TO_COMPLETION, Day, Estimate, Observed, ObservedContainer
 from shared.contracts.digests import midnight
@@ -156,7 +156,7 @@ def read(
     spans = spans_since(since)
     earliest = min((span.begin for span in spans), default=today)
     if earliest < there.owned_since:
-        owners = _owners(asking, now, whole, earliest)
+        owners = _owners(asking, now, whole, earliest, there.gone)
     recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
     with _keeping(stored, cluster) as keep:
         # Though these fail, the days that were read are kept.
@@ -185,7 +185,7 @@ def read(
                 places=there.places,
                 plan=there.plan,
                 means=there.means,
-                tells_kills=there.tells_kills,
+                kills=there.kills,
             )
             for controller, pods in sorted(controllers.items())
         )
@@ -213,7 +213,7 @@ def read(
 @dataclass(frozen=True)
 class _Survey:
     """What is there, and how its past can be read: since when, and in which windows. `owners` are of all that
-    there was from `owned_since` on.
+    there was from `owned_since` on, `gone` some of that, and how long ago there was each.
     """
 
     now: Cluster
@@ -224,9 +224,10 @@ class _Survey:
     since: date
     begun_lately: bool
     has_rule: bool
-    tells_kills: bool
+    kills: Kills
     owners: Owners
     owned_since: date
+    gone: Mapping[Pod, timedelta]
     places: dict[Pod, str]
     nodes: dict[str, Node]
     means: dict[Controller, float]
@@ -279,6 +280,7 @@ def _survey(
     owned_since = min(since, begin)
     if is_kept and not any(kind in RUN_TO_COMPLETION for _, kind, _ in controllers):
         owned_since = max(owned_since, at.astimezone(UTC).date() - digesting.DAY)
+    gone = queries.gone(often)
     return _Survey(
         now=now,
         controllers=controllers,
@@ -295,18 +297,20 @@ def _survey(
         since=since,
         begun_lately=silent is not None,
         has_rule=queries.has_rule(often),
-        tells_kills=queries.tells_kills(often),
-        owners=_owners(asking, now, whole, owned_since),
+        kills=queries.kills(often),
+        owners=_owners(asking, now, whole, owned_since, gone),
         owned_since=owned_since,
+        gone=gone,
         places=_places(placed.get("pod_nodes", ())),
         nodes=nodes_of(placed.get("nodes", ())),
         means=now.means(placed.get("mean_replicas", ())),
     )
 
 
-def _owners(asking: Asking, now: Cluster, part: Part, since: date) -> Owners:
+def _owners(asking: Asking, now: Cluster, part: Part, since: date, gone: Mapping[Pod, timedelta]) -> Owners:
     """Of all that there was from that day on; where what is told now says otherwise, that is right."""
-    owners = Owners.of(asking.owners(part, max(asking.at - midnight(since), digesting.LATE)))
+    history = max(asking.at - midnight(since), digesting.LATE)
+    owners = Owners.of(asking.owners(part, history, [pod for pod, ago in gone.items() if ago < history]))
     owners.update(now.owners)
     return owners
 
@@ -511,7 +515,7 @@ def _observed(
     places: Mapping[Pod, str],
     plan: Plan,
     means: Mapping[Controller, float],
-    tells_kills: bool,
+    kills: Kills,
 ) -> Observed:
     controller = (workload.namespace, workload.kind, workload.name)
     names = now.container_names(pods)
@@ -556,7 +560,7 @@ def _observed(
         scales_on=now.scales_on(controller),
         windows_per_day=86400 / (window.step if runs else window.cpu_step * plan.apart[workload.namespace]),
         nodes=tuple(sorted(places[pod] for pod in live if pod in places)),
-        tells_kills=tells_kills,
+        tells_kills=kills.are_told(of_sidecars=now.has_sidecars(live), of_runs=runs),
         init=now.init_containers(live),
     )
 

@@ -70,9 +70,9 @@ class Observed:
 
     `replicas` is what is wanted now, `pods` the mean number that runs. `scales_on` names the resources
     whose utilisation, a share of the request, drives a HorizontalPodAutoscaler; `unknown` if there is one
-    and nothing tells what it scales on. `windows_per_day` is how many samples a full day has. `nodes` has the
-    node of each pod that lives, where that was asked. `tells_kills`: an OOM kill would be seen. `init` has
-    what each init container asks for; native sidecars are containers.
+    and nothing tells what it scales on, or whether it is this. `windows_per_day` is how many samples a full
+    day has. `nodes` has the node of each pod that lives, where that was asked. `tells_kills`: an OOM kill
+    would be seen. `init` has what each init container asks for; native sidecars are containers.
     """
 
     workload: Workload
@@ -218,7 +218,7 @@ def _unwanted(
     if any(each.proposed.memory_request_bytes != each.current.memory_request_bytes for each in changed):
         moved.add("memory")
     if moved and "unknown" in observed.scales_on:
-        return "a HorizontalPodAutoscaler scales it, and Prometheus does not tell on what"
+        return "a HorizontalPodAutoscaler scales it, or may, and nothing tells on what (kubefinops doctor)"
     if scaled := sorted(moved & observed.scales_on):
         return (
             f"a HorizontalPodAutoscaler scales it on the utilisation of {' and '.join(scaled)}:"

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from functions.recommender import queries
 from functions.recommender.asking import MOST_WORKLOADS, Asking, Part, at_once, pieces, together
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
-from functions.recommender.queries import Scope, Window
+from functions.recommender.queries import Kills, Scope, Window
 from functions.recommender.reading import scrapes, state
 from functions.recommender.sizing import RUN_TO_COMPLETION, SUPPORTED, QosClass, qos_class
 from infra.backtest.digests import Floats
@@ -71,7 +71,7 @@ class Found:
     owners: Owners
     rows: Mapping[Container, int]
     left_out: tuple[LeftOut, ...]
-    tells_kills: bool = True
+    kills: Kills
 
     @property
     def namespaces(self) -> set[str]:
@@ -145,7 +145,7 @@ def find(
     part = Part(scope, frozenset((namespace, name) for namespace, _, name in controllers))
     often = scrapes(asking, scope, span)
     window = queries.window(span, *queries.samples(often))
-    owners = Owners.of(asking.owners(part, span))
+    owners = Owners.of(asking.owners(part, span, queries.gone(often)))
     owners.update(now.owners)
     lasting = [each for each in controllers if each[1] not in RUN_TO_COMPLETION]
     keys = [(each, name) for each in lasting for name in now.container_names(controllers[each])]
@@ -167,7 +167,7 @@ def find(
         owners=owners,
         rows={key: row for row, key in enumerate(sorted(keys))},
         left_out=tuple(each for each in left_out if each.number),
-        tells_kills=queries.tells_kills(often),
+        kills=queries.kills(often),
     )
 
 
@@ -267,7 +267,7 @@ def fleet(name: str, found: Found, measured: Measured, *, keep_qos: bool = True)
     first = int(there.argmax()) if there.any() else found.windows
     pods = _pods(found, measured)
     resources = [found.now.resources(pods[controller], name) for controller, name in found.rows]
-    treatments = _treatments(found.now, pods, keep_qos, tells_kills=found.tells_kills)
+    treatments = _treatments(found.now, pods, keep_qos, found.kills)
     return Fleet(
         name,
         tuple((f"{namespace}/{kind}/{of}", container) for (namespace, kind, of), container in found.rows),
@@ -297,26 +297,29 @@ def _pods(found: Found, measured: Measured) -> dict[Controller, list[Pod]]:
 
 
 def _treatments(
-    now: Cluster, pods: Mapping[Controller, list[Pod]], keep_qos: bool, *, tells_kills: bool = True
+    now: Cluster, pods: Mapping[Controller, list[Pod]], keep_qos: bool, kills: Kills
 ) -> dict[Container, Treatment]:
     """What the engine does with each container of these workloads, as functions.recommender.sizing has it.
 
     But for JVMs: where it knows the heap it lowers memory to that, and here memory stays.
     """
     found = {}
-    unseen = "" if tells_kills else "OOM kills would not be seen, so the engine lowers none"
     for controller, its in pods.items():
         names = now.container_names(its)
         others = now.init_containers(its).values()
         qos = qos_class([*(now.resources(its, name) for name in names), *others])
         scales_on = now.scales_on(controller)
+        told = kills.are_told(of_sidecars=now.has_sidecars(its))
+        unseen = "" if told else "OOM kills would not be seen, so the engine lowers none"
         both = ""
         if controller[1] not in SUPPORTED:
             both = f"kind {controller[1]} is not sized"
         elif qos is QosClass.BEST_EFFORT and keep_qos:
             both = "BestEffort: it sets no requests, and setting some would change its QoS class"
         elif "unknown" in scales_on:
-            both = "a HorizontalPodAutoscaler scales it, and Prometheus does not tell on what"
+            both = (
+                "a HorizontalPodAutoscaler scales it, or may, and nothing tells on what (kubefinops doctor)"
+            )
         cpu, memory = (
             f"a HorizontalPodAutoscaler scales on its {what}" if what.lower() in scales_on else ""
             for what in ("CPU", "memory")

@@ -81,9 +81,13 @@ def examine(prometheus: Prometheus, at: datetime, settings: SizingSettings) -> E
     # An hour nearer than the history's end: where data is kept for as long, it is just being deleted there.
     past = [*(ago for ago in PAST if ago < history - HOUR), history - HOUR]
     used = [each for each in INPUTS if each.need not in {Need.PRICES, Need.RULE}]
+    older = [each.older.name for each in INPUTS if each.older]
     first = {
-        "now": _counts(INPUTS, labels, older=[each.older.name for each in INPUTS if each.older]),
-        **{f"{ago}": _counts(used, labels, ago) for ago in past},
+        "now": _each("count({})", [*(each.name for each in INPUTS), *older], labels),
+        **{
+            f"{ago}": _each(f"count({{}} offset {duration(ago)})", [each.name for each in used], labels)
+            for ago in past
+        },
         "twice by kube-state-metrics": _twice(
             f"kube_pod_owner{{{labels}}}", "namespace, pod, owner_kind, owner_name"
         ),
@@ -98,7 +102,7 @@ def examine(prometheus: Prometheus, at: datetime, settings: SizingSettings) -> E
     answers = _ask(prometheus, at, first)
     counts = _by_name(answers["now"])
     before = {ago: _by_name(answers[f"{ago}"]) for ago in past}
-    there = [each for each in INPUTS if each.name in counts]
+    there = [each.name for each in INPUTS if each.name in counts]
     second = (
         _ask(
             prometheus,
@@ -114,7 +118,7 @@ def examine(prometheus: Prometheus, at: datetime, settings: SizingSettings) -> E
     newest, scrapes = (_by_name(second[name]) for name in ("newest", "scrapes"))
     found = tuple(
         _found(
-            _or_older(each, counts),
+            _as_it_is_there(each, counts),
             at=at,
             counts=counts,
             before=before,
@@ -134,29 +138,11 @@ def _ask(prometheus: Prometheus, at: datetime, queries: Mapping[str, str]) -> di
     return dict(zip(queries, answers, strict=True))
 
 
-def _counts(inputs: Iterable[Input], labels: str, ago: int = 0, older: Iterable[str] = ()) -> str:
-    """How many series each has, and each of the `older` names; of cAdvisor's, those of containers."""
-    offset = f" offset {duration(ago)}" if ago else ""
-    kinds = {
-        'container!=""': [each.name for each in inputs if each.is_of_cadvisor],
-        "": [*(each.name for each in inputs if not each.is_of_cadvisor), *older],
-    }
+def _each(function: str, names: Iterable[str], labels: str) -> str:
+    """One row for each; of cAdvisor's, about those of containers. Not each server takes patterns of names."""
     return " or ".join(
-        f"label_replace(count by (__name__) ({{{_joined(_names(names), only, labels)}}}{offset}),"
-        f' "{NAME}", "$1", "__name__", "(.+)")'
-        for only, names in kinds.items()
-    )
-
-
-def _names(names: Iterable[str]) -> str:
-    return f'__name__=~"{"|".join(names)}"'
-
-
-def _each(function: str, inputs: Iterable[Input], labels: str) -> str:
-    """One row for each."""
-    return " or ".join(
-        f'label_replace({function.format(_selector(each.name, labels))}, "{NAME}", "{each.name}", "", "")'
-        for each in inputs
+        f'label_replace({function.format(_selector(name, labels))}, "{NAME}", "{name}", "", "")'
+        for name in names
     )
 
 
@@ -209,11 +195,13 @@ def _found(
     )
 
 
-def _or_older(each: Input, counts: Mapping[str, float]) -> Input:
-    """What is there of an older version is told how to be upgraded."""
-    if each.older is None or each.name in counts or each.older.name not in counts:
+def _as_it_is_there(each: Input, counts: Mapping[str, float]) -> Input:
+    """What is there of an older version is told how to be upgraded, and what others belie is not excused."""
+    if each.name in counts:
         return each
-    return replace(each, get_it=each.older.upgrade)
+    if each.older is not None and each.older.name in counts:
+        return replace(each, get_it=each.older.upgrade)
+    return replace(each, unless=None) if each.but_not in counts else each
 
 
 def _interval(scrapes: float | None) -> int | None:

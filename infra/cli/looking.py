@@ -357,8 +357,12 @@ def _notes(
     hidden = spaces & set(owners.hidden)
     if hidden and hidden != spaces:
         yield f"{owners.why_hidden}; what is in {some(hidden)} is left as it is"
-    if rule is None and any(each.containers and not each.tells_kills for each in found):
-        yield "no memory is lowered, as OOM kills would not be seen: `kubefinops doctor` tells what lacks"
+    running = [each for each in found if each.containers]
+    blind = [each for each in running if not each.tells_kills]
+    if rule is None and blind:
+        what = "no memory" if len(blind) == len(running) else f"memory of {counted(len(blind), 'workload')}"
+        lowered = "is lowered" if len(blind) == len(running) else "is not lowered"
+        yield f"{what} {lowered}, as OOM kills would not be seen: `kubefinops doctor` tells what lacks"
     if unmeasured:
         yield unmeasured
 

@@ -31,7 +31,7 @@ from shared.contracts.digests import POINTS
 from shared.contracts.errors import Temporary, Throttled
 from shared.contracts.events import Resources
 from shared.contracts.identity import Workload
-from shared.contracts.prometheus import AT_ONCE, Curve, QueryRefused, QueryTooLarge, QueryTooSlow
+from shared.contracts.prometheus import AT_ONCE, Curve, QueryRefused, QueryTooLarge, QueryTooSlow, Series
 from tests.fakes.prometheus import History
 from tests.servers import prometheus_server
 
@@ -692,13 +692,33 @@ def test_who_owned_what_is_told_by_labels_or_where_a_server_does_not_tell_them_b
         ) -> list[Mapping[str, str]]:
             return super().series(f"{matchers} bad", begin, end, timeout)
 
+    class LooksBackForHours(HttpPrometheus):
+        def series(
+            self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+        ) -> list[Mapping[str, str]]:
+            return super().series(matchers, max(begin, end - timedelta(hours=12)), end, timeout)
+
+    class TakesNoPatternOfNames(HttpPrometheus):
+        def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+            if "__name__=~" in promql:
+                raise QueryRefused("status 400: only exact matches on metric names", promql)
+            return super().query(promql, at, timeout)
+
+        def series(
+            self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+        ) -> list[Mapping[str, str]]:
+            if "__name__=~" in matchers:
+                raise QueryRefused("status 400: only exact matches on metric names", matchers)
+            return super().series(matchers, begin, end, timeout)
+
     asked = {}
-    for server in (prometheus, WithoutSeries(prometheus.address)):
+    others = (WithoutSeries, LooksBackForHours, TakesNoPatternOfNames)
+    for server in (prometheus, *(kind(prometheus.address) for kind in others)):
         read = reading.read(server, "local", NOW, history=timedelta(days=DAYS), oom_days=1)
         assert {f"{each.workload.kind}/{each.workload.name}": each for each in read.workloads} == seen
         asked[server] = next(each for each in read.asked if each.name == "owners")
-    labels, by_query = asked.values()
-    assert "max_over_time" in by_query.promql
+    labels, *by_query = asked.values()
+    assert all("max_over_time" in each.promql for each in by_query)
     assert "max_over_time" not in labels.promql
     found = prometheus.series('{__name__="kube_pod_owner", pod="db-0"}', NOW - timedelta(days=DAYS), NOW)
     assert {each["owner_name"] for each in found} == {"db"}

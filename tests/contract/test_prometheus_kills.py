@@ -12,6 +12,7 @@ from functions.recommender.asking import Asking
 from functions.recommender.queries import Scope
 from functions.recommender.sizing import Observed
 from shared.adapters.prometheus import HttpPrometheus
+from shared.contracts.prometheus import Series
 from tests.contract.test_prometheus import DAY, END, MIB, NOW, SCRAPE, Written, blocks
 from tests.servers import prometheus_server
 
@@ -103,4 +104,24 @@ def test_kills_are_told_of_where_restarts_are_and_why(
 ) -> None:
     scope = Scope(labels=f'cluster="{cluster}"')
     rows = reading.scrapes(Asking(server, NOW), scope, timedelta(days=2))
-    assert queries.tells_kills(rows) == told
+    assert queries.kills(rows).are_told() == told
+
+
+@pytest.mark.parametrize(
+    ("restarts", "reasons", "ended", "told"),
+    [
+        (None, None, None, (False, False)),
+        (0, None, None, (True, False)),
+        (2, None, 1, (False, True)),
+        (2, 0, 1, (True, True)),
+    ],
+)
+def test_kills_of_sidecars_and_of_runs_are_told_by_metrics_of_their_own(
+    restarts: int | None, reasons: int | None, ended: int | None, told: tuple[bool, bool]
+) -> None:
+    by = {"restarts": 0, "init restarts": restarts, "init reasons": reasons, "ended": ended}
+    rows = [Series({"in": name}, float(value)) for name, value in by.items() if value is not None]
+    kills = queries.kills(rows)
+    assert kills.are_told()
+    assert (kills.are_told(of_sidecars=True), kills.are_told(of_runs=True)) == told
+    assert not queries.kills([row for row in rows if row.labels["in"] != "restarts"]).are_told()

@@ -196,7 +196,8 @@ class FakePrometheus:
     def _rows(self, promql: str, at: datetime) -> list[Series]:
         if "[1h]" in promql:
             often = [Series({"in": "1h"}, 60.0), Series({"in": "10m"}, 10.0)]
-            kills = [Series({"in": "restarts"}, 3.0), Series({"in": "reasons"}, 1.0)]
+            by = ("restarts", "reasons", "init restarts", "init reasons", "ended")
+            kills = [Series({"in": name}, 1.0) for name in by]
             return often + kills if self.tells_kills else often
         if "owner_kind" in promql or "kube_pod_owner" in promql:
             state = [row for pod in self.pods for row in self._state(pod)]

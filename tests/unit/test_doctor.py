@@ -48,8 +48,8 @@ class FakeServer:
             return [Series({}, value) for name, value in self.twice.items() if name in promql]
         if "offset -6m" in promql:
             return []
-        if "__name__=~" in promql:
-            asked = {name for part in re.findall(r'__name__=~"([^"]*)"', promql) for name in part.split("|")}
+        if promql.startswith("label_replace(count("):
+            asked = set(re.findall(r'"metric", "([^"$]+)"', promql))
             there = {queries.duration(ago) for ago in self.past}
             ago = re.search(r" offset (\w+)", promql)
             present = self.names if ago is None or ago[1] in there else []
@@ -127,6 +127,7 @@ def test_few_queries_are_asked_and_all_of_this_cluster_alone() -> None:
     assert len(server.asked) <= 15
     for promql in server.asked:
         assert all(LABELS in selector for selector in re.findall(r"\{(.*?)\}", promql)), promql
+        assert "__name__" not in re.sub(r'"[^"]*"', "", promql)  # Google's takes no pattern for it
 
 
 @pytest.mark.parametrize(
@@ -202,6 +203,14 @@ def test_an_older_rule_of_cpu_is_not_told_to_be_loaded_but_to_be_upgraded() -> N
     assert OLDER_CPU_RULE in older.input.get_it
     both = found(FakeServer([*USED, CPU_RULE, OLDER_CPU_RULE]), CPU_RULE)
     assert (both.state, both.input.get_it) == ("there", MIXIN)
+
+
+def test_autoscalers_that_do_not_tell_what_they_scale_are_no_sign_that_there_are_none() -> None:
+    info, metrics = "kube_horizontalpodautoscaler_info", "kube_horizontalpodautoscaler_spec_target_metric"
+    others = [name for name in USED if name not in (info, metrics, queries.HPA_REPLICAS)]
+    for missing in (info, metrics):
+        assert found(FakeServer(others), missing).input.unless == "it has no HorizontalPodAutoscaler"
+        assert found(FakeServer([*others, queries.HPA_REPLICAS]), missing).input.unless is None
 
 
 def test_what_is_told_of_kills_is_what_keeps_memory_from_being_lowered() -> None:

@@ -14,6 +14,8 @@ from functions.recommender.reading import read
 from functions.recommender.report import Entry, entry
 from functions.recommender.settings import RecommenderSettings
 from functions.recommender.sizing import Observed, ObservedContainer, QosClass, Rules, size
+from infra.cli.looking import _notes
+from infra.cli.whose import Whose
 from shared.contracts.events import Resources, Usage
 from shared.contracts.identity import Workload
 from shared.contracts.prometheus import Series
@@ -58,6 +60,24 @@ def test_a_native_sidecar_is_a_container_like_any_other() -> None:
     assert made.costs.keys() == {"app", "proxy"}
     assert made.not_measured == ()
     assert made.monthly_saving == entry_of(beside).monthly_saving
+
+
+def test_where_their_own_kills_would_not_be_seen_memory_of_their_pods_and_of_runs_stays() -> None:
+    """As where kube-state-metrics' metrics are kept by a list that has those of other containers alone."""
+
+    class Some(FakePrometheus):
+        def _rows(self, promql: str, at: datetime) -> list[Series]:
+            rows = super()._rows(promql, at)
+            return [each for each in rows if each.labels.get("in") not in ("init reasons", "ended")]
+
+    pods = (deployment("shop", "web"), sidecar(), deployment("shop", "api"), FakePod("shop", ("Job", "once")))
+    found = read(Some(*pods), "local", AT, history=FORTNIGHT, oom_days=7).workloads
+    told = {each.workload.name: each.tells_kills for each in found}
+    assert told == {"web": False, "api": True, "once": False}
+    (note,) = _notes([entry_of(each) for each in found], Whose(), None, None)
+    assert note.startswith(
+        "memory of 2 workloads is not lowered, as OOM kills would not be seen: `kubefinops"
+    )
 
 
 def test_it_costs_no_query_more() -> None:

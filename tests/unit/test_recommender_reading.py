@@ -192,7 +192,7 @@ def test_a_server_that_refuses_the_state_is_asked_for_nodes_by_themselves() -> N
 
 
 def row(metric: str, value: float = 1.0, **labels: str) -> Series:
-    return Series({"__name__": metric, "namespace": "shop", **labels}, value)
+    return Series({"__name__": metric, "namespace": "shop"} | labels, value)
 
 
 def owned(pod: str, kind: str, name: str, *, controller: str = "true") -> Series:
@@ -232,6 +232,25 @@ def test_a_pod_belongs_to_what_owns_its_owner() -> None:
         ("shop", "Job", "once"): [("shop", "once-a")],
         ("shop", "StatefulSet", "db"): [("shop", "db-0")],
     }
+
+
+@pytest.mark.parametrize(
+    ("job", "told", "controller"),
+    [
+        ("nightly-29384532", None, ("CronJob", "nightly")),
+        ("nightly-29384532", ("CronJob", "other"), ("CronJob", "other")),
+        ("nightly-29384532", ("<none>", "<none>"), ("Job", "nightly-29384532")),
+        ("migrate-20260101", None, ("Job", "migrate-20260101")),
+        ("migrate-1", None, ("Job", "migrate-1")),
+    ],
+)
+def test_where_nothing_tells_of_a_job_its_name_tells_of_the_cron_job(
+    job: str, told: tuple[str, str] | None, controller: tuple[str, str]
+) -> None:
+    rows = [owned("a", "Job", job)]
+    if told is not None:
+        rows.append(row("kube_job_owner", job_name=job, owner_kind=told[0], owner_name=told[1]))
+    assert Cluster.of(rows).owners.controller(("shop", "a")) == ("shop", *controller)
 
 
 def test_an_owner_that_is_not_the_controller_owns_nothing() -> None:
@@ -298,6 +317,32 @@ def test_an_autoscaler_is_judged_by_what_it_scales_on(
     ]
     assert Cluster.of(rows).scales_on(("shop", "Deployment", "web")) == scales_on
     assert Cluster.of(rows).scales_on(("shop", "Deployment", "other")) == frozenset()
+
+
+def test_an_autoscaler_that_does_not_tell_what_it_scales_scales_what_has_its_name_or_else_maybe_all() -> None:
+    """As several managed offers keep them: how many pods there are, and neither target nor metrics."""
+
+    def scaled(namespace: str, *autoscalers: str) -> Cluster:
+        rows = [
+            row(queries.HPA_REPLICAS, 2.0, namespace=namespace, horizontalpodautoscaler=name)
+            for name in autoscalers
+        ]
+        owners = {"web-1": "ReplicaSet", "db": "StatefulSet", "agent": "DaemonSet", "nightly-1": "Job"}
+        rows += [owned(f"{name}-0", kind, name) for name, kind in owners.items()]
+        return Cluster.of([*rows, row("kube_deployment_spec_replicas", deployment="web-1")])
+
+    def unknown(cluster: Cluster) -> list[str]:
+        return [name for _, kind, name in cluster.controllers() if cluster.scales_on(("shop", kind, name))]
+
+    by_name = scaled("shop", "db")
+    assert unknown(by_name) == ["db"]
+    assert by_name.scales_on(("shop", "StatefulSet", "db")) == {"unknown"}
+    mean = Series({"namespace": "shop", "horizontalpodautoscaler": "db"}, 1.5)
+    assert by_name.means([mean]) == {("shop", "StatefulSet", "db"): 1.5}
+    assert unknown(scaled("elsewhere", "keda-hpa-db")) == []
+    # Of a Deployment and a ReplicaSet of one name it may be either.
+    assert set(unknown(scaled("shop", "web-1"))) == {"web-1", "db"}
+    assert set(unknown(scaled("shop", "keda-hpa-db"))) == {"web-1", "db"}
 
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
@@ -379,7 +424,7 @@ def test_where_an_autoscaler_sets_how_many_pods_run_their_mean_is_paid_for() -> 
         "api": (3, 3.0),
         "web": (3, 1.5),
     }
-    (promql,) = [each for each in prometheus.asked if "current_replicas" in each]
+    (promql,) = [each for each in prometheus.asked if "avg_over_time" in each]
     assert "[14d]" in promql
 
 

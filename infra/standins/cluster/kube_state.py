@@ -18,6 +18,7 @@ SOURCE = 'instance="cluster",job="kube-state-metrics"'  # as in cadvisor.py
 
 RESTARTS = "kube_pod_container_status_restarts_total"
 LAST_REASON = "kube_pod_container_status_last_terminated_reason"
+ENDED_REASON = "kube_pod_container_status_terminated_reason"
 
 _PHASES = ("Pending", "Succeeded", "Failed", "Unknown", "Running")
 _UNITS = {"cpu": "core", "memory": "byte"}
@@ -115,6 +116,8 @@ def pod_rows(pod: Pod, now: float) -> Iterator[Row]:
         yield Row(RESTARTS, labels(**here), container.restarts)
         if container.oom_killed:
             yield Row(LAST_REASON, labels(**here, reason="OOMKilled"), 1)
+        if phase == "Succeeded":
+            yield Row(ENDED_REASON, labels(**here, reason="Completed"), 1)
         if container.waiting_reason:
             text = labels(**here, reason=container.waiting_reason)
             yield Row("kube_pod_container_status_waiting_reason", text, 1)
