@@ -797,6 +797,53 @@ def test_owners_are_asked_for_since_the_first_day_that_is_read() -> None:
     assert server.owned_since == [midnight(TODAY + DAY) - FORTNIGHT]
 
 
+def test_pods_that_were_gone_long_before_a_backfill_count_in_it() -> None:
+    class Replaced(Server):
+        """The last of its pods is gone, and is told of as far as it was there."""
+
+        gone_at = midnight(TODAY - 5 * DAY)
+
+        def is_there(self, labels: Mapping[str, str], begin: datetime) -> bool:
+            return labels.get("pod") != self.pods[-1].name or begin < self.gone_at
+
+        def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+            return [row for row in super().query(promql, at, timeout) if self.is_there(row.labels, at)]
+
+        def series(
+            self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+        ) -> list[Mapping[str, str]]:
+            rows = super().series(matchers, begin, end, timeout)
+            return [labels for labels in rows if self.is_there(labels, begin)]
+
+        def query_range(
+            self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+        ) -> list[Curve]:
+            curves = super().query_range(promql, begin, end, step, timeout)
+            cut = (
+                [
+                    each
+                    for each in curve.points
+                    if self.is_there(curve.labels, datetime.fromtimestamp(each[0], UTC))
+                ]
+                for curve in curves
+            )
+            return [
+                Curve.of(curve.labels, points) for curve, points in zip(curves, cut, strict=True) if points
+            ]
+
+    long = {"history_days": 99, "samples": 99999}
+    server, stored = (
+        Replaced(deployment("shop", "web", **long), deployment("shop", "web", suffix="gone0", **long)),
+        FakeDigests(),
+    )
+    [first] = scan(server, NOON, stored).workloads
+    assert {each.ago: each.pods for each in first.containers[0].days} == {
+        ago: 2 if ago > 5 else 1 for ago in range(15)
+    }
+    assert len(stored.kept) == 14
+    assert scan(server, NOON, stored).workloads == (first,)
+
+
 def test_an_hour_in_which_scrapes_failed_is_no_end_of_the_past() -> None:
     class Failed(Server):
         """Nothing was scraped in the oldest hours that are looked at, but there is usage before."""
