@@ -224,8 +224,9 @@ def read(
     """Adds the span's days to `days` where they are not known; returns those that can be kept.
 
     That are those that are over, and of which it is sure that all is there: the server has usage of the day
-    and knows whose it is, has usage now, and has CPU where it has memory. `exactly` takes no windows other
-    than those that were asked for. `rule`: kubernetes-mixin records CPU; it is read where it tells the same.
+    and knows whose it is, has usage now, and has CPU, memory and its peak, or none of them. `exactly` takes
+    no windows other than those that were asked for. `rule`: kubernetes-mixin records CPU; it is read where it
+    tells the same.
 
     Raises:
         BegunLater: there were others; nothing was added.
@@ -268,7 +269,7 @@ def read(
                 digest
                 for digest in made
                 if digest.day in sure
-                and (digest.windows or usage.memory_windows[(controller, each), digest.day] < 2)
+                and usage.is_whole((controller, each), digest, facts)
                 and not usage.is_doubtful(controller, digest.day)
             )
     return fresh
@@ -439,6 +440,19 @@ class _Usage:
     def points(self, grid: _Grid, part: Part) -> int:
         """Windows of all containers of the pods that are known of."""
         return sum(self._rows.get(each, 1) for each in part.workloads) * grid.windows
+
+    def is_whole(self, container: Of, digest: Digest, facts: Mapping[tuple[Of, date], _Facts]) -> bool:
+        """Whether CPU, memory and its peak all tell of the day, if any does. What one lacks may come late; or
+        of two servers behind one address another answered, which has less.
+
+        Around its midnights, and of what lived for minutes, one may have a window where another has none.
+        """
+        apart = self.plan.apart[container[0][0]]
+        cpu, memory = digest.windows, self.memory_windows[container, digest.day]
+        if not facts.get((container, digest.day), _NO_FACTS).memory_max:
+            return cpu <= apart and memory < 2
+        each = self.window.memory_step // self.window.cpu_step * apart
+        return bool(memory or cpu <= each) and bool(cpu or memory < 2)
 
     def sure(self, days: Days, facts: Mapping[tuple[Of, date], _Facts]) -> set[date]:
         """The days that are over, and of which there is usage, be it stored: else an empty digest might be of

@@ -734,6 +734,39 @@ def test_a_day_of_which_all_cpu_is_late_is_not_kept_for_its_memory() -> None:
     assert [[day.ago for day in each.containers[0].days if day.windows] for each in again] == [[1, 0]] * 2
 
 
+@pytest.mark.parametrize(
+    ("is_peaks", "asks"), [(True, "memory"), (False, "container_memory"), (False, "rate(")]
+)
+def test_a_day_of_which_an_answer_lacks_cpu_memory_or_its_peak_is_read_again(
+    is_peaks: bool, asks: str
+) -> None:
+    class Several(Server):
+        """Behind its address another answers one of the questions, which has nothing before today."""
+
+        is_young = True
+
+        def query_range(
+            self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+        ) -> list[Curve]:
+            curves = super().query_range(promql, begin, end, step, timeout)
+            if not (self.is_young and asks in promql and (step == DAY) is is_peaks):
+                return curves
+            today = midnight(TODAY).timestamp()
+            cut = ([each for each in curve.points if each[0] > today] for curve in curves)
+            return [Curve.of(curve.labels, its) for curve, its in zip(curves, cut, strict=True) if its]
+
+    server, stored = (
+        Several(deployment("shop", "web", memory_max=9e8, history_days=20, samples=9999)),
+        FakeDigests(),
+    )
+    scan(server, NOON, stored)
+    assert not stored.kept
+    server.is_young = False
+    [web] = scan(server, NOON, stored).workloads
+    assert {day.memory_bytes for day in web.containers[0].days} == {9e8}
+    assert len(stored.kept) == 14
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_that_recorded_cpu_begins_a_window_after_memory_is_no_lack(steps: int) -> None:
     def lacks(cpu_windows: int) -> bool:
