@@ -87,10 +87,12 @@ class Span:
 class Plan:
     """`apart`: by namespace, how many of a Window's steps lie between two windows that are looked at;
     `limited`: namespace and name of what has a CPU limit, of which the peaks of all windows are asked for.
+    `pods` are there now.
     """
 
     apart: Mapping[str, int]
     limited: frozenset[tuple[str, str]]
+    pods: frozenset[Pod] = frozenset()
 
 
 @dataclass
@@ -199,14 +201,16 @@ def spans(
 
 
 def _runs(days: Sequence[date], most: int) -> Iterator[tuple[date, int]]:
-    """Days that follow one another: the first of each run and how many, at most so many."""
-    begin, count = days[0], 0
-    for day in days:
-        if count == most or day != begin + DAY * count:
-            yield begin, count
-            begin, count = day, 0
+    """Days that follow one another: the first of each run and how many, at most so many; the last run is as
+    long as it can be, so that yesterday is read with today.
+    """
+    end, count = days[-1], 0
+    for day in reversed(days):
+        if count == most or day != end - DAY * count:
+            yield end - DAY * (count - 1), count
+            end, count = day, 0
         count += 1
-    yield begin, count
+    yield end - DAY * (count - 1), count
 
 
 def read(
@@ -254,6 +258,7 @@ def read(
     if not span.memory_alone:
         _add_peaks(usage, part, facts)
     sure = usage.sure(days, facts) if window.is_scraped else set()
+    behind, yesterday = usage.behind(), asking.at.astimezone(UTC).date() - DAY
     fresh: list[Digest] = []
     for controller, its in span.containers.items():
         days.pods.setdefault(controller, set()).update(usage.pods.get(controller, ()))
@@ -271,6 +276,7 @@ def read(
                 if digest.day in sure
                 and usage.is_whole((controller, each), digest, facts)
                 and not usage.is_doubtful(controller, digest.day)
+                and not (digest.day == yesterday and (controller, each) in behind)
             )
     return fresh
 
@@ -372,6 +378,8 @@ class _Usage:
         self.memory: dict[Of, dict[date, tuple[int, ...]]] = {}
         self.memory_windows: Counter[tuple[Of, date]] = Counter()
         self.pods: dict[Controller, set[Pod]] = {}
+        # When the last window of CPU ended, of those pods that are there now.
+        self.last: dict[tuple[Of, Pod], float] = {}
         # By namespace and day, pods that were used of which nobody told whose they are.
         self._doubtful: dict[tuple[str, date], set[str]] = {}
         self._owners = owners
@@ -436,6 +444,16 @@ class _Usage:
         namespace, _, name = controller
         beginning = name[: queries.POD_NAME_BEGINNING]
         return any(pod.startswith(beginning) for pod in self._doubtful.get((namespace, day), ()))
+
+    def behind(self) -> set[Of]:
+        """The containers of pods that are there, used some yesterday, and have told of nothing today: who
+        sends what they use is behind, it may be.
+        """
+        today = midnight(self.grid.at.astimezone(UTC).date())
+        if self.grid.last <= today:
+            return set()
+        begin, end = (today - DAY).timestamp(), today.timestamp()
+        return {container for (container, _), last in self.last.items() if begin < last <= end}
 
     def points(self, grid: _Grid, part: Part) -> int:
         """Windows of all containers of the pods that are known of."""
@@ -564,6 +582,8 @@ def _days(
                     for day, part in grid.parts(times):
                         if day < between[0].date():
                             continue  # moved by the server; the day is in another answer
+                        if name == "cpu_windows" and pod in usage.plan.pods:
+                            usage.last[container, pod] = times[part.stop - 1]
                         count = part.stop - part.start
                         if usage.is_recorded:
                             usage.tell(name, (container, pod, day), count)

@@ -291,6 +291,7 @@ def _survey(
                 for (namespace, _, name), pods in controllers.items()
                 if now.limits_cpu(pods)
             ),
+            frozenset(pod for pods in controllers.values() for pod in pods),
         ),
         since=since,
         begun_lately=silent is not None,

@@ -276,7 +276,7 @@ def test_what_was_read_before_the_time_was_up_is_kept() -> None:
     server, stored = Slow(deployment("shop", "web", history_days=99, samples=99999)), FakeDigests()
     for tries in (1, 2):
         with pytest.raises(Temporary):
-            scan(server, NOON, stored, 60 * DAY)
+            scan(server, NOON, stored, 59 * DAY)
         assert len(stored.kept) == 3 * tries
 
 
@@ -765,6 +765,40 @@ def test_a_day_of_which_an_answer_lacks_cpu_memory_or_its_peak_is_read_again(
     [web] = scan(server, NOON, stored).workloads
     assert {day.memory_bytes for day in web.containers[0].days} == {9e8}
     assert len(stored.kept) == 14
+
+
+@pytest.mark.parametrize("days", [1, 3])
+def test_a_day_of_a_pod_that_tells_nothing_since_is_read_again_until_the_next_is_over(days: int) -> None:
+    class Behind(Server):
+        """One agent does not get its samples through: those of api, which runs."""
+
+        until = midnight(TODAY - DAY) + timedelta(hours=20)
+
+        def query_range(
+            self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+        ) -> list[Curve]:
+            found = []
+            for curve in super().query_range(promql, begin, end, step, timeout):
+                is_late = step < DAY and curve.labels.get("pod", "").startswith("api")
+                points = [each for each in curve.points if not is_late or each[0] <= self.until.timestamp()]
+                found += [Curve.of(curve.labels, points)] if points else []
+            return found
+
+    def kept(name: str) -> bool:
+        return ("local", f"shop/Deployment/{name}/app", TODAY - DAY) in stored.kept
+
+    long = {"history_days": 20, "samples": 9999}
+    server, stored = Behind(*(deployment("shop", name, **long) for name in ("web", "api"))), FakeDigests()
+    scan(server, NOON, stored, days * DAY, oom_days=1)
+    assert (kept("web"), kept("api")) == (True, False)
+    server.until = NOON
+    caught_up, fresh = (scan(server, NOON, some, days * DAY, oom_days=1) for some in (stored, FakeDigests()))
+    assert kept("api")
+    assert caught_up.workloads == fresh.workloads
+
+    server, stored = Behind(*server.pods), FakeDigests()
+    scan(server, NOON + DAY, stored, (days + 1) * DAY, oom_days=1)
+    assert kept("api"), "it will not come any more"
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
