@@ -87,10 +87,12 @@ class Span:
 class Plan:
     """`apart`: by namespace, how many of a Window's steps lie between two windows that are looked at;
     `limited`: namespace and name of what has a CPU limit, of which the peaks of all windows are asked for.
+    `pods` are there now.
     """
 
     apart: Mapping[str, int]
     limited: frozenset[tuple[str, str]]
+    pods: frozenset[Pod] = frozenset()
 
 
 @dataclass
@@ -199,14 +201,16 @@ def spans(
 
 
 def _runs(days: Sequence[date], most: int) -> Iterator[tuple[date, int]]:
-    """Days that follow one another: the first of each run and how many, at most so many."""
-    begin, count = days[0], 0
-    for day in days:
-        if count == most or day != begin + DAY * count:
-            yield begin, count
-            begin, count = day, 0
+    """Days that follow one another: the first of each run and how many, at most so many; the last run is as
+    long as it can be, so that yesterday is read with today.
+    """
+    end, count = days[-1], 0
+    for day in reversed(days):
+        if count == most or day != end - DAY * count:
+            yield end - DAY * (count - 1), count
+            end, count = day, 0
         count += 1
-    yield begin, count
+    yield end - DAY * (count - 1), count
 
 
 def read(
@@ -224,8 +228,9 @@ def read(
     """Adds the span's days to `days` where they are not known; returns those that can be kept.
 
     That are those that are over, and of which it is sure that all is there: the server has usage of the day
-    and knows whose it is, has usage now, and has CPU where it has memory. `exactly` takes no windows other
-    than those that were asked for. `rule`: kubernetes-mixin records CPU; it is read where it tells the same.
+    and knows whose it is, has usage now, and has CPU, memory and its peak, or none of them. `exactly` takes
+    no windows other than those that were asked for. `rule`: kubernetes-mixin records CPU; it is read where it
+    tells the same.
 
     Raises:
         BegunLater: there were others; nothing was added.
@@ -253,6 +258,7 @@ def read(
     if not span.memory_alone:
         _add_peaks(usage, part, facts)
     sure = usage.sure(days, facts) if window.is_scraped else set()
+    behind, yesterday = usage.behind(), asking.at.astimezone(UTC).date() - DAY
     fresh: list[Digest] = []
     for controller, its in span.containers.items():
         days.pods.setdefault(controller, set()).update(usage.pods.get(controller, ()))
@@ -268,8 +274,9 @@ def read(
                 digest
                 for digest in made
                 if digest.day in sure
-                and (digest.windows or usage.memory_windows[(controller, each), digest.day] < 2)
+                and usage.is_whole((controller, each), digest, facts)
                 and not usage.is_doubtful(controller, digest.day)
+                and not (digest.day == yesterday and (controller, each) in behind)
             )
     return fresh
 
@@ -371,6 +378,8 @@ class _Usage:
         self.memory: dict[Of, dict[date, tuple[int, ...]]] = {}
         self.memory_windows: Counter[tuple[Of, date]] = Counter()
         self.pods: dict[Controller, set[Pod]] = {}
+        # When the last window of CPU ended, of those pods that are there now.
+        self.last: dict[tuple[Of, Pod], float] = {}
         # By namespace and day, pods that were used of which nobody told whose they are.
         self._doubtful: dict[tuple[str, date], set[str]] = {}
         self._owners = owners
@@ -436,9 +445,32 @@ class _Usage:
         beginning = name[: queries.POD_NAME_BEGINNING]
         return any(pod.startswith(beginning) for pod in self._doubtful.get((namespace, day), ()))
 
+    def behind(self) -> set[Of]:
+        """The containers of pods that are there, used some yesterday, and have told of nothing today: who
+        sends what they use is behind, it may be.
+        """
+        today = midnight(self.grid.at.astimezone(UTC).date())
+        if self.grid.last <= today:
+            return set()
+        begin, end = (today - DAY).timestamp(), today.timestamp()
+        return {container for (container, _), last in self.last.items() if begin < last <= end}
+
     def points(self, grid: _Grid, part: Part) -> int:
         """Windows of all containers of the pods that are known of."""
         return sum(self._rows.get(each, 1) for each in part.workloads) * grid.windows
+
+    def is_whole(self, container: Of, digest: Digest, facts: Mapping[tuple[Of, date], _Facts]) -> bool:
+        """Whether CPU, memory and its peak all tell of the day, if any does. What one lacks may come late; or
+        of two servers behind one address another answered, which has less.
+
+        Around its midnights, and of what lived for minutes, one may have a window where another has none.
+        """
+        apart = self.plan.apart[container[0][0]]
+        cpu, memory = digest.windows, self.memory_windows[container, digest.day]
+        if not facts.get((container, digest.day), _NO_FACTS).memory_max:
+            return cpu <= apart and memory < 2
+        each = self.window.memory_step // self.window.cpu_step * apart
+        return bool(memory or cpu <= each) and bool(cpu or memory < 2)
 
     def sure(self, days: Days, facts: Mapping[tuple[Of, date], _Facts]) -> set[date]:
         """The days that are over, and of which there is usage, be it stored: else an empty digest might be of
@@ -550,6 +582,8 @@ def _days(
                     for day, part in grid.parts(times):
                         if day < between[0].date():
                             continue  # moved by the server; the day is in another answer
+                        if name == "cpu_windows" and pod in usage.plan.pods:
+                            usage.last[container, pod] = times[part.stop - 1]
                         count = part.stop - part.start
                         if usage.is_recorded:
                             usage.tell(name, (container, pod, day), count)

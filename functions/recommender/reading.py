@@ -139,6 +139,14 @@ def read(
     spans_since = partial(
         digesting.spans, days, lasting, today=today, cpu_since=cpu_since, kept=stored is not None
     )
+    told = (each.day for each in recalled if each.windows or each.memory_bytes)
+    since, first = there.since, min(told, default=there.since)
+    if there.begun_lately and asking.has_nothing(queries.usage_series(labels), since, first):
+        since = first
+    spans = spans_since(since)
+    earliest = min((span.begin for span in spans), default=today)
+    if earliest < there.owned_since:
+        owners = _owners(asking, now, whole, earliest, there.gone)
     read_days = partial(
         digesting.read,
         asking,
@@ -149,14 +157,6 @@ def read(
         plan=there.plan,
         rule=there.has_rule,
     )
-    told = (each.day for each in recalled if each.windows or each.memory_bytes)
-    since, first = there.since, min(told, default=there.since)
-    if there.begun_lately and asking.has_nothing(queries.usage_series(labels), since, first):
-        since = first
-    spans = spans_since(since)
-    earliest = min((span.begin for span in spans), default=today)
-    if earliest < there.owned_since:
-        owners = _owners(asking, now, whole, earliest, there.gone)
     recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
     with _keeping(stored, cluster) as keep:
         # Though these fail, the days that were read are kept.
@@ -293,6 +293,7 @@ def _survey(
                 for (namespace, _, name), pods in controllers.items()
                 if now.limits_cpu(pods)
             ),
+            frozenset(pod for pods in controllers.values() for pod in pods),
         ),
         since=since,
         begun_lately=silent is not None,

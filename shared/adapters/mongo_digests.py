@@ -39,7 +39,7 @@ class MongoDigests:
             query["container"] = {"$gte": between[0], "$lte": between[1]}
         with _translated():
             found = self._mongo.database["digests"].find(query)
-            # Of other points than this version's nothing can be told: they count as not there.
+            # Of what is damaged, or has other points, nothing can be told: it counts as not there.
             yield from map(_digest, filter(_is_ours, found.batch_size(5_000)))
 
     def add(self, cluster: str, digests: Collection[Digest]) -> None:
@@ -65,7 +65,8 @@ def _document(cluster: str, digest: Digest) -> dict[str, Any]:
 
 
 def _is_ours(document: dict[str, Any]) -> bool:
-    return all(
+    """Whether its points are those of this version, and there are some of CPU if it has windows."""
+    return bool(document.get("windows")) == bool(document.get("cpu_m")) and all(
         len(its) in {0, len(POINTS) * (_BYTES if isinstance(its, bytes) else 1)}
         for its in (document.get(name) or () for name in ("cpu_m", "memory_bytes"))
     )

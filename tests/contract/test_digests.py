@@ -64,11 +64,21 @@ def test_points_are_little_endian_doubles_and_integers_in_one_field_each(mongo: 
     assert found(digests) == [WEB, no_cpu]
 
 
-@pytest.mark.parametrize("broken", [b"123", b"12345678", [1.0, 2.0]])
-def test_points_that_are_none_count_as_a_day_that_is_not_there(mongo: Mongo, broken: object) -> None:
+@pytest.mark.parametrize(
+    ("field", "broken"),
+    [
+        ("memory_bytes", b"123"),
+        ("memory_bytes", b"12345678"),
+        ("memory_bytes", [1.0, 2.0]),
+        ("cpu_m", b""),
+        ("cpu_m", None),
+        ("windows", 0),
+    ],
+)
+def test_what_is_damaged_counts_as_a_day_that_is_not_there(mongo: Mongo, field: str, broken: object) -> None:
     digests = MongoDigests(mongo)
     digests.add("local", [WEB, replace(WEB, day=DAY + timedelta(days=1))])
-    mongo.database["digests"].update_one({"day": midnight(DAY)}, {"$set": {"memory_bytes": broken}})
+    mongo.database["digests"].update_one({"day": midnight(DAY)}, {"$set": {field: broken}})
     assert [each.day for each in found(digests)] == [DAY + timedelta(days=1)]
 
 

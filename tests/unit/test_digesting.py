@@ -276,7 +276,7 @@ def test_what_was_read_before_the_time_was_up_is_kept() -> None:
     server, stored = Slow(deployment("shop", "web", history_days=99, samples=99999)), FakeDigests()
     for tries in (1, 2):
         with pytest.raises(Temporary):
-            scan(server, NOON, stored, 60 * DAY)
+            scan(server, NOON, stored, 59 * DAY)
         assert len(stored.kept) == 3 * tries
 
 
@@ -734,6 +734,73 @@ def test_a_day_of_which_all_cpu_is_late_is_not_kept_for_its_memory() -> None:
     assert [[day.ago for day in each.containers[0].days if day.windows] for each in again] == [[1, 0]] * 2
 
 
+@pytest.mark.parametrize(
+    ("is_peaks", "asks"), [(True, "memory"), (False, "container_memory"), (False, "rate(")]
+)
+def test_a_day_of_which_an_answer_lacks_cpu_memory_or_its_peak_is_read_again(
+    is_peaks: bool, asks: str
+) -> None:
+    class Several(Server):
+        """Behind its address another answers one of the questions, which has nothing before today."""
+
+        is_young = True
+
+        def query_range(
+            self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+        ) -> list[Curve]:
+            curves = super().query_range(promql, begin, end, step, timeout)
+            if not (self.is_young and asks in promql and (step == DAY) is is_peaks):
+                return curves
+            today = midnight(TODAY).timestamp()
+            cut = ([each for each in curve.points if each[0] > today] for curve in curves)
+            return [Curve.of(curve.labels, its) for curve, its in zip(curves, cut, strict=True) if its]
+
+    server, stored = (
+        Several(deployment("shop", "web", memory_max=9e8, history_days=20, samples=9999)),
+        FakeDigests(),
+    )
+    scan(server, NOON, stored)
+    assert not stored.kept
+    server.is_young = False
+    [web] = scan(server, NOON, stored).workloads
+    assert {day.memory_bytes for day in web.containers[0].days} == {9e8}
+    assert len(stored.kept) == 14
+
+
+@pytest.mark.parametrize("days", [1, 3])
+def test_a_day_of_a_pod_that_tells_nothing_since_is_read_again_until_the_next_is_over(days: int) -> None:
+    class Behind(Server):
+        """One agent does not get its samples through: those of api, which runs."""
+
+        until = midnight(TODAY - DAY) + timedelta(hours=20)
+
+        def query_range(
+            self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+        ) -> list[Curve]:
+            found = []
+            for curve in super().query_range(promql, begin, end, step, timeout):
+                is_late = step < DAY and curve.labels.get("pod", "").startswith("api")
+                points = [each for each in curve.points if not is_late or each[0] <= self.until.timestamp()]
+                found += [Curve.of(curve.labels, points)] if points else []
+            return found
+
+    def kept(name: str) -> bool:
+        return ("local", f"shop/Deployment/{name}/app", TODAY - DAY) in stored.kept
+
+    long = {"history_days": 20, "samples": 9999}
+    server, stored = Behind(*(deployment("shop", name, **long) for name in ("web", "api"))), FakeDigests()
+    scan(server, NOON, stored, days * DAY, oom_days=1)
+    assert (kept("web"), kept("api")) == (True, False)
+    server.until = NOON
+    caught_up, fresh = (scan(server, NOON, some, days * DAY, oom_days=1) for some in (stored, FakeDigests()))
+    assert kept("api")
+    assert caught_up.workloads == fresh.workloads
+
+    server, stored = Behind(*server.pods), FakeDigests()
+    scan(server, NOON + DAY, stored, (days + 1) * DAY, oom_days=1)
+    assert kept("api"), "it will not come any more"
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_that_recorded_cpu_begins_a_window_after_memory_is_no_lack(steps: int) -> None:
     def lacks(cpu_windows: int) -> bool:
@@ -795,6 +862,53 @@ def test_owners_are_asked_for_since_the_first_day_that_is_read() -> None:
     server.owned_since.clear()
     scan(server, NOON + DAY, stored)
     assert server.owned_since == [midnight(TODAY + DAY) - FORTNIGHT]
+
+
+def test_pods_that_were_gone_long_before_a_backfill_count_in_it() -> None:
+    class Replaced(Server):
+        """The last of its pods is gone, and is told of as far as it was there."""
+
+        gone_at = midnight(TODAY - 5 * DAY)
+
+        def is_there(self, labels: Mapping[str, str], begin: datetime) -> bool:
+            return labels.get("pod") != self.pods[-1].name or begin < self.gone_at
+
+        def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+            return [row for row in super().query(promql, at, timeout) if self.is_there(row.labels, at)]
+
+        def series(
+            self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+        ) -> list[Mapping[str, str]]:
+            rows = super().series(matchers, begin, end, timeout)
+            return [labels for labels in rows if self.is_there(labels, begin)]
+
+        def query_range(
+            self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+        ) -> list[Curve]:
+            curves = super().query_range(promql, begin, end, step, timeout)
+            cut = (
+                [
+                    each
+                    for each in curve.points
+                    if self.is_there(curve.labels, datetime.fromtimestamp(each[0], UTC))
+                ]
+                for curve in curves
+            )
+            return [
+                Curve.of(curve.labels, points) for curve, points in zip(curves, cut, strict=True) if points
+            ]
+
+    long = {"history_days": 99, "samples": 99999}
+    server, stored = (
+        Replaced(deployment("shop", "web", **long), deployment("shop", "web", suffix="gone0", **long)),
+        FakeDigests(),
+    )
+    [first] = scan(server, NOON, stored).workloads
+    assert {each.ago: each.pods for each in first.containers[0].days} == {
+        ago: 2 if ago > 5 else 1 for ago in range(15)
+    }
+    assert len(stored.kept) == 14
+    assert scan(server, NOON, stored).workloads == (first,)
 
 
 def test_an_hour_in_which_scrapes_failed_is_no_end_of_the_past() -> None:

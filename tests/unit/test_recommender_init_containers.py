@@ -14,8 +14,8 @@ from functions.recommender.reading import read
 from functions.recommender.report import Entry, entry
 from functions.recommender.settings import RecommenderSettings
 from functions.recommender.sizing import Observed, ObservedContainer, QosClass, Rules, size
+from functions.recommender.whose import Whose
 from infra.cli.looking import _notes
-from infra.cli.whose import Whose
 from shared.contracts.events import Resources, Usage
 from shared.contracts.identity import Workload
 from shared.contracts.prometheus import Series
