@@ -22,7 +22,14 @@ from functions.recommender.fitted import CPU_DAYS, MEMORY_DAYS, constants
 from functions.recommender.nodes import Node, nodes_of
 from functions.recommender.queries import Kills, Question, Scope, Window
 from functions.recommender.rules import PERCENTILE
-from functions.recommender.sizing import RUN_TO_COMPLETION, Day, Estimate, Observed, ObservedContainer
+from functions.recommender.sizing import (
+    RUN_TO_COMPLETION,
+    SUPPORTED,
+    Day,
+    Estimate,
+    Observed,
+    ObservedContainer,
+)
 from shared.contracts.digests import midnight
 from shared.contracts.events import Resources, Usage
 from shared.contracts.identity import Workload
@@ -521,7 +528,8 @@ def _observed(
     controller = (workload.namespace, workload.kind, workload.name)
     names = now.container_names(pods)
     # Evicted and finished pods are still told of, with what they asked for in their time.
-    live = [pod for pod in pods if figures.has_recent(pod, names)] or pods
+    recent = [pod for pod in pods if figures.has_recent(pod, names)]
+    live = recent or pods
     runs = workload.kind in RUN_TO_COMPLETION
     current = {name: now.resources(live, name) for name in names}
     found = {
@@ -545,7 +553,10 @@ def _observed(
         for name in names
     )
     replicas = now.wanted_replicas(controller)
-    replicas = len(live) if replicas is None else replicas
+    if replicas is None:
+        # Pods of kinds that are not sized may have ended, as a workflow's do: measured once, and no more.
+        may_end = workload.kind not in SUPPORTED and past.is_measured(controller, names)
+        replicas = len(recent if may_end else live)
     mean = float(replicas)
     if runs:
         # The pods that are told of have mostly ended; as many run as scrapes saw.
@@ -622,6 +633,11 @@ class _Past:
         )
         limit = max((each.killed_limit_bytes for each in killed), default=0)
         return _Container(usage, seconds, seen, limit)
+
+    def is_measured(self, controller: Controller, names: Collection[str]) -> bool:
+        """Whether a pod of it ever was, as far as is known."""
+        known = bool(self._days.pods.get(controller))
+        return known or any(self.seen.get((controller, name)) for name in names)
 
     def _seen(self, container: Of) -> tuple[Day, ...]:
         """The days that tell something."""

@@ -261,6 +261,7 @@ def fleet(name: str, found: Found, measured: Measured, *, keep_qos: bool = True)
     """All containers, from the first window on in which one was measured: a server may not go back so far.
 
     What they request is what they request now; what is not set counts as 0, because nothing is held back.
+    Where others were measured and one was not, it had no pod; in a gap of all it is taken to have had one.
     `keep_qos` is the engine's setting.
     """
     there = np.isfinite(measured.cpu).any(axis=0)
@@ -278,7 +279,7 @@ def fleet(name: str, found: Found, measured: Measured, *, keep_qos: bool = True)
         cpu_request=np.array([(each.cpu_request_m or 0) / 1000 for each in resources]),
         memory_request=np.array([float(each.memory_request_bytes or 0) for each in resources]),
         memory_limit=np.array([float(each.memory_limit_bytes or np.nan) for each in resources]),
-        pods=measured.pods[:, first:],
+        pods=np.where(there, measured.pods, np.uint16(1))[:, first:],
         starts_as_set=True,
         treatments=tuple(treatments[each] for each in found.rows),
     )

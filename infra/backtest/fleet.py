@@ -54,7 +54,8 @@ class Treatment:
 class Fleet:
     """One row a container: `cpu` in cores (means), `memory` in bytes (maxima), NaN where not measured.
 
-    Of several pods at once they are the worst one's; `pods` says of how many, one column a window too.
+    Of several pods at once they are the worst one's; `pods` says how many are paid for, one column a window
+    too: one where it is not known whether there was any, as in a trace's gaps.
     `begin` is Unix seconds, `window` the seconds of a column. What the containers requested when they were
     recorded is `cpu_request` and `memory_request`, NaN where that is not known. `starts_as_set`: a walk
     begins with these as what is set. `treatments` are one a container too, or none: no trace tells them.
@@ -187,7 +188,7 @@ def _fleet(name: str, path: Path) -> Fleet:
         memory,
         begin,
         window,
-        pods=pods,
+        pods=np.maximum(pods, 1),
         starts_as_set=False,
         treatments=(),
         **recorded,

@@ -124,13 +124,13 @@ class Score:
 
     def _paid(self, fleet: Fleet, held: Held) -> np.ndarray:
         """Money of each container. What is held back costs, and so does what is used beyond it, in each pod
-        as in the worst; a window in which none was measured counts as one pod's.
+        as in the worst.
         """
         cpu, memory = fleet.cpu[:, held.windows], fleet.memory[:, held.windows]
         cores = np.fmax(np.nan_to_num(cpu), held.sizes.cpu_request[:, None])
         gib = np.fmax(np.nan_to_num(memory), held.sizes.memory_request[:, None]) / GIB
         rate = cores * self.rates.core_hour + gib * self.rates.gib_hour
-        found: np.ndarray = (rate * np.maximum(fleet.pods[:, held.windows], 1)).sum(axis=1)
+        found: np.ndarray = (rate * fleet.pods[:, held.windows]).sum(axis=1)
         return found * (fleet.window / 3600)
 
     # The figures that are shown.

@@ -31,6 +31,6 @@ ON_DEMAND: dict[Provider, Published] = {
 SPOT: dict[Provider, Published] = {
     "aws": _COMMON_SPOT,
     "gcp": _COMMON_SPOT,
-    "azure": _COMMON_SPOT,
+    "azure": Published(Decimal("0.007764"), Decimal("0.000382")),
     "unknown": _COMMON_SPOT,
 }

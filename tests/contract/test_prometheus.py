@@ -225,10 +225,6 @@ def write_cluster() -> Written:
         )  # fmt: skip
         written.pod(f"{job}-zzzzz", ("Job", job), begin=end - 1800, end=END if number == 2 else end)
         written.run(f"{job}-zzzzz", blocks(end - 1800, end))
-    # once: a Job of 30 minutes that nobody owns.
-    written.told("kube_job_owner", job_name="once", owner_kind="<none>", owner_name="<none>")
-    written.pod("once-zzzzz", ("Job", "once"), begin=END - 3600)
-    written.run("once-zzzzz", blocks(END - 3600, END - 1800))
     midnight = END - END % DAY
     for name, restarted in (("leaky", END - 7200), ("seam", midnight + 1), ("healed", END - 1.6 * DAY)):
         pod = written.simple(name, blocks(), limits=(1, 512 * MIB))
@@ -261,7 +257,21 @@ def write_cluster() -> Written:
     )
     written.simple("silent")
     canary(written)
+    ended(written)
     return written
+
+
+def ended(written: Written) -> None:
+    """Pods that have ended, and are told of still."""
+    # once: a Job of 30 minutes that nobody owns.
+    written.told("kube_job_owner", job_name="once", owner_kind="<none>", owner_name="<none>")
+    written.pod("once-zzzzz", ("Job", "once"), begin=END - 3600)
+    written.run("once-zzzzz", blocks(END - 3600, END - 1800))
+    # flow: two of a workflow's three pods; past: the only one; dark: one that was never measured.
+    for pod, end in (("flow-1", END - 7200), ("flow-2", END - 3600), ("flow-3", END), ("past-1", END - 3600)):
+        written.pod(pod, ("Workflow", pod.partition("-")[0]), begin=end - 1800)
+        written.run(pod, blocks(end - 1800, end))
+    written.pod("dark-1", ("Workflow", "dark"))
 
 
 def canary(written: Written) -> None:
@@ -481,6 +491,14 @@ def test_jobs_of_a_cronjob_are_its_own(seen: dict[str, Observed], written: Writt
 def test_a_job_that_ran_once_counts_as_long_as_it_ran_of_the_whole_history(seen: dict[str, Observed]) -> None:
     hours = (END - (BEGIN - BEGIN % DAY)) / 3600
     assert seen["Job/once"].pods == pytest.approx(0.5 / hours, rel=0.05)
+
+
+@pytest.mark.parametrize(("name", "running"), [("flow", 1), ("past", 0), ("dark", 1)])
+def test_pods_that_have_ended_of_a_kind_that_is_not_sized_are_not_paid_for(
+    seen: dict[str, Observed], name: str, running: int
+) -> None:
+    workflow = seen[f"Workflow/{name}"]
+    assert (workflow.replicas, workflow.pods) == (running, float(running))
 
 
 def test_kills_of_a_statefulset_count_though_its_pod_was_made_anew(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ class TestFleet:
         assert found.window == 900
         assert np.isfinite(found.cpu).tolist() == [[True, True, True, False, False, True]]
         assert np.isnan(found.memory).all()
+        assert found.pods.tolist() == [[1] * 6]  # a gap tells of no pod that was gone
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -269,12 +270,12 @@ class TestScoring:
         # A twentieth of 48 windows is more than two of them.
         assert found["cpu_time_above"] == pytest.approx(3 / 48)
 
-    def test_every_pod_is_paid_for_and_a_window_without_any_as_one(self) -> None:
-        usage = fleet([[1.0, np.nan, 3.0]])
-        usage.pods[:] = [[2, 0, 3]]
+    def test_every_pod_is_paid_for_as_long_as_it_is_there(self) -> None:
+        usage = fleet([[1.0, np.nan, np.nan, 3.0]])
+        usage.pods[:] = [[2, 1, 0, 3]]
         found = Score(Rates(core_hour=1.0, gib_hour=0.0))
-        found.add(usage, Held(slice(0, 3), always(2.0, 1e9)), None)
-        assert found.figures()["monthly_cost"] == pytest.approx((2 * 2 + 2 + 3 * 3) / 3 * 730)
+        found.add(usage, Held(slice(0, 4), always(2.0, 1e9)), None)
+        assert found.figures()["monthly_cost"] == pytest.approx((2 * 2 + 2 + 3 * 3) / 4 * 730)
 
     def test_two_are_compared_in_the_weeks_that_both_could_size(self) -> None:
         usage = fleet([[1.0] * 4, [1.0] * 4], [[4e9] * 4, [4e9] * 4])

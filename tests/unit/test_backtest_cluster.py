@@ -132,7 +132,15 @@ def test_what_was_not_measured_is_no_number() -> None:
     found, measured = seen(Recorded(lambda pod, ago: 0.1 if ago in (0, 3) else None, web))
     whole = fleet("local", found, measured)
     assert np.isfinite(whole.cpu).tolist() == [[True, False, False, True]]
-    assert whole.pods.tolist() == [[1, 0, 0, 1]]
+
+
+def test_a_window_in_which_others_alone_were_measured_is_paid_for_by_no_pod_and_a_gap_of_all_by_one() -> None:
+    now, later = deployment("shop", "web"), deployment("shop", "later")
+    times = {now.name: (0, 1, 3), later.name: (0,)}
+    found, measured = seen(Recorded(lambda pod, ago: 0.1 if ago in times[pod] else None, now, later))
+    whole = fleet("local", found, measured)
+    assert [name for name, _ in whole.containers] == ["shop/Deployment/later", "shop/Deployment/web"]
+    assert whole.pods.tolist() == [[0, 1, 0, 1], [1, 1, 1, 1]]
 
 
 def test_what_is_provisioned_is_that_of_the_pods_that_live_and_what_is_unset_is_0() -> None:

@@ -21,6 +21,7 @@ HEADER = ",".join(COLUMNS)
 BASE = rates(Decimal("0.02"), Decimal("0.01"), "USD", "the default")
 SPOT = rates(Decimal("0.004"), Decimal("0.002"), "USD", "the default, spot")
 COMMON, COMMON_SPOT = ("0.031611", "0.004237"), ("0.006655", "0.000892")
+AZURE = ("0.039", "0.001917"), ("0.007764", "0.000382")
 # With the ratio of BASE, 2, and 2 cores and 4 GiB, a node's core costs a quarter of it, and a GiB an eighth.
 SMALL = Node("small", cores=Decimal(2), gib=Decimal(4))
 
@@ -279,7 +280,7 @@ def test_of_many_kinds_of_nodes_an_event_tells_the_most_frequent() -> None:
     [
         ({}, COMMON, COMMON_SPOT, "OpenCost's default for an unknown provider"),
         ({"PROVIDER": "aws"}, COMMON, COMMON_SPOT, "OpenCost's default for aws"),
-        ({"PROVIDER": "azure"}, ("0.039", "0.001917"), COMMON_SPOT, "OpenCost's default for azure"),
+        ({"PROVIDER": "azure"}, *AZURE, "OpenCost's default for azure"),
         ({"PROVIDER": "oracle"}, ("0.015", "0.002"), None, "OpenCost's default for oracle"),
         (
             {"PROVIDER": "azure", "CORE_HOUR": "0.05"},
