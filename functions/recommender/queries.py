@@ -394,10 +394,19 @@ def _in_hour(ago: int) -> str:
 
 
 def samples(rows: Collection[Series]) -> tuple[float | None, float | None]:
-    """Those in a typical hour and in ten minutes, of the rows of `frequencies`; None where there are none."""
-    hours = sorted(row.value for row in rows if row.labels.get("in", "").startswith("1h"))
-    lately = [row.value for row in rows if row.labels.get("in") == "10m"]
-    return hours[len(hours) // 2] if hours else None, max(lately, default=None)
+    """Those in a typical hour and in ten minutes, of the rows of `frequencies`; None where there are none.
+
+    Of a young server the last hour may be all that is told of, and in a part of it scrapes may have failed:
+    the last ten minutes tell how many it would have at least.
+    """
+    lately = max((row.value for row in rows if row.labels.get("in") == "10m"), default=None)
+    least = {_in_hour(0): 6 * (lately - 1)} if lately else {}
+    hours = sorted(
+        max(row.value, least.get(which, 0))
+        for row in rows
+        if (which := row.labels.get("in", "")).startswith("1h")
+    )
+    return hours[len(hours) // 2] if hours else None, lately
 
 
 def now(scope: Scope, window: Window) -> dict[str, str]:

@@ -57,6 +57,22 @@ def test_without_any_sample_a_scrape_a_minute_is_assumed() -> None:
     assert (ranges.cpu, ranges.step, ranges.recent_cpu, ranges.recent_step) == (300, 300, 240, 60)
 
 
+@pytest.mark.parametrize("interval", [15, 30, 60, 90])
+def test_a_young_servers_windows_are_no_longer_though_scrapes_failed_in_its_only_hour(interval: int) -> None:
+    def ranges(in_hour: int) -> tuple[int, int]:
+        told = [Series({"in": "1h, 0h ago"}, in_hour), Series({"in": "10m"}, 600 // interval)]
+        found = window(FORTNIGHT, *queries.samples(told))
+        return found.cpu, found.step
+
+    assert ranges(1200 // interval) == ranges(3600 // interval)
+
+
+def test_a_longer_past_tells_how_often_scrapes_came_in_most_of_it() -> None:
+    told = [Series({"in": f"1h, {ago}h ago"}, 12) for ago in (77, 174, 255)]
+    lately = [Series({"in": "1h, 0h ago"}, 60), Series({"in": "10m"}, 20)]
+    assert queries.samples([*told, *lately]) == (12, 20)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(1209600, "14d"), (3600, "1h"), (300, "5m"), (90, "90s"), (0, "0s")]
 )
