@@ -296,7 +296,9 @@ def _facts(scope: Scope, metrics: Sequence[str], more: str, lately: bool) -> lis
             name = names[0] if len(names) == 1 else ""
             pattern = "" if name else f"__name__=~{_any_of(names)}, "
             told = f"{name}{{{pattern}{scope.namespace_matcher}{more}}}"
-            fact = f"max by ({_STATE_LABELS}) ({_lately(told) if lately or not of_pods else told})"
+            # A JVM may tell NaN of a gauge of which it has forgotten the source; no number is above that.
+            told = told if of_pods and not lately else _lately(told)
+            fact = f"max by ({_STATE_LABELS}) ({told if of_pods else f'{told} > -Inf'})"
             # Who takes no pattern for a name may not group by it either.
             facts.append(f'label_replace({fact}, "__name__", "{name}", "", "")' if name else fact)
     return facts

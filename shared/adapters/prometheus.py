@@ -216,6 +216,9 @@ class HttpPrometheus:
             log.warning("Prometheus: %s", text, extra={"promql": promql})
         try:
             return read(document["data"], values)
+        except _NotFinite as error:
+            said = f"{error}, which is no usage and no setting: look at who exposes or records that"
+            raise self._failed(QueryFailed, promql, said) from error
         except (KeyError, TypeError, ValueError, IndexError) as error:
             said = f"unexpected JSON: {type(error).__name__}: {error}"
             raise self._failed(QueryFailed, promql, said) from error
@@ -284,6 +287,14 @@ class _Bearer(AuthBase):
 def _basic(name: str, password: str) -> AuthBase:
     """In UTF-8, as servers read it: of a text, requests would send Latin-1."""
     return HTTPBasicAuth(name.encode(), password.encode())
+
+
+class _NotFinite(Exception):
+    """Nothing that is asked about is one: to leave it out would be to read on from an incomplete answer."""
+
+    def __init__(self, value: float, labels: Mapping[str, str]) -> None:
+        told = ", ".join(f'{name}="{text}"' for name, text in sorted(labels.items()))
+        super().__init__(f"{str(value).replace('nan', 'NaN').replace('inf', 'Inf')} for {{{told}}}")
 
 
 class _Trickled(Exception):
@@ -388,10 +399,10 @@ def _seconds(moment: datetime) -> str:
 def _rows(data: dict[str, Any], _values: list[bytes]) -> list[Series]:
     kind, result = data["resultType"], data["result"]
     if kind == "scalar":
-        return _finite({}, result[1])
+        return [_row({}, result[1])]
     if kind != "vector":
         raise ValueError(f"a {kind}, where a vector was asked for")
-    return [row for each in result for row in _finite(each["metric"], each["value"][1])]
+    return [_row(each["metric"], each["value"][1]) for each in result]
 
 
 def _labels(data: list[dict[str, str]], _values: list[bytes]) -> list[Mapping[str, str]]:
@@ -405,22 +416,21 @@ def _curves(grid: array[float], data: dict[str, Any], values: list[bytes]) -> li
     if data["resultType"] != "matrix":
         raise ValueError(f"a {data['resultType']}, where a matrix was asked for")
     parser = simdjson.Parser()
-    curves = (_curve(parser, each["metric"], values[each["values"]], grid) for each in data["result"])
-    return [curve for curve in curves if curve.values]
+    return [_curve(parser, each["metric"], values[each["values"]], grid) for each in data["result"]]
 
 
 def _curve(parser: simdjson.Parser, labels: Mapping[str, str], text: bytes, grid: array[float]) -> Curve:
-    """Of `1700000000,"0.5"],[1700000300,"0.6"`, without what is no finite number."""
+    """Of `1700000000,"0.5"],[1700000300,"0.6"`."""
     cells = _numbers(parser, text.translate(None, b'[]"'))
     if len(cells) % 2:
         raise ValueError("a time without a value")
     times, values = cells[::2], cells[1::2]
     if len(times) == len(grid) and times[0] == grid[0] and times[-1] == grid[-1]:
         times = grid  # one for all curves
-    if math.isfinite(sum(values)):
-        return Curve(labels, times, values)
-    points = zip(times, values, strict=True)
-    return Curve.of(labels, ((at, value) for at, value in points if math.isfinite(value)))
+    if not math.isfinite(sum(values)):
+        for value in values:
+            _require_finite(value, labels)
+    return Curve(labels, times, values)
 
 
 def _numbers(parser: simdjson.Parser, text: bytes) -> array[float]:
@@ -434,7 +444,12 @@ def _numbers(parser: simdjson.Parser, text: bytes) -> array[float]:
         return array("d", map(float, text.split(b",")))
 
 
-def _finite(labels: Mapping[str, str], text: str) -> list[Series]:
-    """0/0 is NaN, 1/0 is infinite: both mean that there is nothing to tell."""
+def _row(labels: Mapping[str, str], text: str) -> Series:
     value = float(text)
-    return [Series(labels, value)] if math.isfinite(value) else []
+    _require_finite(value, labels)
+    return Series(labels, value)
+
+
+def _require_finite(value: float, labels: Mapping[str, str]) -> None:
+    if not math.isfinite(value):
+        raise _NotFinite(value, labels)

@@ -86,7 +86,7 @@ class QueryThrottled(QueryFailed, Throttled):
 
 class Prometheus(Protocol):
     def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
-        """The query's value at `at`, without what is no finite number.
+        """The query's value at `at`, all of it finite numbers.
 
         `timeout` in seconds bounds this query, where less is left than the client otherwise gives one.
 
@@ -95,7 +95,7 @@ class Prometheus(Protocol):
             QueryTooLarge: the same, because it reads too much.
             QueryTooSlow: the server began it, and gave up.
             QueryThrottled: the server asks for less.
-            QueryFailed: it does not answer as Prometheus does, or in part only.
+            QueryFailed: it does not answer as Prometheus does, or in part only, or with NaN or infinity.
             Temporary: it cannot be reached, is late, or lets us ask nothing.
         """
         ...
@@ -103,9 +103,9 @@ class Prometheus(Protocol):
     def query_range(
         self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
     ) -> list[Curve]:
-        """The query's values at `begin` and every `step` after it up to `end`, those that are finite.
+        """The query's values at `begin` and every `step` after it up to `end`, all finite.
 
-        A row of which none is finite is left out. `timeout` and errors are those of `query`.
+        `timeout` and errors are those of `query`.
         """
         ...
 

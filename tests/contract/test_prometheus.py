@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+import re
 import socket
 import threading
 import time
@@ -31,7 +33,15 @@ from shared.contracts.digests import POINTS
 from shared.contracts.errors import Temporary, Throttled
 from shared.contracts.events import Resources
 from shared.contracts.identity import Workload
-from shared.contracts.prometheus import AT_ONCE, Curve, QueryRefused, QueryTooLarge, QueryTooSlow, Series
+from shared.contracts.prometheus import (
+    AT_ONCE,
+    Curve,
+    QueryFailed,
+    QueryRefused,
+    QueryTooLarge,
+    QueryTooSlow,
+    Series,
+)
 from tests.fakes.prometheus import History
 from tests.servers import prometheus_server
 
@@ -291,6 +301,7 @@ def canary(written: Written) -> None:
             )  # fmt: skip
             for metric, area, pool, value in (
                 ("jvm_memory_max_bytes", "heap", "G1 Eden Space", -1),
+                ("jvm_memory_max_bytes", "heap", "of a pool that is gone", math.nan),
                 ("jvm_memory_max_bytes", "heap", "G1 Old Gen", 200 * MIB),
                 ("jvm_memory_used_bytes", "nonheap", "Metaspace", 60 * MIB),
                 ("jvm_memory_used_bytes", "nonheap", "CodeCache", 20 * MIB),
@@ -762,9 +773,11 @@ def test_every_workload_is_discovered(prometheus: HttpPrometheus, seen: dict[str
     assert not reading.discover(prometheus, "local", NOW, ["elsewhere"])
 
 
-def test_what_is_no_finite_number_is_dropped(prometheus: HttpPrometheus) -> None:
-    assert prometheus.query("vector(0) / 0", NOW) == []
-    assert prometheus.query("scalar(vector(1) / 0)", NOW) == []
+def test_what_is_no_finite_number_is_refused(prometheus: HttpPrometheus) -> None:
+    with pytest.raises(QueryFailed, match=r"NaN for \{\}, .*\(query: vector\(0\) / 0\)"):
+        prometheus.query("vector(0) / 0", NOW)
+    with pytest.raises(QueryFailed, match="Inf for "):
+        prometheus.query("scalar(vector(1) / 0)", NOW)
     assert [row.value for row in prometheus.query("vector(2)", NOW)] == [2.0]
 
 
@@ -783,20 +796,13 @@ def test_a_range_is_answered_at_each_step_both_ends_included(
     )
 
 
-def test_of_a_range_only_what_is_a_finite_number_is_told(prometheus: HttpPrometheus) -> None:
-    begin = NOW - timedelta(seconds=20)
-    points = [
-        curve.points
-        for curve in prometheus.query_range(
-            f"vector(1) / (time() - {(NOW - timedelta(seconds=10)).timestamp():.0f})",
-            begin,
-            NOW,
-            timedelta(seconds=10),
-        )
-    ]
-    assert points == [((begin.timestamp(), -0.1), (NOW.timestamp(), 0.1))]
-    assert prometheus.query_range("vector(0) / 0", begin, NOW, timedelta(seconds=10)) == []
-    assert prometheus.query_range("nothing_is_called_so", begin, NOW, timedelta(seconds=10)) == []
+def test_a_range_in_which_one_value_is_no_finite_number_is_refused(prometheus: HttpPrometheus) -> None:
+    begin, step = NOW - timedelta(seconds=20), timedelta(seconds=10)
+    with pytest.raises(QueryFailed, match=r"Inf for \{\}, .*\(query: vector\(1\) / "):
+        prometheus.query_range(f"vector(1) / (time() - {(NOW - step).timestamp():.0f})", begin, NOW, step)
+    with pytest.raises(QueryFailed, match="NaN for "):
+        prometheus.query_range("vector(0) / 0", begin, NOW, step)
+    assert prometheus.query_range("nothing_is_called_so", begin, NOW, step) == []
 
 
 def test_a_range_that_is_refused_is_named(prometheus: HttpPrometheus) -> None:
@@ -1157,30 +1163,36 @@ def test_who_finds_no_place_in_time_is_told_so() -> None:
         assert all(isinstance(each.exception(), Temporary) for each in waiting)
 
 
-def test_numbers_that_are_none_leave_the_rows_that_have_some() -> None:
-    with serving(_Numbers) as address:
-        rows = HttpPrometheus(f"{address}/numbers").query("up", NOW)
-    assert {row.labels["n"]: row.value for row in rows} == {"4": 0.5}
+_NO_NUMBERS = {"NaN": "NaN", "+Inf": "Inf", "-Inf": "-Inf", "Infinity": "Inf"}
 
 
-class _Numbers(_Wrong):
+@pytest.mark.parametrize(("text", "told"), _NO_NUMBERS.items())
+@pytest.mark.parametrize("kind", ["vector", "matrix"])
+def test_an_answer_with_what_is_no_finite_number_is_refused_with_query_and_series(
+    kind: str, text: str, told: str
+) -> None:
+    says = rf'{re.escape(told)} for \{{namespace="shop", pod="web"\}}, which is no usage and .*\(query: up\)'
+    with serving(_NoNumbers) as address:
+        client = HttpPrometheus(f"{address}/{kind}/{text}")
+        over = partial(client.query_range, begin=NOW, end=NOW, step=timedelta(minutes=5))
+        ask = over if kind == "matrix" else partial(client.query, at=NOW)
+        with pytest.raises(QueryFailed, match=says):
+            ask("up")
+
+
+def _with(kind: str, text: str) -> str:
+    told: dict[str, Any] = {"value": [0, text]}
+    if kind == "matrix":
+        told = {"values": [[0, "0.5"], [300, text]]}
+    row = {"metric": {"pod": "web", "namespace": "shop"}, **told}
+    return json.dumps({"status": "success", "data": {"resultType": kind, "result": [row]}})
+
+
+class _NoNumbers(_Wrong):
     answers: ClassVar[dict[str, tuple[int, str, str]]] = {
-        "/numbers": (
-            200,
-            "application/json",
-            json.dumps(
-                {
-                    "status": "success",
-                    "data": {
-                        "resultType": "vector",
-                        "result": [
-                            {"metric": {"n": str(number)}, "value": [0, text]}
-                            for number, text in enumerate(["NaN", "+Inf", "-Inf", "Infinity", "0.5"])
-                        ],
-                    },
-                }
-            ),
-        )
+        f"/{kind}/{text}": (200, "application/json", _with(kind, text))
+        for kind in ("vector", "matrix")
+        for text in _NO_NUMBERS
     }
 
 
@@ -1190,8 +1202,7 @@ _CURVES = {
         "resultType": "matrix",
         "result": [
             {"metric": {"values": "]],[[", "n": '"values":[[1,"9"]]'}, "values": [[0, "0.5"], [300, "1e-7"]]},
-            {"metric": {"n": "gaps"}, "values": [[0, "NaN"], [300, "2"], [600, "+Inf"]]},
-            {"metric": {"n": "none"}, "values": [[0, "NaN"]]},
+            {"metric": {"n": "gaps"}, "values": [[300, "2"], [900, "3"]]},
             {"metric": {"n": "one"}, "values": [[600.5, "12345678901234567890"]]},
         ],
     },
@@ -1206,9 +1217,7 @@ class _Curves(_Wrong):
                 json.dumps(_CURVES, separators=(",", ":")),
                 json.dumps(_CURVES),
                 json.dumps(_CURVES, indent=1),
-                json.dumps(_CURVES, separators=(",", ":")).replace(
-                    '"2"],[600,"+Inf"]]', '"2"],[600,"+Inf"] ]'
-                ),
+                json.dumps(_CURVES, separators=(",", ":")).replace('"2"],[900,"3"]]', '"2"],[900,"3"] ]'),
             ]
         )
     }
@@ -1220,7 +1229,7 @@ def test_curves_are_read_however_their_json_is_written(number: int) -> None:
         curves = HttpPrometheus(f"{address}/{number}").query_range("up", NOW, NOW, timedelta(minutes=5))
     assert [(dict(curve.labels), curve.points) for curve in curves] == [
         ({"values": "]],[[", "n": '"values":[[1,"9"]]'}, ((0.0, 0.5), (300.0, 1e-7))),
-        ({"n": "gaps"}, ((300.0, 2.0),)),
+        ({"n": "gaps"}, ((300.0, 2.0), (900.0, 3.0))),
         ({"n": "one"}, ((600.5, 12345678901234567890.0),)),
     ]
 
