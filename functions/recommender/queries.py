@@ -352,14 +352,15 @@ def frequencies(scope: Scope, history: timedelta) -> dict[str, str]:
         told("10m", f"{MEMORY}{{{scope.containers}}}[10m]"),
         told("rule", f"{CPU_RULE}{{{scope.containers}}}[5m]"),
         *(_most(which, metric, everyone) for which, metric in _KILLS_BY.items()),
-        _gone(scope, _GONE_LATELY),
     )
     return {"scrapes_lately": " or ".join(lately)} | {
         f"scrapes_{ago}h_ago": " or ".join(
-            (told(_in_hour(ago), f"{everywhere}[1h] offset {ago}h"), _gone(scope, ago))
+            (
+                told(_in_hour(ago), f"{everywhere}[1h] offset {ago}h"),
+                _gone(scope, ago if number else min(ago, _GONE_LATELY)),
+            )
         )
-        for ago in _hours(history)
-        if ago
+        for number, ago in enumerate(filter(None, _hours(history)))
     }
 
 

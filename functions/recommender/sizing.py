@@ -175,7 +175,19 @@ def _unfit(observed: Observed, used: list[ObservedContainer], qos: QosClass, rul
         return f"too little data: {lacking[0]}"
     if qos is QosClass.BEST_EFFORT and rules.keep_qos:
         return "BestEffort: it sets no requests, and setting some would change its QoS class"
-    return None
+    # Kubernetes sets a request to the limit where a manifest has none.
+    untold = any(_lacks_requests(each.current) for each in observed.containers)
+    return "its limits are told, and not its requests (kubefinops doctor)" if untold else None
+
+
+def _lacks_requests(current: Resources) -> bool:
+    return any(
+        limit is not None and request is None
+        for request, limit in (
+            (current.cpu_request_m, current.cpu_limit_m),
+            (current.memory_request_bytes, current.memory_limit_bytes),
+        )
+    )
 
 
 def _too_little(container: ObservedContainer, observed: Observed, rules: Rules) -> str | None:

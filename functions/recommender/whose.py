@@ -23,6 +23,9 @@ CLUSTERS = (
     "k8s_cluster",
     "k8s_cluster_name",
     "kubernetes_cluster",
+    # In Google's service clusters of several projects, or places, may have one name.
+    "project_id",
+    "location",
 )
 # Where a scrape does not honour a series' own labels, those of its target are in their place, and they here.
 _HIDDEN = ("exported_namespace", "exported_pod")

@@ -254,11 +254,14 @@ def _notes(
     found: Iterable[Found], answers: Mapping[str, list[Series]], settings: SizingSettings
 ) -> Iterable[str]:
     """What is there, and not as one would wish."""
-    for name in ("kube-state-metrics", "cAdvisor"):
+    for name, what, maybe in (
+        ("kube-state-metrics", "pods", ""),
+        ("cAdvisor", "containers", " (or in /metrics/resource too)"),
+    ):
         if rows := answers[f"twice by {name}"]:
             yield (
-                f"{rows[0].value:.0f} {'pods' if name == 'kube-state-metrics' else 'containers'} are told of"
-                f" more than once by {name}: they count once, and cost the server twice"
+                f"{rows[0].value:.0f} {what} are told of more than once by {name}{maybe}: they count once,"
+                " and cost the server twice"
             )
     if answers["ahead"]:
         yield (

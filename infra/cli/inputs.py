@@ -32,6 +32,10 @@ CADVISOR = (
     "scrape /metrics/cadvisor of each kubelet (kube-prometheus-stack: kubelet.serviceMonitor.cAdvisor),"
     " and look for what drops it in that job's metric_relabel_configs (cAdvisorMetricRelabelings)"
 )
+_CONTAINERS = (
+    f"{CADVISOR}; it needs the label container, which there is none of where Docker runs them (cri-dockerd):"
+    " scrape /metrics/resource there"
+)
 # Since kubernetes-mixin 1.1.0 there is CPU_RULE too.
 OLDER_CPU_RULE = "node_namespace_pod_container:container_cpu_usage_seconds_total:sum_irate"
 MIXIN = "load kubernetes-mixin's rules (kube-prometheus-stack: defaultRules.create)"
@@ -67,7 +71,10 @@ class Input:
 
 
 def _of(resources: str, more: str = "") -> str:
-    return f"run kube-state-metrics, with {resources} in its --resources if that is set{more}"
+    return (
+        f"run kube-state-metrics, with {resources} in its --resources if that is set{more}; a list of what is"
+        " kept of it has to have this too, such as managed offers come with (docs/servers.md)"
+    )
 
 
 _NO_INIT = "no pod has an init container"
@@ -78,13 +85,13 @@ INPUTS = (
         CPU,
         Need.REQUIRED,
         "everything: no usage of CPU is known",
-        f"{CADVISOR}; it needs the label container",
+        _CONTAINERS,
     ),
     Input(
         MEMORY,
         Need.REQUIRED,
         "everything: no usage of memory is known",
-        f"{CADVISOR}; it needs the label container",
+        _CONTAINERS,
     ),
     Input("kube_pod_owner", Need.REQUIRED, "everything: pods belong to no workload", _of("pods")),
     Input(

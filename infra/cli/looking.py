@@ -342,6 +342,8 @@ def _unmeasured(found: Collection[Entry], owners: Whose) -> str | None:
         "kube-state-metrics tells of them, and cAdvisor of no use of their containers, or for less than half"
         " an hour"
     )
+    if not any(each.seen for each in rightly):
+        why = "nothing tells of pods that are theirs (kube_pod_owner)"
     return (
         f"nothing was measured of {counted(len(found), 'workload')} in {counted(spaces, 'namespace')}:"
         f" {why if runs else owners.why_hidden}; `kubefinops doctor` tells more"
@@ -363,6 +365,12 @@ def _notes(
         what = "no memory" if len(blind) == len(running) else f"memory of {counted(len(blind), 'workload')}"
         lowered = "is lowered" if len(blind) == len(running) else "is not lowered"
         yield f"{what} {lowered}, as OOM kills would not be seen: `kubefinops doctor` tells what lacks"
+    whose = {each.workload.kind for each in found if each.seen}
+    if "ReplicaSet" in whose and whose.isdisjoint({"Deployment", "Rollout"}):
+        yield (
+            "no Deployment is sized, as nothing tells whose ReplicaSets are (kube_replicaset_owner):"
+            " `kubefinops doctor` tells how to get that"
+        )
     if unmeasured:
         yield unmeasured
 

@@ -25,7 +25,7 @@ MOST_RATES = 2  # each told by itself
 def of_workload(entry: Entry) -> Iterator[str]:
     """What its pods are that sizing minds."""
     if entry.scales_on:
-        yield "HPA"
+        yield "HPA?" if "unknown" in entry.scales_on else "HPA"
     if entry.qos == QosClass.GUARANTEED:
         yield "Guaranteed"
 

@@ -292,7 +292,9 @@ def _facts(row: Row) -> Iterator[str]:
     if usage.throttled_share:
         yield f"throttled in {usage.throttled_share:.0%} of periods"
     if entry.scales_on:
-        yield f"scaled by a HorizontalPodAutoscaler on {', '.join(entry.scales_on)}"
+        known = "unknown" not in entry.scales_on
+        what = f" on {', '.join(entry.scales_on)}" if known else ", or maybe: nothing tells on what"
+        yield f"scaled by a HorizontalPodAutoscaler{what}"
 
 
 def _times(histories: Histories) -> tuple[str, ...]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from infra.cli.looking import NothingFound, asked, look, sizing_settings
+from functions.recommender.reading import read
+from functions.recommender.report import Entry, entry
+from functions.recommender.settings import RecommenderSettings
+from functions.recommender.sizing import size
+from infra.cli.looking import NothingFound, _notes, _unmeasured, asked, look, sizing_settings
+from infra.cli.whose import Whose
 from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.errors import BadSetting
+from shared.contracts.prometheus import Series
 from shared.runtime.settings import PrometheusSettings
 from tests.fakes.prometheus import FakePrometheus, deployment
 
@@ -49,3 +55,32 @@ def test_where_nothing_is_found_is_told_without_the_password_in_its_address(
     with pytest.raises(NothingFound, match=r" at http://h:9090[:;]") as caught:
         look(sizing_settings("http://me:s3cret@h:9090"), namespaces, datetime(2026, 11, 20, tzinfo=UTC))
     assert "s3cret" not in str(caught.value)
+
+
+def entries_without(metric: str) -> list[Entry]:
+    class Lacking(FakePrometheus):
+        def _rows(self, promql: str, at: datetime) -> list[Series]:
+            return [each for each in super()._rows(promql, at) if each.labels.get("__name__") != metric]
+
+    server, settings = Lacking(deployment("shop", "web")), RecommenderSettings.read({})
+    at, fortnight = datetime(2026, 11, 20, tzinfo=UTC), timedelta(days=14)
+    found = read(server, "local", at, history=fortnight, oom_days=7).workloads
+    return [entry(each, size(each, settings.rules), settings.price_list.base) for each in found]
+
+
+def test_where_nothing_tells_whose_replica_sets_are_it_is_said_that_no_deployment_is_sized() -> None:
+    found = entries_without("kube_replicaset_owner")
+    assert {each.workload.kind: each.decision for each in found} == {
+        "Deployment": "skipped",
+        "ReplicaSet": "skipped",
+    }
+    assert _unmeasured(found, Whose()) is None
+    (note,) = _notes(found, Whose(), None, None)
+    assert note.startswith("no Deployment is sized, as nothing tells whose ReplicaSets are")
+    assert list(_notes(entries_without("nothing"), Whose(), None, None)) == []
+
+
+def test_where_nothing_tells_whose_pods_are_cadvisor_is_not_blamed() -> None:
+    why = _unmeasured(entries_without("kube_pod_owner"), Whose())
+    assert why is not None
+    assert ": nothing tells of pods that are theirs (kube_pod_owner); `kubefinops doctor` tells more" in why

@@ -27,6 +27,8 @@ def test_what_is_special_is_said_in_a_word() -> None:
     )
     app, idle = rows_of(web)
     assert list(of_workload(web)) == ["HPA", "Guaranteed"]
+    maybe = web.model_copy(update={"scales_on": ("unknown",)})
+    assert list(of_workload(maybe)) == ["HPA?", "Guaranteed"]
     assert list(of_container(app, 0.1)) == ["JVM", "3 OOM kills", "throttled"]
     assert list(of_container(app, 0.25)) == ["JVM", "3 OOM kills"], "so much is allowed"
     assert list(of_container(idle, 0.1)) == ["JVM", "not measured"]

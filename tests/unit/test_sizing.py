@@ -251,6 +251,13 @@ def test_best_effort_stays_best_effort_unless_told_otherwise() -> None:
     assert only(sized).proposed == resources(230, 230)
 
 
+@pytest.mark.parametrize(
+    "current", [resources(None, None, 2000, 1024), resources(1000, None, None, 64), resources(None, 64, 100)]
+)
+def test_limits_without_requests_are_no_setting_but_what_is_not_told(current: Resources) -> None:
+    assert reason(current) == "its limits are told, and not its requests (kubefinops doctor)"
+
+
 def test_a_small_difference_is_not_proposed() -> None:
     assert "not worth a change" in reason(resources(240, 240))
     # Small in relative terms, in absolute terms, in both, in neither.
@@ -737,8 +744,6 @@ def test_in_a_guaranteed_pod_a_jvm_keeps_its_limit_and_with_it_its_request() -> 
     container = only(of_jvm(resources(1000, 1024, 1000, 1024), TOLD))
     assert container.proposed == resources(345, 1024, 345, 1024)
     assert "a heap that is a share of the limit" in container.reasons[2]
-    no_request = only(of_jvm(resources(1000, None, 1000, 1024), TOLD))
-    assert no_request.proposed == resources(345, None, 345, 1024)
 
 
 def test_a_jvm_without_a_memory_request_is_given_none() -> None:

@@ -27,6 +27,14 @@ def of(*rows: dict[str, str]) -> Whose:
             [{"cluster": "k8s", "cluster_name": "a"}, {"cluster": "k8s", "cluster_name": "b"}],
             "several clusters (a, b): choose by --label cluster_name=a",
         ),
+        # Of several projects that Google's service reads together.
+        (
+            [
+                {"cluster": "main", "location": "eu", "project_id": "dev"},
+                {"cluster": "main", "location": "eu", "project_id": "prod"},
+            ],
+            "several clusters (dev, prod): choose by --label project_id=dev",
+        ),
         # One that scrapes its own cluster has no such label there.
         (
             [{"cluster": "eu"}, {}],
