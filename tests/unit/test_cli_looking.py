@@ -12,8 +12,8 @@ from functions.recommender.reading import read
 from functions.recommender.report import Entry, entry
 from functions.recommender.settings import RecommenderSettings
 from functions.recommender.sizing import size
+from functions.recommender.whose import Whose
 from infra.cli.looking import NothingFound, _notes, _unmeasured, asked, look, sizing_settings
-from infra.cli.whose import Whose
 from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.errors import BadSetting
 from shared.contracts.prometheus import Series
