@@ -109,7 +109,7 @@ class Sized:
 
 def engine(strategy: str) -> str:
     """Goes into every report: figures can be reproduced by the engine of the same version."""
-    return f"{strategy}/{3 if strategy == PERCENTILE else 7}"
+    return f"{strategy}/{4 if strategy == PERCENTILE else 8}"
 
 
 def size(observed: Observed, rules: Rules) -> Sized:

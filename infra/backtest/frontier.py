@@ -100,13 +100,27 @@ def svg(found: Frontier) -> str:
     for name, line in found.lines.items():
         places = [(x(each.above), y(each.requested)) for each in line if each.requested <= top]
         lines.append((name, " ".join(f"{across},{up}" for across, up in places), *places[-1]))
-    points = [(each.name, x(each.above), y(each.requested)) for each in found.points]
+    points = [_Place(each.name, x(each.above), y(each.requested)) for each in found.points]
     across = [(x(share), f"{share:.0%}") for share in np.arange(0.0, right, 0.05)]
     up = [(y(times), f"{times:g}x") for times in (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4) if times <= top]
     return _TEMPLATE.render(
         width=WIDTH, height=HEIGHT, left=LEFT, bottom=HEIGHT - BOTTOM, top=TOP, right=WIDTH - RIGHT,
-        lines=lines, points=points, across=across, up=up,
+        lines=lines, points=[(each, any(map(each.would_cover, points))) for each in points],
+        across=across, up=up,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A point of the picture."""
+
+    name: str
+    across: float
+    up: float
+
+    def would_cover(self, other: _Place) -> bool:
+        """Whether the other lies where this one's name would be, on its right."""
+        return 0 < other.across - self.across < 16 + 7 * len(self.name) and abs(other.up - self.up) < 12
 
 
 _TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
@@ -132,11 +146,11 @@ else '#9ca3af' }}"/>
 <text x="{{ across + 8 }}" y="{{ up + 4 }}" fill="{{ '#2563eb' if name == 'balanced' else '#6b7280' }}">\
 {{ name }}, with other margins</text>
 {% endfor %}
-{% for name, across, up in points %}
-<circle cx="{{ across }}" cy="{{ up }}" r="4.5" fill="{{ '#2563eb' if name in ('balanced', 'cautious', \
-'lean') else '#111827' }}"><title>{{ name }}</title></circle>
-<text x="{{ across + 8 }}" y="{{ up + 4 }}" fill="#111827" stroke="#fff" stroke-width="3" \
-paint-order="stroke">{{ name }}</text>
+{% for each, is_left in points %}
+<circle cx="{{ each.across }}" cy="{{ each.up }}" r="4.5" fill="{{ '#2563eb' if each.name in ('balanced', \
+'cautious', 'lean') else '#111827' }}"><title>{{ each.name }}</title></circle>
+<text x="{{ each.across + (-8 if is_left else 8) }}" y="{{ each.up + 4 }}" fill="#111827" stroke="#fff" \
+stroke-width="3" paint-order="stroke"{{ ' text-anchor="end"' | safe if is_left }}>{{ each.name }}</text>
 {% endfor %}
 </svg>
 """
