@@ -54,6 +54,18 @@ class MongoDigests:
             others = [each for each in error.details["writeErrors"] if each["code"] != _DUPLICATE_KEY]
             if others or error.details.get("writeConcernErrors"):
                 raise Temporary(f"MongoDB: digests were not stored: {str(others)[:300]}") from error
+            self._replace_damaged(cluster, [each["op"] for each in error.details["writeErrors"]])
+
+    def _replace_damaged(self, cluster: str, documents: Sequence[dict[str, Any]]) -> None:
+        """Of those that are there already: else their days would be read anew by each scan."""
+        anew = {(each["container"], each["day"]): each for each in documents}
+        containers, days = (sorted(set(its)) for its in zip(*anew, strict=True))
+        query = {"cluster": cluster, "container": {"$in": containers}, "day": {"$in": days}}
+        with _translated():
+            collection = self._mongo.database["digests"]
+            for stored in [each for each in collection.find(query) if not _is_ours(each)]:
+                if document := anew.get((stored["container"], stored["day"])):
+                    collection.replace_one({"_id": stored["_id"]}, {**document, "_id": stored["_id"]})
 
 
 def _document(cluster: str, digest: Digest) -> dict[str, Any]:

@@ -80,6 +80,12 @@ def test_what_is_damaged_counts_as_a_day_that_is_not_there(mongo: Mongo, field: 
     digests.add("local", [WEB, replace(WEB, day=DAY + timedelta(days=1))])
     mongo.database["digests"].update_one({"day": midnight(DAY)}, {"$set": {field: broken}})
     assert [each.day for each in found(digests)] == [DAY + timedelta(days=1)]
+    # It is read again then, and stored in its place, while the others stay.
+    digests.add("local", [replace(WEB, pods=7), replace(WEB, day=DAY + timedelta(days=1), pods=7)])
+    assert [(each.day, each.pods) for each in found(digests)] == [
+        (DAY, 7),
+        (DAY + timedelta(days=1), WEB.pods),
+    ]
 
 
 def test_what_an_earlier_version_stored_comes_back_as_well(mongo: Mongo) -> None:
