@@ -126,8 +126,8 @@ def test_another_tenant_of_mimir_has_nothing_and_who_names_none_is_told_to(on_mi
     "flag",
     [
         "-search.maxQueryLen=1200",
-        "-search.maxResponseSeries=40",
-        "-search.maxMemoryPerQuery=40KB",
+        "-search.maxResponseSeries=56",
+        "-search.maxMemoryPerQuery=56KB",
     ],
 )
 def test_what_victoriametrics_will_not_answer_at_once_is_read_in_parts_and_alike(
@@ -154,7 +154,7 @@ def test_what_victoriametrics_will_not_answer_in_parts_either_fails_and_names_th
 
 @MIMIR.needed
 @pytest.mark.parametrize(
-    "limits", [{"max_query_expression_size_bytes": 1200}, {"max_fetched_series_per_query": 40}]
+    "limits", [{"max_query_expression_size_bytes": 1200}, {"max_fetched_series_per_query": 56}]
 )
 def test_what_mimir_will_not_answer_at_once_is_read_in_parts_and_alike(
     history: Path, on_mimir: str, limits: dict[str, Any]

@@ -168,7 +168,7 @@ def test_a_backtest_refuses_several_clusters(address: str) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(
         r"kubefinops: --label: http://\S+ has several clusters \(eu, us\): choose by --label cluster=eu, or"
-        r" PROMETHEUS_LABELS\n",
+        r" by PROMETHEUS_LABELS=cluster=eu\n",
         done.stderr,
     )
 
@@ -176,9 +176,7 @@ def test_a_backtest_refuses_several_clusters(address: str) -> None:
 @pytest.mark.parametrize("form", ["table", "json", "yaml", "html", "csv"])
 def test_several_clusters_are_read_as_one_with_a_warning(address: str, form: str) -> None:
     done = run("scan", address, "several", "--format", form)
-    note = (
-        "Prometheus has several clusters (eu, us): choose by --label cluster=eu, or PROMETHEUS_LABELS; here"
-    )
+    note = "Prometheus has several clusters (eu, us): choose by --label cluster=eu, or by PROMETHEUS_LABELS=cluster=eu; here"
     assert done.returncode == 0
     assert done.stderr == f"kubefinops: {note} they are read as one\n"
     assert (note in done.stdout) is (form != "csv")
@@ -199,7 +197,7 @@ def test_nothing_is_proposed_of_several_clusters(address: str, tree: Path) -> No
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"kubefinops: --label: {address} has several clusters (eu, us): choose by --label cluster=eu, or"
-        " PROMETHEUS_LABELS\n"
+        " by PROMETHEUS_LABELS=cluster=eu\n"
     )
     assert (tree / "web.yaml").read_text() == MANIFEST
     done = propose(address, "several", tree, "--label", "cluster=us")
