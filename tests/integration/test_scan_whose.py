@@ -176,7 +176,10 @@ def test_a_backtest_refuses_several_clusters(address: str) -> None:
 @pytest.mark.parametrize("form", ["table", "json", "yaml", "html", "csv"])
 def test_several_clusters_are_read_as_one_with_a_warning(address: str, form: str) -> None:
     done = run("scan", address, "several", "--format", form)
-    note = "Prometheus has several clusters (eu, us): choose by --label cluster=eu, or by PROMETHEUS_LABELS=cluster=eu; here"
+    note = (
+        "Prometheus has several clusters (eu, us): choose by --label cluster=eu, or by"
+        " PROMETHEUS_LABELS=cluster=eu; here"
+    )
     assert done.returncode == 0
     assert done.stderr == f"kubefinops: {note} they are read as one\n"
     assert (note in done.stdout) is (form != "csv")
