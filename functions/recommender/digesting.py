@@ -467,7 +467,7 @@ class _Usage:
         """
         apart = self.plan.apart[container[0][0]]
         cpu, memory = digest.windows, self.memory_windows[container, digest.day]
-        if not facts.get((container, digest.day), _NO_FACTS).memory_max:
+        if facts.get((container, digest.day), _NO_FACTS).memory_max is None:
             return cpu <= apart and memory < 2
         each = self.window.memory_step // self.window.cpu_step * apart
         return bool(memory or cpu <= each) and bool(cpu or memory < 2)
@@ -646,7 +646,7 @@ class _Facts:
     millicores, and troubles; of limits of memory the least, in bytes.
     """
 
-    memory_max: int = 0
+    memory_max: int | None = None
     cpu_max: float = 0.0
     oom_kills: int = 0
     killed_limit: int = 0
@@ -656,7 +656,7 @@ class _Facts:
         """One pod's. Of the pods the worst counts, and every kill."""
         match name:
             case "memory_max":
-                self.memory_max = max(self.memory_max, round(value))
+                self.memory_max = max(self.memory_max or 0, round(value))
             case "cpu_max":
                 self.cpu_max = max(self.cpu_max, round(value * 1000, 3))
             case "oom_kills":

@@ -767,6 +767,13 @@ def test_a_day_of_which_an_answer_lacks_cpu_memory_or_its_peak_is_read_again(
     assert len(stored.kept) == 14
 
 
+def test_a_day_of_no_memory_at_all_is_kept_where_the_server_says_so() -> None:
+    """As cAdvisor does where the kernel counts no memory for control groups: each day has a peak, of 0."""
+    server, stored = Server(deployment("shop", "web", memory_p95=0.0, memory_max=0.0)), FakeDigests()
+    scan(server, NOON, stored)
+    assert len(stored.kept) == 14
+
+
 @pytest.mark.parametrize("days", [1, 3])
 def test_a_day_of_a_pod_that_tells_nothing_since_is_read_again_until_the_next_is_over(days: int) -> None:
     class Behind(Server):
