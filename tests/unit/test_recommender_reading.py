@@ -251,22 +251,25 @@ def test_a_pod_belongs_to_what_owns_its_owner() -> None:
 
 
 @pytest.mark.parametrize(
-    ("job", "told", "controller"),
+    ("job", "told", "controller", "is_known"),
     [
-        ("nightly-29384532", None, ("CronJob", "nightly")),
-        ("nightly-29384532", ("CronJob", "other"), ("CronJob", "other")),
-        ("nightly-29384532", ("<none>", "<none>"), ("Job", "nightly-29384532")),
-        ("migrate-20260101", None, ("Job", "migrate-20260101")),
-        ("migrate-1", None, ("Job", "migrate-1")),
+        ("nightly-29384532", None, ("CronJob", "nightly"), True),
+        ("nightly-29384532", ("CronJob", "other"), ("CronJob", "other"), True),
+        ("nightly-29384532", ("<none>", "<none>"), ("Job", "nightly-29384532"), True),
+        ("migrate-20260101", None, ("Job", "migrate-20260101"), False),
+        ("migrate-1", None, ("Job", "migrate-1"), False),
     ],
 )
 def test_where_nothing_tells_of_a_job_its_name_tells_of_the_cron_job(
-    job: str, told: tuple[str, str] | None, controller: tuple[str, str]
+    job: str, told: tuple[str, str] | None, controller: tuple[str, str], is_known: bool
 ) -> None:
     rows = [owned("a", "Job", job)]
     if told is not None:
         rows.append(row("kube_job_owner", job_name=job, owner_kind=told[0], owner_name=told[1]))
-    assert Cluster.of(rows).owners.controller(("shop", "a")) == ("shop", *controller)
+    owners = Cluster.of(rows).owners
+    assert owners.controller(("shop", "a")) == ("shop", *controller)
+    # Whose it is that is not known may be any workload's whose name begins as the pod's.
+    assert owners.is_known(("shop", "a")) is is_known
 
 
 def test_an_owner_that_is_not_the_controller_owns_nothing() -> None:
