@@ -260,12 +260,12 @@ def state(
         names = jvm_annotations.LABELS.values()
         with_one = (f'{ANNOTATIONS}{{{scope.namespace_matcher}, {name}!=""}}' for name in names)
         told = " or ".join(_lately(each) for each in with_one)
-        parts.append(f"max by (__name__, namespace, pod, {', '.join(names)}) ({told})")
+        parts.append(_named(ANNOTATIONS, f"max by (namespace, pod, {', '.join(names)}) ({told})"))
     if nodes.LABELS in metrics:
         # Nodes are in no namespace: a label of that name is the exporter's, if there is one.
         kinds = (_joined(matcher, scope.labels) for matcher in nodes.spot_matchers())
         spot = " or ".join(_lately(f"{nodes.LABELS}{{{each}}}") for each in kinds)
-        parts.append(f"max by (__name__, node) ({spot})")
+        parts.append(_named(nodes.LABELS, f"max by (node) ({spot})"))
     return " or ".join(parts)
 
 
@@ -296,18 +296,22 @@ def _facts(scope: Scope, metrics: Sequence[str], more: str, lately: bool) -> lis
             name = names[0] if len(names) == 1 else ""
             pattern = "" if name else f"__name__=~{_any_of(names)}, "
             told = f"{name}{{{pattern}{scope.namespace_matcher}{more}}}"
-            # A JVM may tell NaN of a gauge of which it has forgotten the source; no number is above that.
+            # A JVM may tell NaN of a gauge of which it has forgotten the source; NaN is above nothing.
             told = told if of_pods and not lately else _lately(told)
             fact = f"max by ({_STATE_LABELS}) ({told if of_pods else f'{told} > -Inf'})"
-            # Who takes no pattern for a name may not group by it either.
-            facts.append(f'label_replace({fact}, "__name__", "{name}", "", "")' if name else fact)
+            facts.append(_named(name, fact) if name else fact)
     return facts
+
+
+def _named(name: str, fact: str) -> str:
+    """Rows with this for a metric's name: who takes no pattern for one may not group by it either."""
+    return f'label_replace({fact}, "__name__", "{name}", "", "")'
 
 
 def _failed(scope: Scope) -> str:
     told = _lately(f"{OWNERS[0]}{{{scope.namespace_matcher}}}")
     failed = f"count(up{{{scope.labels}}} == 0 and on (job) {told})"
-    return f'label_replace({failed}, "__name__", "{FAILED}", "", "")'
+    return _named(FAILED, failed)
 
 
 def is_sidecar(labels: Mapping[str, str]) -> bool:

@@ -731,7 +731,8 @@ def test_who_owned_what_is_told_by_labels_or_where_a_server_does_not_tell_them_b
         def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
             if "__name__=~" in promql:
                 raise QueryRefused("status 400: only exact matches on metric names", promql)
-            return super().query(promql, at, timeout)
+            # Nor may it group by them.
+            return super().query(promql.replace("by (__name__, ", "by ("), at, timeout)
 
         def series(
             self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None

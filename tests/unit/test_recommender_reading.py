@@ -202,7 +202,7 @@ def test_a_workload_has_the_nodes_of_its_pods() -> None:
 
 def test_a_server_that_refuses_the_state_is_asked_for_nodes_by_themselves() -> None:
     only = state(NARROW, ("kube_node_labels",))
-    assert only.startswith("max by (__name__, node) (last_over_time(kube_node_labels{")
+    assert only.startswith("label_replace(max by (node) (last_over_time(kube_node_labels{")
     assert "namespace" not in only
     assert "kube_node_labels" not in state(NARROW, ("kube_pod_owner",))
 
