@@ -622,3 +622,21 @@ def test_a_server_that_counts_its_steps_from_elsewhere_is_read_as_it_answers() -
     prometheus = Shifted(deployment("shop", "web"))
     (web,) = read(prometheus, "local", AT, history=FORTNIGHT, oom_days=7).workloads
     assert len(web.containers[0].days) >= 14
+
+
+@pytest.mark.parametrize(("is_scraped", "running"), [(True, 0), (False, 2)])
+def test_that_nothing_is_measured_any_more_tells_of_no_pod_that_it_has_ended(
+    is_scraped: bool, running: int
+) -> None:
+    class Silent(FakePrometheus):
+        """Tells of no use lately: of these two pods, or of none at all."""
+
+        def _rows(self, promql: str, at: datetime) -> list[Series]:
+            rows = super()._rows(promql, at)
+            if "quantile_over_time(0.95, " in promql and "[5m" in promql:
+                return []
+            return rows if is_scraped else [each for each in rows if each.labels.get("in") != "10m"]
+
+    pods = (FakePod("shop", ("Workflow", "flow"), suffix=suffix) for suffix in "ab")
+    (flow,) = read(Silent(*pods), "local", AT, history=FORTNIGHT, oom_days=7).workloads
+    assert flow.replicas == running
