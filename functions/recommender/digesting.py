@@ -467,10 +467,17 @@ class _Usage:
         """
         apart = self.plan.apart[container[0][0]]
         cpu, memory = digest.windows, self.memory_windows[container, digest.day]
+
+        def most(seconds: float) -> int:
+            """Windows of CPU that end within so many seconds, as a digest counts them."""
+            return (int(seconds / (self.window.cpu_step * apart)) + 1) * apart
+
+        # Use is told by windows of CPU for as long as one is, and of memory for as long as a scrape counts.
+        longer = self.window.cpu - self.window.interval
         if facts.get((container, digest.day), _NO_FACTS).memory_max is None:
-            return cpu <= apart and memory < 2
-        each = self.window.memory_step // self.window.cpu_step * apart
-        return bool(memory or cpu <= each) and bool(cpu or memory < 2)
+            return cpu <= most(longer) and memory < 2
+        alone = self.window.memory_step * apart - self.window.step + longer
+        return bool(memory or cpu <= most(alone)) and bool(cpu or memory < 2)
 
     def sure(self, days: Days, facts: Mapping[tuple[Of, date], _Facts]) -> set[date]:
         """The days that are over, and of which there is usage, be it stored: else an empty digest might be of
