@@ -357,24 +357,25 @@ def frequencies(scope: Scope, history: timedelta) -> dict[str, str]:
         told("rule", f"{CPU_RULE}{{{scope.containers}}}[5m]"),
         *(_most(which, metric, everyone) for which, metric in _KILLS_BY.items()),
     )
+    hours = [ago for ago in _hours(history) if ago]
+    marks = [min(ago, _GONE_LATELY) for ago in hours[:1]] + hours[1:]
+    # Since each mark until the next: of pods that ended between two marks none would tell.
+    since = [marks[0] / 2, *marks] if marks else []
     return {"scrapes_lately": " or ".join(lately)} | {
         f"scrapes_{ago}h_ago": " or ".join(
-            (
-                told(_in_hour(ago), f"{everywhere}[1h] offset {ago}h"),
-                _gone(scope, ago if number else min(ago, _GONE_LATELY)),
-            )
+            (told(_in_hour(ago), f"{everywhere}[1h] offset {ago}h"), _gone(scope, mark, later))
         )
-        for number, ago in enumerate(filter(None, _hours(history)))
+        for ago, mark, later in zip(hours, marks, since, strict=False)
     }
 
 
-def _gone(scope: Scope, ago: int) -> str:
-    """A pod that there was so many hours ago and, if any such, no more since half as long ago."""
-    was, later = (
-        f"{OWNERS[0]}{{{scope.namespace_matcher}}} offset {duration(seconds)}"
-        for seconds in (ago * 3600, ago * 1800)
+def _gone(scope: Scope, ago: int, later: float) -> str:
+    """A pod that there was so many hours ago and, if any such, no more that many ago."""
+    was, still = (
+        f"{OWNERS[0]}{{{scope.namespace_matcher}}} offset {duration(int(hours * 3600))}"
+        for hours in (ago, later)
     )
-    one = f"bottomk(1, max by (namespace, pod) ({was}) unless on (namespace, pod) {later})"
+    one = f"bottomk(1, max by (namespace, pod) ({was}) unless on (namespace, pod) {still})"
     return f'label_replace({one}, "in", "{_GONE} {ago}", "", "")'
 
 
