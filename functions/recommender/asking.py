@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from math import ceil, inf
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
@@ -195,23 +195,27 @@ class Asking:
         """
         # What is asked about all alike is asked once.
         cut = {queries.owner_series(piece.scope): piece for piece in pieces(part, MOST_WORKLOADS)}
-        answers = at_once([partial(self._owners, history, gone, piece) for piece in cut.values()])
+        told = at_once([partial(self._series, matchers, self.at - history, self.at) for matchers in cut])
+        # One that forgets what one piece's pods were forgets the others' too.
+        forgets = _lacks(gone, cut.values(), chain.from_iterable(filter(None, told)))
+        answers = at_once(
+            [
+                partial(self._owners, history, piece, matchers, () if forgets else found)
+                for (matchers, piece), found in zip(cut.items(), told, strict=True)
+            ]
+        )
         self.asked += [asked for _, puts in answers for asked in puts]
         return [labels for found, _ in answers for labels in found]
 
     def _owners(
-        self, history: timedelta, gone: Collection[tuple[str, str]], piece: Part
-    ) -> tuple[list[Mapping[str, str]], list[Asked]]:
-        matchers = queries.owner_series(piece.scope)
-        found = self._series(matchers, self.at - history, self.at)
-        told = {(each.get("namespace", ""), each.get("pod", "")) for each in found or ()}
-        spaces = piece.scope.namespaces
-        lacks = any(pod not in told for pod in gone if not spaces or pod[0] in spaces)
-        if not found or lacks:  # where there are workloads, somebody owns their pods
-            question = _of_scope(partial(queries.owners, history=history))
-            rows, asked = _whole(self._now, "owners", question, piece)
-            return [row.labels for row in rows], asked
-        return found, [Asked("owners", matchers, len(found))]
+        self, history: timedelta, piece: Part, matchers: str, told: Sequence[Mapping[str, str]] | None
+    ) -> tuple[Sequence[Mapping[str, str]], list[Asked]]:
+        """`told` by labels, or by a query: where there are workloads, somebody owns their pods."""
+        if told:
+            return told, [Asked("owners", matchers, len(told))]
+        question = _of_scope(partial(queries.owners, history=history))
+        rows, asked = _whole(self._now, "owners", question, piece)
+        return [row.labels for row in rows], asked
 
     def ranges(
         self,
@@ -259,6 +263,16 @@ class Asking:
         for (name, _), (rows, _) in zip(calls, answers, strict=True):
             found[name].append(rows)
         return {name: together(answered) for name, answered in found.items()}
+
+
+def _lacks(
+    pods: Collection[tuple[str, str]], parts: Collection[Part], told: Iterable[Mapping[str, str]]
+) -> bool:
+    """Whether one of these pods is in the parts' namespaces, and is not among what is told."""
+    spaces = {namespace for part in parts for namespace in part.scope.namespaces}
+    of_all = any(not part.scope.namespaces for part in parts)
+    looked_for = {pod for pod in pods if of_all or pod[0] in spaces}
+    return bool(looked_for.difference((each.get("namespace", ""), each.get("pod", "")) for each in told))
 
 
 def _whole(

@@ -85,8 +85,11 @@ class Owners:
         """Whether it was told who made the pod, if anybody did, and who made that."""
         namespace, name = pod
         kind, owner = self.pods.get(pod, ("", ""))
-        through = kind not in {"ReplicaSet", "Job"} or (namespace, kind, owner) in self.told
-        return (namespace, "Pod", name) in self.told and through
+        if (namespace, "Pod", name) not in self.told:
+            return False
+        if kind not in {"ReplicaSet", "Job"} or (namespace, kind, owner) in self.told:
+            return True
+        return kind == "Job" and self._by_its_name(namespace, owner)[0] == "CronJob"
 
     def controller(self, pod: Pod) -> Controller | None:
         """Who made the pod, in the end: a Deployment rather than its ReplicaSet; None if nobody did."""

@@ -467,10 +467,17 @@ class _Usage:
         """
         apart = self.plan.apart[container[0][0]]
         cpu, memory = digest.windows, self.memory_windows[container, digest.day]
-        if not facts.get((container, digest.day), _NO_FACTS).memory_max:
-            return cpu <= apart and memory < 2
-        each = self.window.memory_step // self.window.cpu_step * apart
-        return bool(memory or cpu <= each) and bool(cpu or memory < 2)
+
+        def most(seconds: float) -> int:
+            """Windows of CPU that end within so many seconds, as a digest counts them."""
+            return (int(seconds / (self.window.cpu_step * apart)) + 1) * apart
+
+        # Use is told by windows of CPU for as long as one is, and of memory for as long as a scrape counts.
+        longer = self.window.cpu - self.window.interval
+        if facts.get((container, digest.day), _NO_FACTS).memory_max is None:
+            return cpu <= most(longer) and memory < 2
+        alone = self.window.memory_step * apart - self.window.step + longer
+        return bool(memory or cpu <= most(alone)) and bool(cpu or memory < 2)
 
     def sure(self, days: Days, facts: Mapping[tuple[Of, date], _Facts]) -> set[date]:
         """The days that are over, and of which there is usage, be it stored: else an empty digest might be of
@@ -646,7 +653,7 @@ class _Facts:
     millicores, and troubles; of limits of memory the least, in bytes.
     """
 
-    memory_max: int = 0
+    memory_max: int | None = None
     cpu_max: float = 0.0
     oom_kills: int = 0
     killed_limit: int = 0
@@ -656,7 +663,7 @@ class _Facts:
         """One pod's. Of the pods the worst counts, and every kill."""
         match name:
             case "memory_max":
-                self.memory_max = max(self.memory_max, round(value))
+                self.memory_max = max(self.memory_max or 0, round(value))
             case "cpu_max":
                 self.cpu_max = max(self.cpu_max, round(value * 1000, 3))
             case "oom_kills":

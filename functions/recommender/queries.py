@@ -260,12 +260,12 @@ def state(
         names = jvm_annotations.LABELS.values()
         with_one = (f'{ANNOTATIONS}{{{scope.namespace_matcher}, {name}!=""}}' for name in names)
         told = " or ".join(_lately(each) for each in with_one)
-        parts.append(f"max by (__name__, namespace, pod, {', '.join(names)}) ({told})")
+        parts.append(_named(ANNOTATIONS, f"max by (namespace, pod, {', '.join(names)}) ({told})"))
     if nodes.LABELS in metrics:
         # Nodes are in no namespace: a label of that name is the exporter's, if there is one.
         kinds = (_joined(matcher, scope.labels) for matcher in nodes.spot_matchers())
         spot = " or ".join(_lately(f"{nodes.LABELS}{{{each}}}") for each in kinds)
-        parts.append(f"max by (__name__, node) ({spot})")
+        parts.append(_named(nodes.LABELS, f"max by (node) ({spot})"))
     return " or ".join(parts)
 
 
@@ -296,18 +296,22 @@ def _facts(scope: Scope, metrics: Sequence[str], more: str, lately: bool) -> lis
             name = names[0] if len(names) == 1 else ""
             pattern = "" if name else f"__name__=~{_any_of(names)}, "
             told = f"{name}{{{pattern}{scope.namespace_matcher}{more}}}"
-            # A JVM may tell NaN of a gauge of which it has forgotten the source; no number is above that.
+            # A JVM may tell NaN of a gauge of which it has forgotten the source; NaN is above nothing.
             told = told if of_pods and not lately else _lately(told)
             fact = f"max by ({_STATE_LABELS}) ({told if of_pods else f'{told} > -Inf'})"
-            # Who takes no pattern for a name may not group by it either.
-            facts.append(f'label_replace({fact}, "__name__", "{name}", "", "")' if name else fact)
+            facts.append(_named(name, fact) if name else fact)
     return facts
+
+
+def _named(name: str, fact: str) -> str:
+    """Rows with this for a metric's name: who takes no pattern for one may not group by it either."""
+    return f'label_replace({fact}, "__name__", "{name}", "", "")'
 
 
 def _failed(scope: Scope) -> str:
     told = _lately(f"{OWNERS[0]}{{{scope.namespace_matcher}}}")
     failed = f"count(up{{{scope.labels}}} == 0 and on (job) {told})"
-    return f'label_replace({failed}, "__name__", "{FAILED}", "", "")'
+    return _named(FAILED, failed)
 
 
 def is_sidecar(labels: Mapping[str, str]) -> bool:
@@ -353,24 +357,25 @@ def frequencies(scope: Scope, history: timedelta) -> dict[str, str]:
         told("rule", f"{CPU_RULE}{{{scope.containers}}}[5m]"),
         *(_most(which, metric, everyone) for which, metric in _KILLS_BY.items()),
     )
+    hours = [ago for ago in _hours(history) if ago]
+    marks = [min(ago, _GONE_LATELY) for ago in hours[:1]] + hours[1:]
+    # Since each mark until the next: of pods that ended between two marks none would tell.
+    since = [marks[0] / 2, *marks] if marks else []
     return {"scrapes_lately": " or ".join(lately)} | {
         f"scrapes_{ago}h_ago": " or ".join(
-            (
-                told(_in_hour(ago), f"{everywhere}[1h] offset {ago}h"),
-                _gone(scope, ago if number else min(ago, _GONE_LATELY)),
-            )
+            (told(_in_hour(ago), f"{everywhere}[1h] offset {ago}h"), _gone(scope, mark, later))
         )
-        for number, ago in enumerate(filter(None, _hours(history)))
+        for ago, mark, later in zip(hours, marks, since, strict=False)
     }
 
 
-def _gone(scope: Scope, ago: int) -> str:
-    """A pod that there was so many hours ago and, if any such, no more since half as long ago."""
-    was, later = (
-        f"{OWNERS[0]}{{{scope.namespace_matcher}}} offset {duration(seconds)}"
-        for seconds in (ago * 3600, ago * 1800)
+def _gone(scope: Scope, ago: int, later: float) -> str:
+    """A pod that there was so many hours ago and, if any such, no more that many ago."""
+    was, still = (
+        f"{OWNERS[0]}{{{scope.namespace_matcher}}} offset {duration(int(hours * 3600))}"
+        for hours in (ago, later)
     )
-    one = f"bottomk(1, max by (namespace, pod) ({was}) unless on (namespace, pod) {later})"
+    one = f"bottomk(1, max by (namespace, pod) ({was}) unless on (namespace, pod) {still})"
     return f'label_replace({one}, "in", "{_GONE} {ago}", "", "")'
 
 

@@ -554,8 +554,9 @@ def _observed(
     )
     replicas = now.wanted_replicas(controller)
     if replicas is None:
-        # Pods of kinds that are not sized may have ended, as a workflow's do: measured once, and no more.
-        may_end = workload.kind not in SUPPORTED and past.is_measured(controller, names)
+        # Pods of kinds that are not sized may have ended, as a workflow's do: measured once, and no more,
+        # though others are.
+        may_end = window.is_scraped and workload.kind not in SUPPORTED and past.is_measured(controller, names)
         replicas = len(recent if may_end else live)
     mean = float(replicas)
     if runs:

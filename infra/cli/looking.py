@@ -365,8 +365,9 @@ def _notes(
         what = "no memory" if len(blind) == len(running) else f"memory of {counted(len(blind), 'workload')}"
         lowered = "is lowered" if len(blind) == len(running) else "is not lowered"
         yield f"{what} {lowered}, as OOM kills would not be seen: `kubefinops doctor` tells what lacks"
-    whose = {each.workload.kind for each in found if each.seen}
-    if "ReplicaSet" in whose and whose.isdisjoint({"Deployment", "Rollout"}):
+    kinds = {each.workload.kind for each in found if each.seen}
+    lacks = any(each.replicas for each in found if each.workload.kind == "Deployment")
+    if lacks and "ReplicaSet" in kinds and kinds.isdisjoint({"Deployment", "Rollout"}):
         yield (
             "no Deployment is sized, as nothing tells whose ReplicaSets are (kube_replicaset_owner):"
             " `kubefinops doctor` tells how to get that"

@@ -50,7 +50,7 @@ class Digests(Protocol):
         ...
 
     def add(self, cluster: str, digests: Collection[Digest]) -> None:
-        """Keeps them; of a container and day that is there already, the one that is there.
+        """Keeps them; of a container and day that is there already that one, unless it is damaged.
 
         Raises Temporary.
         """

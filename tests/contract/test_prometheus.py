@@ -731,7 +731,8 @@ def test_who_owned_what_is_told_by_labels_or_where_a_server_does_not_tell_them_b
         def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
             if "__name__=~" in promql:
                 raise QueryRefused("status 400: only exact matches on metric names", promql)
-            return super().query(promql, at, timeout)
+            # Nor may it group by them.
+            return super().query(promql.replace("by (__name__, ", "by ("), at, timeout)
 
         def series(
             self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
@@ -1258,3 +1259,22 @@ def test_nobody_there_can_be_retried() -> None:
         Temporary, match=r"^no Prometheus answers at http://127\.0\.0\.1:1: connection refused$"
     ):
         HttpPrometheus("http://127.0.0.1:1").query("up", NOW)
+
+
+@pytest.mark.parametrize("days", [14, 28])
+def test_of_pods_that_are_gone_one_is_known_whenever_it_ended(tmp_path: Path, days: int) -> None:
+    """By them it shows that a server looks less far back for labels than it says, such as half a day."""
+    history, ends, now = History(), (14, 20, 30, 48, 72, 120, 168, 200), int(END)
+    for hours in ends:
+        middle = now - hours * 3600
+        for pod, times in (("old", range(now - 20 * DAY, middle, 240)), ("new", range(middle, now, 240))):
+            labels = {"namespace": f"{hours}h-ago", "pod": pod, "owner_kind": "StatefulSet"}
+            history.add("kube_pod_owner", labels, [(at, 1.0) for at in times])
+    with prometheus_server(openmetrics=history.write(tmp_path / "history.om")) as server:
+        client = HttpPrometheus(str(server.address))
+        for hours in ends:
+            scope = queries.Scope((f"{hours}h-ago",))
+            asked = queries.frequencies(scope, timedelta(days=days)).values()
+            found = queries.gone([row for promql in asked for row in client.query(promql, NOW)])
+            assert found.keys() == {(f"{hours}h-ago", "old")}, hours
+            assert all(ago > timedelta(hours=hours) for ago in found.values())

@@ -78,6 +78,9 @@ def test_where_nothing_tells_whose_replica_sets_are_it_is_said_that_no_deploymen
     (note,) = _notes(found, Whose(), None, None)
     assert note.startswith("no Deployment is sized, as nothing tells whose ReplicaSets are")
     assert list(_notes(entries_without("nothing"), Whose(), None, None)) == []
+    # One that was made by hand is no Deployment's.
+    by_hand = [each for each in found if each.workload.kind == "ReplicaSet"]
+    assert list(_notes(by_hand, Whose(), None, None)) == []
 
 
 def test_where_nothing_tells_whose_pods_are_cadvisor_is_not_blamed() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from functions.recommender import digesting, queries
 from functions.recommender.asking import Asking
 from functions.recommender.cluster import Cluster, Owners
-from functions.recommender.digesting import LATE, Plan, Span, _Usage, quantile
+from functions.recommender.digesting import LATE, Plan, Span, _Facts, _Usage, quantile
 from functions.recommender.reading import Reading, _running, read
 from shared.contracts.digests import POINTS, Digest, midnight
 from shared.contracts.errors import Temporary
@@ -767,6 +767,13 @@ def test_a_day_of_which_an_answer_lacks_cpu_memory_or_its_peak_is_read_again(
     assert len(stored.kept) == 14
 
 
+def test_a_day_of_no_memory_at_all_is_kept_where_the_server_says_so() -> None:
+    """As cAdvisor does where the kernel counts no memory for control groups: each day has a peak, of 0."""
+    server, stored = Server(deployment("shop", "web", memory_p95=0.0, memory_max=0.0)), FakeDigests()
+    scan(server, NOON, stored)
+    assert len(stored.kept) == 14
+
+
 @pytest.mark.parametrize("days", [1, 3])
 def test_a_day_of_a_pod_that_tells_nothing_since_is_read_again_until_the_next_is_over(days: int) -> None:
     class Behind(Server):
@@ -799,6 +806,31 @@ def test_a_day_of_a_pod_that_tells_nothing_since_is_read_again_until_the_next_is
     server, stored = Behind(*server.pods), FakeDigests()
     scan(server, NOON + DAY, stored, (days + 1) * DAY, oom_days=1)
     assert kept("api"), "it will not come any more"
+
+
+@pytest.mark.parametrize("apart", [1, 2, 3])
+@pytest.mark.parametrize("interval", [60, 300, 600, 900])
+def test_whatever_a_short_life_has_between_two_windows_its_day_is_whole(interval: int, apart: int) -> None:
+    window = queries.window(FORTNIGHT, 3600 / interval + (interval > 60), None)
+    day, app = TODAY - DAY, (("shop", "Deployment", "web"), "app")
+    begin, end = midnight(day).timestamp(), midnight(TODAY).timestamp()
+    plan, asking = Plan({"shop": apart}, frozenset()), Asking(FakePrometheus(), NOON)
+
+    def seen(scrapes: list[float], step: int, back: int, least: int) -> int:
+        """Windows of the day that have so many scrapes."""
+        ends = range((int(begin) // step + 1) * step, int(end) + 1, step)
+        return sum(1 for at in ends if sum(at - back <= each <= at for each in scrapes) >= least)
+
+    random_ = random.Random(interval)
+    for _ in range(300):
+        first = begin + random_.choice([random_.uniform(-9000, 0), random_.uniform(0, 86400)])
+        scrapes = [first + interval * number for number in range(random_.randint(1, 9000 // interval))]
+        usage = _Usage(asking, window, Span(day, 1, {}), Owners.of([]), plan, exactly=True)
+        usage.memory_windows[app, day] = seen(scrapes, window.memory_step * apart, window.step, 1)
+        windows = seen(scrapes, window.cpu_step * apart, window.cpu, 2) * apart
+        is_peak = any(begin < each <= end for each in scrapes)
+        facts = {(app, day): _Facts(memory_max=1)} if is_peak else {}
+        assert usage.is_whole(app, Digest("shop/Deployment/web/app", day, windows=windows), facts)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
@@ -16,7 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.recommender import reading
-from functions.recommender.asking import MOST_OVER_WINDOWS, Asked, Asking, Part, at_once, pieces
+from functions.recommender.asking import (
+    MOST_OVER_WINDOWS,
+    MOST_WORKLOADS,
+    Asked,
+    Asking,
+    Part,
+    at_once,
+    pieces,
+)
 from functions.recommender.queries import Scope
 from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import AT_ONCE, QueryTooLarge, QueryTooSlow, Series
@@ -269,3 +278,30 @@ def test_a_cluster_that_is_read_in_halves_is_read_alike() -> None:
     assert [each.name for each in parts.asked] == sorted(
         (each.name for each in parts.asked), key=[each.name for each in whole.asked].index
     )
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_server_that_forgets_labels_of_one_namespace_is_trusted_about_none(forgets: bool) -> None:
+    """Of a large cluster that is read in parts few pods are known to have been there: none of some parts."""
+
+    class LooksBackForHours:
+        def __init__(self) -> None:
+            self.put: list[str] = []
+
+        def series(
+            self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+        ) -> list[Mapping[str, str]]:
+            namespaces = re.findall(r"[ab]", matchers.partition("namespace=~")[2])
+            names = ("now",) if forgets else ("now", "gone")
+            return [{"namespace": each, "pod": name} for each in namespaces for name in names]
+
+        def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+            self.put.append(promql)
+            return []
+
+    server = LooksBackForHours()
+    workloads = frozenset((space, f"web{number}") for space in "ab" for number in range(MOST_WORKLOADS))
+    asking = Asking(server, AT)  # type: ignore[arg-type]
+    asking.owners(Part(Scope(), workloads), timedelta(days=14), [("a", "gone"), ("deleted", "gone")])
+    assert len(server.put) == (2 if forgets else 0)
+    assert len(asking.asked) == 2

@@ -202,7 +202,7 @@ def test_a_workload_has_the_nodes_of_its_pods() -> None:
 
 def test_a_server_that_refuses_the_state_is_asked_for_nodes_by_themselves() -> None:
     only = state(NARROW, ("kube_node_labels",))
-    assert only.startswith("max by (__name__, node) (last_over_time(kube_node_labels{")
+    assert only.startswith("label_replace(max by (node) (last_over_time(kube_node_labels{")
     assert "namespace" not in only
     assert "kube_node_labels" not in state(NARROW, ("kube_pod_owner",))
 
@@ -251,22 +251,25 @@ def test_a_pod_belongs_to_what_owns_its_owner() -> None:
 
 
 @pytest.mark.parametrize(
-    ("job", "told", "controller"),
+    ("job", "told", "controller", "is_known"),
     [
-        ("nightly-29384532", None, ("CronJob", "nightly")),
-        ("nightly-29384532", ("CronJob", "other"), ("CronJob", "other")),
-        ("nightly-29384532", ("<none>", "<none>"), ("Job", "nightly-29384532")),
-        ("migrate-20260101", None, ("Job", "migrate-20260101")),
-        ("migrate-1", None, ("Job", "migrate-1")),
+        ("nightly-29384532", None, ("CronJob", "nightly"), True),
+        ("nightly-29384532", ("CronJob", "other"), ("CronJob", "other"), True),
+        ("nightly-29384532", ("<none>", "<none>"), ("Job", "nightly-29384532"), True),
+        ("migrate-20260101", None, ("Job", "migrate-20260101"), False),
+        ("migrate-1", None, ("Job", "migrate-1"), False),
     ],
 )
 def test_where_nothing_tells_of_a_job_its_name_tells_of_the_cron_job(
-    job: str, told: tuple[str, str] | None, controller: tuple[str, str]
+    job: str, told: tuple[str, str] | None, controller: tuple[str, str], is_known: bool
 ) -> None:
     rows = [owned("a", "Job", job)]
     if told is not None:
         rows.append(row("kube_job_owner", job_name=job, owner_kind=told[0], owner_name=told[1]))
-    assert Cluster.of(rows).owners.controller(("shop", "a")) == ("shop", *controller)
+    owners = Cluster.of(rows).owners
+    assert owners.controller(("shop", "a")) == ("shop", *controller)
+    # Whose it is that is not known may be any workload's whose name begins as the pod's.
+    assert owners.is_known(("shop", "a")) is is_known
 
 
 def test_an_owner_that_is_not_the_controller_owns_nothing() -> None:
@@ -619,3 +622,21 @@ def test_a_server_that_counts_its_steps_from_elsewhere_is_read_as_it_answers() -
     prometheus = Shifted(deployment("shop", "web"))
     (web,) = read(prometheus, "local", AT, history=FORTNIGHT, oom_days=7).workloads
     assert len(web.containers[0].days) >= 14
+
+
+@pytest.mark.parametrize(("is_scraped", "running"), [(True, 0), (False, 2)])
+def test_that_nothing_is_measured_any_more_tells_of_no_pod_that_it_has_ended(
+    is_scraped: bool, running: int
+) -> None:
+    class Silent(FakePrometheus):
+        """Tells of no use lately: of these two pods, or of none at all."""
+
+        def _rows(self, promql: str, at: datetime) -> list[Series]:
+            rows = super()._rows(promql, at)
+            if "quantile_over_time(0.95, " in promql and "[5m" in promql:
+                return []
+            return rows if is_scraped else [each for each in rows if each.labels.get("in") != "10m"]
+
+    pods = (FakePod("shop", ("Workflow", "flow"), suffix=suffix) for suffix in "ab")
+    (flow,) = read(Silent(*pods), "local", AT, history=FORTNIGHT, oom_days=7).workloads
+    assert flow.replicas == running
