@@ -12,7 +12,7 @@ from functions.recommender.jvm import Jvm
 from functions.recommender.rules import PERCENTILE, Rules
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
-from shared.contracts.quantities import format_cpu, format_memory
+from shared.contracts.quantities import MIB, format_cpu, format_memory
 from shared.contracts.wording import LABELS, counted, quantity
 
 __all__ = [
@@ -109,7 +109,7 @@ class Sized:
 
 def engine(strategy: str) -> str:
     """Goes into every report: figures can be reproduced by the engine of the same version."""
-    return f"{strategy}/{4 if strategy == PERCENTILE else 8}"
+    return f"{strategy}/{5 if strategy == PERCENTILE else 9}"
 
 
 def size(observed: Observed, rules: Rules) -> Sized:
@@ -132,6 +132,8 @@ def size(observed: Observed, rules: Rules) -> Sized:
     proposals = tuple(
         _raised_to_most(each, container.bounds[1]) for each, container in zip(proposals, used, strict=True)
     )
+    if qos is QosClass.BURSTABLE and rules.keep_qos:
+        proposals = _kept_burstable(observed, proposals)
     proposals = init_containers.told(proposals, observed.init, observed.unmeasured)
     sized = replace(sized, containers=proposals)
     if (reason := _unwanted(observed, proposals, qos, rules)) is not None:
@@ -236,12 +238,44 @@ def _unwanted(
             f"a HorizontalPodAutoscaler scales it on the utilisation of {' and '.join(scaled)}:"
             " another request would change the number of its pods"
         )
-    new = {each.name: each.proposed for each in proposals}
-    others = observed.init.values()
-    after = qos_class([*(new.get(each.name, each.current) for each in observed.containers), *others])
+    after = _qos_after(observed, proposals)
     if after is not qos and rules.keep_qos:
         return f"the proposal would change its QoS class from {qos} to {after}"
     return None
+
+
+def _qos_after(observed: Observed, proposals: tuple[ContainerProposal, ...]) -> QosClass:
+    new = {each.name: each.proposed for each in proposals}
+    others = observed.init.values()
+    return qos_class([*(new.get(each.name, each.current) for each in observed.containers), *others])
+
+
+def _kept_burstable(
+    observed: Observed, proposals: tuple[ContainerProposal, ...]
+) -> tuple[ContainerProposal, ...]:
+    """The same, with a request a step below its limit where both are raised to one value, if the pod were
+    Guaranteed by that: else its containers would go on being killed for the sake of the class.
+    """
+    if _qos_after(observed, proposals) is not QosClass.GUARANTEED:
+        return proposals
+    for index, each in enumerate(proposals):
+        for request, limit, step in (
+            ("memory_request_bytes", "memory_limit_bytes", MIB),
+            ("cpu_request_m", "cpu_limit_m", 1),
+        ):
+            now, new = getattr(each.current, request), getattr(each.proposed, request)
+            if new is None or new != getattr(each.proposed, limit) or new - step < (now or 0):
+                continue
+            told, less = dict(zip(LABELS, each.reasons, strict=True)), new - step
+            told[request] = (
+                f"{LABELS[request]} {'stays ' if less == now else f'{quantity(request, now)} -> '}"
+                f"{quantity(request, less)}: at its limit's {quantity(request, new)} the pod would be"
+                f" Guaranteed (else {told[request]})"
+            )
+            proposed = each.proposed.model_copy(update={request: less})
+            kept = each.model_copy(update={"proposed": proposed, "reasons": tuple(told.values())})
+            return (*proposals[:index], kept, *proposals[index + 1 :])
+    return proposals
 
 
 def _propose(

@@ -173,6 +173,20 @@ def test_a_limit_that_kills_is_raised_at_once(limit: int, raised: int) -> None:
     assert (after.memory_request_bytes, after.memory_limit_bytes) == (expected, expected)
 
 
+@pytest.mark.parametrize("history", [FORTNIGHT, 3600])
+def test_a_limit_that_kills_is_raised_though_it_meet_the_request_and_the_pod_stays_burstable(
+    history: int,
+) -> None:
+    killed = usage(cpu=80, cpu_max=85, peak=190, oom_kills=1)
+    current = resources(100, 190, cpu_limit=100, memory_limit=200)
+    container = only(size(observed(current, killed, history=history, oom_killed=True), RULES))
+    assert container.proposed == resources(100, 299, cpu_limit=100, memory_limit=300)
+    assert container.reasons[2].startswith(
+        "memory request 190Mi -> 299Mi: at its limit's 300Mi the pod would be Guaranteed (else memory request"
+        " 190Mi -> 300Mi: 1 OOM kill"
+    )
+
+
 def test_memory_is_not_lowered_where_an_oom_kill_would_not_be_seen() -> None:
     blind = replace(observed(resources(1000, 1024)), tells_kills=False)
     container = only(size(blind, RULES))
