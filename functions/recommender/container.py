@@ -17,6 +17,8 @@ LEAST_CPU_LIMIT_M, LEAST_MEMORY_LIMIT = 100, 64 * MIB
 _UNSEEN = "OOM kills would not be seen, so it is not lowered (kubefinops doctor says what is missing)"
 # A burst of half a window, or one that lies in two of them, is told as half of what it was.
 _BURST = 2
+# Where a limit throttles in so many periods, bursts come up to it, though the mean be far below.
+_REACHED = 0.01
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
     if (lifted := _lifted(wanted, floor, now)) > wanted:
         wanted, why = lifted, f"{why}, not below {told_cores(lifted)}"
     target = round_cpu(wanted)
-    if now is not None and target < now and is_throttled:
+    if now is not None and target < now and (is_throttled or (stance.guaranteed and throttled >= _REACHED)):
         return now, (
             f"CPU request stays {format_cpu(now)}: it is throttled in {throttled:.0%} of periods,"
             " so what it would use is not known"
@@ -174,8 +176,19 @@ def _cpu_limit(current: Resources, request: int, usage: Usage, stance: Stance) -
     scaled = round_cpu(limit * request / former) if former else limit
     # A limit throttles: it is not lowered into bursts, and never lies below the request.
     bursts = round_cpu(usage.cpu_max_m * _BURST)
-    target = max(scaled, min(limit, max(bursts, LEAST_CPU_LIMIT_M)), request)
+    most = 2 * max(limit, request)
+    target = max(min(scaled, most), min(limit, max(bursts, LEAST_CPU_LIMIT_M)), request)
+    if target < limit and (throttled := usage.throttled_share or 0.0) >= _REACHED:
+        stays = f"CPU limit stays {format_cpu(limit)}"
+        return limit, f"{stays}: it throttles in {throttled:.0%} of periods already"
+    if target < limit and stance.jvm is not None:
+        return limit, (
+            f"CPU limit stays {format_cpu(limit)}: a JVM ({stance.jvm.known_by}) chooses its collector and"
+            " its threads by it, and a limit costs nothing"
+        )
     why = "scales with the request"
+    if scaled > most:
+        why += ", no further than twice what is set or requested"
     if target > max(scaled, request):
         why += ", but not below " + (
             f"twice the peak of {told_cores(usage.cpu_max_m)}, for bursts shorter than 5 minutes"

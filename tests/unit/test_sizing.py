@@ -212,6 +212,30 @@ def test_a_throttled_container_keeps_its_cpu() -> None:
     assert proposed(resources(1000, 1024, 1000), used) == resources(1000, 230, 1000)
 
 
+def test_a_cpu_limit_that_throttles_now_and_then_is_not_lowered() -> None:
+    """Its bursts come up to it, whatever the mean over five minutes is."""
+    used = usage(cpu=100, cpu_max=110, peak=50, throttled_share=0.01)
+    container = only(size(observed(resources(1000, 64, 2000, 128), used), RULES))
+    assert container.proposed == resources(115, 64, 2000, 128)
+    assert container.reasons[1] == "CPU limit stays 2: it throttles in 1% of periods already"
+    # In a Guaranteed pod the request is the limit.
+    guaranteed = resources(2000, 1024, 2000, 1024)
+    assert proposed(guaranteed, used).cpu_request_m == 2000
+    seldom = used.model_copy(update={"throttled_share": 0.009})
+    assert proposed(resources(1000, 64, 2000, 128), seldom).cpu_limit_m == 230
+    assert proposed(guaranteed, seldom).cpu_request_m == 130
+
+
+def test_a_cpu_limit_is_raised_no_further_than_twice_what_is_set_or_requested() -> None:
+    container = only(size(observed(resources(100, 230, 2000), usage(cpu=1500, cpu_max=1600)), RULES))
+    assert (container.proposed.cpu_request_m, container.proposed.cpu_limit_m) == (1730, 4000)
+    assert container.reasons[1] == (
+        "CPU limit 2 -> 4: scales with the request, no further than twice what is set or requested"
+    )
+    by_request = proposed(resources(10, 230, 1000), usage(cpu=900, cpu_max=1000))
+    assert (by_request.cpu_request_m, by_request.cpu_limit_m) == (1040, 2080)
+
+
 def test_what_runs_to_completion_is_sized_by_its_peak_and_counted_by_runs() -> None:
     used = usage(pods=5, samples=20)
     assert proposed(resources(1000, 1024), used, kind="CronJob") == resources(345, 230)
@@ -683,6 +707,16 @@ def test_the_memory_of_a_jvm_stays_where_nothing_tells_its_heap_and_its_cpu_is_s
         "memory limit stays 2Gi: it is a JVM (image shop:jre21), whose heap may be a share of it"
     )
     assert only(of_jvm(resources(1000, 1024), Jvm("its metrics", 400 * MIB))).proposed == resources(150, 1024)
+
+
+def test_the_cpu_limit_of_a_jvm_is_not_lowered() -> None:
+    """It counts its processors by it: with one it has another collector, and one thread in each pool."""
+    container = only(of_jvm(resources(1000, 1024, 2000, 2048), UNTOLD))
+    assert container.proposed == resources(150, 1024, 2000, 2048)
+    assert container.reasons[1] == (
+        "CPU limit stays 2: a JVM (image shop:jre21) chooses its collector and its threads by it, and a limit"
+        " costs nothing"
+    )
 
 
 def test_neither_request_nor_limit_of_a_jvm_is_raised_for_its_use() -> None:
