@@ -106,15 +106,15 @@ def left_alone(
         field: f"{label} stays {quantity(field, getattr(current, field))}: {why}"
         for field, label in LABELS.items()
     }
-    raised = _after_oom_kill(current, usage, stance)
-    target = 0 if raised is None else round_memory(raised)
     new = {}
-    for field in ("memory_request_bytes", "memory_limit_bytes"):
+    for field, raised in (
+        ("memory_request_bytes", _request_after_oom_kill(current, usage, stance, rules, 0)),
+        ("memory_limit_bytes", _after_oom_kill(current, usage, stance, rules)),
+    ):
         now = getattr(current, field)
-        if now is not None and target > now:
+        if now is not None and raised is not None and (target := round_memory(raised[0])) > now:
             new[field] = target
-            arrow = _arrow(now, target, format_memory)
-            reasons[field] = f"{LABELS[field]} {arrow}: {_raise(current, usage, rules)}"
+            reasons[field] = f"{LABELS[field]} {_arrow(now, target, format_memory)}: {raised[1]}"
     return current.model_copy(update=new), tuple(reasons.values())
 
 
@@ -214,12 +214,10 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
     )
     if (lifted := _lifted(wanted, floor, now)) > wanted:
         wanted, why = lifted, f"{why}, not below {_mebibytes(lifted)}"
-    raised = _after_oom_kill(current, usage, stance)
-    if raised is not None and raised >= max(wanted, now or 0):
-        target = round_memory(raised)
-        return target, (
-            f"memory request {_arrow(now, target, format_memory)}: {_raise(current, usage, rules)}"
-        )
+    raised = _request_after_oom_kill(current, usage, stance, rules, wanted)
+    if raised is not None and raised[0] >= max(wanted, now or 0):
+        target = round_memory(raised[0])
+        return target, f"memory request {_arrow(now, target, format_memory)}: {raised[1]}"
     if (stance.guaranteed or told is not None) and wanted == now:
         return now, f"memory request stays {format_memory(now)}: {why}"
     target = round_memory(wanted)
@@ -282,12 +280,10 @@ def _memory_request_of_jvm(
     Use says little: a heap grows to its bound without need. And it may be a share of the limit, so that a
     raise for use would feed itself.
     """
-    now, raised = current.memory_request_bytes, _after_oom_kill(current, usage, stance)
-    if raised is not None and raised >= (now or 0):
-        target = round_memory(raised)
-        return target, (
-            f"memory request {_arrow(now, target, format_memory)}: {_raise(current, usage, rules)}"
-        )
+    now, raised = current.memory_request_bytes, _request_after_oom_kill(current, usage, stance, rules, 0)
+    if raised is not None and raised[0] >= (now or 0):
+        target = round_memory(raised[0])
+        return target, f"memory request {_arrow(now, target, format_memory)}: {raised[1]}"
     if now is None:
         return None, f"no memory request is set, and none is introduced: it is {_jvm(jvm)}"
     stays = f"memory request stays {format_memory(now)}"
@@ -359,8 +355,8 @@ def _memory_limit(
     limit, peak = current.memory_limit_bytes, usage.memory_max_bytes
     if limit is None:
         return None, "no memory limit is set, and none is introduced"
-    raised = _after_oom_kill(current, usage, stance)
-    if stance.jvm is not None and (raised is None or raised <= limit):
+    raised = _after_oom_kill(current, usage, stance, rules)
+    if stance.jvm is not None and (raised is None or raised[0] <= limit):
         return limit, (
             f"memory limit stays {format_memory(limit)}: it is a JVM ({stance.jvm.known_by}), whose heap may"
             " be a share of it"
@@ -370,11 +366,9 @@ def _memory_limit(
         return request, (
             f"memory limit {_arrow(limit, request, format_memory)}: equal to the request (Guaranteed)"
         )
-    if raised is not None and raised > limit:
-        target = max(round_memory(raised), request)
-        return target, (
-            f"memory limit {_arrow(limit, target, format_memory)}: {_raise(current, usage, rules)}"
-        )
+    if raised is not None and raised[0] > limit:
+        target = max(round_memory(raised[0]), request)
+        return target, f"memory limit {_arrow(limit, target, format_memory)}: {raised[1]}"
     percent = _percent(rules.memory_limit_headroom)
     wanted = max(round_memory(peak * rules.memory_limit_headroom), request)
     why = f"at least {percent} above the peak of {_mebibytes(peak)}, and not below the request"
@@ -396,27 +390,34 @@ def _memory_limit(
     )
 
 
-def _after_oom_kill(current: Resources, usage: Usage, stance: Stance) -> float | None:
-    """Bytes after a kill under the present limit: max(used x 1.2, used + 100 MiB), as the
+def _after_oom_kill(
+    current: Resources, usage: Usage, stance: Stance, rules: Rules
+) -> tuple[float, str] | None:
+    """Bytes after a kill under the present limit, and why: max(used x 1.2, used + 100 MiB), as the
     VerticalPodAutoscaler does; what was used is the limit itself, because no scrape saw that moment.
     """
     if not stance.oom_killed or not usage.oom_kills:
         return None
-    used = _used_at_kill(current, usage)
-    return max(used * 1.2, used + 100 * MIB)
-
-
-def _used_at_kill(current: Resources, usage: Usage) -> int:
-    return max(usage.memory_max_bytes, current.memory_limit_bytes or 0)
-
-
-def _raise(current: Resources, usage: Usage, rules: Rules) -> str:
-    used = _used_at_kill(current, usage)
+    used = max(usage.memory_max_bytes, current.memory_limit_bytes or 0)
     what = "the limit" if used == current.memory_limit_bytes else "the peak"
-    return (
+    return max(used * 1.2, used + 100 * MIB), (
         f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days under this limit:"
         f" at once a fifth more than {what} of {_mebibytes(used)}, or 100Mi if that is more"
     )
+
+
+def _request_after_oom_kill(
+    current: Resources, usage: Usage, stance: Stance, rules: Rules, wanted: float
+) -> tuple[float, str] | None:
+    """The same for the request, which does not kill, but is reserved: beside a limit that is many times what
+    is set and used, no node may have room for it. In a Guaranteed pod it is the limit.
+    """
+    if (raised := _after_oom_kill(current, usage, stance, rules)) is None:
+        return None
+    most = 2 * max(wanted, current.memory_request_bytes or 0, usage.memory_max_bytes)
+    if stance.guaranteed or raised[0] <= most:
+        return raised
+    return most, f"{raised[1]}; no further than twice what is set or use needs"
 
 
 def is_worth(current: int, target: int, relative: float, absolute: float) -> bool:

@@ -165,10 +165,10 @@ def test_memory_is_not_lowered_after_an_oom_kill() -> None:
     assert proposed(resources(1000, 1024), used) == resources(230, 1024)
 
 
-@pytest.mark.parametrize(("limit", "raised"), [(256, 356), (1000, 1200)])
-def test_a_limit_that_kills_is_raised_at_once(limit: int, raised: int) -> None:
+@pytest.mark.parametrize(("request_", "limit", "raised"), [(200, 256, 356), (600, 1000, 1200)])
+def test_a_limit_that_kills_is_raised_at_once(request_: int, limit: int, raised: int) -> None:
     used = usage(cpu=900, peak=200, oom_kills=2)
-    after = proposed(resources(1000, 200, None, limit), used, oom_killed=True)
+    after = proposed(resources(1000, request_, None, limit), used, oom_killed=True)
     expected = round_memory(raised * MIB)
     assert (after.memory_request_bytes, after.memory_limit_bytes) == (expected, expected)
 
@@ -185,6 +185,20 @@ def test_a_limit_that_kills_is_raised_though_it_meet_the_request_and_the_pod_sta
         "memory request 190Mi -> 299Mi: at its limit's 300Mi the pod would be Guaranteed (else memory request"
         " 190Mi -> 300Mi: 1 OOM kill"
     )
+
+
+@pytest.mark.parametrize("history", [FORTNIGHT, 3600])
+def test_after_a_kill_a_request_far_below_the_limit_is_raised_to_twice_and_the_limit_at_once(
+    history: int,
+) -> None:
+    """As high as the limit, the pods might find room on no node."""
+    killed = usage(cpu=900, peak=120, oom_kills=1)
+    current = resources(1000, 256, None, 8192)
+    container = only(size(observed(current, killed, history=history, oom_killed=True), RULES))
+    assert container.proposed == resources(1000, 512, None, 9840)
+    assert container.reasons[2].endswith("; no further than twice what is set or use needs")
+    needed = proposed(current, usage(cpu=900, peak=1000, oom_kills=1), oom_killed=True)
+    assert needed == resources(1000, 2304, None, 9840)
 
 
 def test_memory_is_not_lowered_where_an_oom_kill_would_not_be_seen() -> None:
