@@ -241,7 +241,10 @@ def _memory_by_estimate(now: int | None, peak: int, told: Estimate) -> tuple[flo
     """Bytes to request, what has to fit in a request that is not raised, and why."""
     wanted, fits, why = told.memory_request_bytes, told.memory_fits_bytes, told.why_memory
     if now is not None and told.memory_raise_bytes <= now < wanted:
-        wanted, why = now, f"it holds what use needs, and is not lowered below {_mebibytes(wanted)} ({why})"
+        wanted, why = (
+            now,
+            f"it holds what use needs, and less than {_mebibytes(wanted)} is not lowered ({why})",
+        )
     elif now is None or now < wanted:
         # To set one where none is only helps, however few days are known.
         wanted, why = told.memory_raise_bytes, told.why_raise

@@ -217,14 +217,20 @@ def _unwanted(
         jvms = {each.name: each.jvm for each in observed.containers if each.jvm is not None}
         besides = f"; memory of {', '.join(jvms)} aside, a JVM's, whose heap flags decide" if jvms else ""
         besides += "".join(f"; {text}" for text in sorted({jvm.wrong for jvm in jvms.values() if jvm.wrong}))
+        for each in proposals:
+            if each.usage.oom_kills:
+                kills = counted(each.usage.oom_kills, "OOM kill")
+                besides += f"; memory of {each.name} aside, with {kills} within {rules.oom_days} days"
+            if (throttled := each.usage.throttled_share or 0.0) > rules.throttled_share:
+                besides += f"; CPU of {each.name} aside, throttled in {throttled:.0%} of periods"
         used = [each for each in observed.containers if each.usage is not None]
         lacking = [reason for each in used if (reason := _too_little(each, observed, rules)) is not None]
         besides += f"; too little data of others: {', '.join(lacking)}" if lacking else ""
         besides += "" if observed.tells_kills else "; memory is not lowered, as OOM kills would not be seen"
         return (
             f"not worth a change: every value is within {rules.relative_change:.0%} of what is set,"
-            f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)}"
-            f"{besides}"
+            f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)},"
+            f" or more, and use fits in what is set{besides}"
         )
     moved = set()
     if any(each.proposed.cpu_request_m != each.current.cpu_request_m for each in changed):

@@ -335,10 +335,18 @@ def test_a_few_millicores_and_mebibytes_are_not_worth_a_change(cpu: str, memory:
     assert (sized.skipped is not None) == kept
     if kept:
         assert sized.skipped == (
-            "not worth a change: every value is within 10% of what is set, or within 10m and 16Mi"
+            "not worth a change: every value is within 10% of what is set, or within 10m and 16Mi, or more,"
+            " and use fits in what is set"
         )
     else:
         assert only(sized).proposed == Resources(cpu_request_m=12, memory_request_bytes=92 * MIB)
+
+
+def test_what_stays_for_kills_or_throttling_is_not_told_to_be_what_it_should_be() -> None:
+    used = usage(peak=200, oom_kills=2, throttled_share=0.2)
+    assert reason(resources(1000, 1024, 1000, 2048), used).endswith(
+        "; memory of app aside, with 2 OOM kills within 7 days; CPU of app aside, throttled in 20% of periods"
+    )
 
 
 def test_a_limit_that_is_short_is_raised_however_small_it_is() -> None:
@@ -637,8 +645,8 @@ def test_of_few_days_little_is_lowered_and_no_more_is_raised_than_of_many() -> N
     assert lowered.proposed.memory_request_bytes == 500 * MIB
     assert between.proposed.memory_request_bytes == 400 * MIB
     assert between.reasons[2] == (
-        "memory request stays 400Mi: it holds what use needs, and is not lowered below 500Mi (balanced: so"
-        " much memory)"
+        "memory request stays 400Mi: it holds what use needs, and less than 500Mi is not lowered (balanced:"
+        " so much memory)"
     )
     assert raised.proposed.memory_request_bytes == unset.proposed.memory_request_bytes == 300 * MIB
     assert raised.reasons[2] == "memory request 239Mi -> 300Mi: balanced: enough"
