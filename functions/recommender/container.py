@@ -19,6 +19,10 @@ _UNSEEN = "OOM kills would not be seen, so it is not lowered (kubefinops doctor 
 _BURST = 2
 # Where a limit throttles in so many periods, bursts come up to it, though the mean be far below.
 _REACHED = 0.01
+_FILLS = (
+    "it comes up to its limit day by day and is not killed, as with cache, which the kernel takes back and"
+    " which would fill more"
+)
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,15 @@ class Stance:
     """What the pod around a container demands of it.
 
     `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`, `estimate`,
-    `jvm`: see ObservedContainer. `tells_kills`: see Observed.
+    `jvm`: see ObservedContainer. `tells_kills`: see Observed. `fills_limit`: its memory comes up to its limit
+    day by day, and is not killed.
     """
 
     guaranteed: bool = False
     by_peak: bool = False
     oom_killed: bool = False
     tells_kills: bool = True
+    fills_limit: bool = False
     estimate: Estimate | None = None
     jvm: Jvm | None = None
 
@@ -203,12 +209,15 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
     told = None if stance.by_peak else stance.estimate
     fits = inf
     if stance.guaranteed:
-        wanted, why = _memory_of_guaranteed(current, usage, told, rules)
+        wanted, why = _memory_of_guaranteed(current, usage, stance, rules)
     elif told is not None:
         wanted, fits, why = _memory_by_estimate(now, peak, told)
     else:
         wanted = peak * rules.memory_headroom
         why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(rules.memory_headroom)}"
+    most = inf
+    if stance.fills_limit and wanted > (limit := current.memory_limit_bytes or 0):
+        wanted, most, why = limit, limit, f"{why}; not above the limit: {_FILLS}"
     floor = (
         max(rules.memory_floor_bytes, LEAST_MEMORY_LIMIT) if stance.guaranteed else rules.memory_floor_bytes
     )
@@ -220,7 +229,7 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
         return target, f"memory request {_arrow(now, target, format_memory)}: {raised[1]}"
     if (stance.guaranteed or told is not None) and wanted == now:
         return now, f"memory request stays {format_memory(now)}: {why}"
-    target = round_memory(wanted)
+    target = int(min(round_memory(wanted), most))
     if now is not None and target < now and (usage.oom_kills or not stance.tells_kills):
         kills = f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days, it is not lowered"
         return now, f"memory request stays {format_memory(now)}: {kills if usage.oom_kills else _UNSEEN}"
@@ -254,7 +263,7 @@ def _memory_by_estimate(now: int | None, peak: int, told: Estimate) -> tuple[flo
 
 
 def _memory_of_guaranteed(
-    current: Resources, usage: Usage, told: Estimate | None, rules: Rules
+    current: Resources, usage: Usage, stance: Stance, rules: Rules
 ) -> tuple[float, str]:
     """Bytes for request and limit alike, and why.
 
@@ -265,6 +274,7 @@ def _memory_of_guaranteed(
     peak, now = usage.memory_max_bytes, current.memory_request_bytes or current.memory_limit_bytes or 0
     least = peak * rules.memory_limit_headroom
     percent = _percent(rules.memory_limit_headroom)
+    told = None if stance.by_peak else stance.estimate
     if told is not None and least <= now < told.memory_limit_bytes:
         return now, f"in a Guaranteed pod it is the limit too, and holds the peak and {percent} more"
     if told is not None and least <= now and least <= told.memory_limit_bytes:
@@ -385,12 +395,10 @@ def _memory_limit(
             wanted, why = round_memory(most), f"{why}; no further than twice what is set or requested"
     # However few the mebibytes: they keep a small container from being killed.
     worth = is_worth(limit, wanted, rules.relative_change, 0)
-    if wanted > limit and (worth or request > limit):
+    if wanted > limit and not stance.fills_limit and (worth or request > limit):
         return wanted, f"memory limit {format_memory(limit)} -> {format_memory(wanted)}: {why}"
-    return limit, (
-        f"memory limit stays {format_memory(limit)}: the peak is {_mebibytes(peak)}; a limit costs nothing,"
-        " and lowering one can only kill"
-    )
+    why = f"the peak is {_mebibytes(peak)}; a limit costs nothing, and lowering one can only kill"
+    return limit, f"memory limit stays {format_memory(limit)}: {_FILLS if stance.fills_limit else why}"
 
 
 def _after_oom_kill(

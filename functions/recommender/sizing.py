@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from functions.recommender import init_containers
 from functions.recommender.container import Day, Estimate, Stance, left_alone, size_container
+from functions.recommender.fitted import STEADY_DAYS
 from functions.recommender.jvm import Jvm
 from functions.recommender.rules import PERCENTILE, Rules
 from shared.contracts.events import ContainerProposal, Resources, Usage
@@ -31,6 +32,8 @@ __all__ = [
 
 # Their pods come and go: they are sized per run, by peak.
 RUN_TO_COMPLETION = ("Job", "CronJob")
+# Of a memory limit: beyond it there is no headroom that a limit is raised for.
+_FULL = 0.9
 SUPPORTED = ("Deployment", "StatefulSet", "DaemonSet", "Rollout", *RUN_TO_COMPLETION)
 
 
@@ -293,6 +296,7 @@ def _propose(
         by_peak=observed.workload.kind in RUN_TO_COMPLETION,
         oom_killed=container.oom_killed,
         tells_kills=observed.tells_kills,
+        fills_limit=observed.tells_kills and _fills_limit(container),
         estimate=container.estimate,
         jvm=container.jvm,
     )
@@ -314,6 +318,19 @@ def _propose(
         usage=container.usage,
         reasons=reasons,
     )
+
+
+def _fills_limit(container: ObservedContainer) -> bool:
+    """Whether its memory came up to its limit on each whole day of a week, and none killed it.
+
+    Working set counts the cache of files that are read again, which grows into any limit: by its peak the
+    limit would be doubled week after week. What leaks does not stay there, and what grows is raised before.
+    """
+    limit = container.current.memory_limit_bytes
+    if limit is None or container.usage is None or container.usage.oom_kills:
+        return False
+    peaks = [day.memory_bytes for day in container.days if 0 < day.ago <= STEADY_DAYS and day.memory_bytes]
+    return len(peaks) == STEADY_DAYS and min(peaks) >= _FULL * limit
 
 
 def _raised_to_most(proposal: ContainerProposal, most: Resources) -> ContainerProposal:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from functions.recommender.container import is_worth, round_cpu, round_memory
 from functions.recommender.sizing import (
+    Day,
     Estimate,
     Jvm,
     Observed,
@@ -550,6 +551,38 @@ def sized_by_estimate(current: Resources, used: Usage | None = None, **more: Any
     (container,) = one.containers
     containers = (replace(container, **{"estimate": ESTIMATE, **more}),)
     return size(replace(one, containers=containers), RULES).containers[0]
+
+
+def filled(
+    peaks: list[int], limit: int = 1000, cpu_limit: int | None = None, **more: Any
+) -> ContainerProposal:
+    """Under a limit, with these peaks (MiB) of the last days, the latest first."""
+    days = tuple(Day(ago, 99, (), peak * MIB) for ago, peak in enumerate(peaks))
+    used = usage(cpu=130, cpu_max=130, peak=max(peaks), **more)
+    current = resources(150, 600 if cpu_limit is None else limit, cpu_limit, limit)
+    most = 1200 * MIB
+    near = replace(ESTIMATE, memory_request_bytes=most, memory_raise_bytes=most, memory_fits_bytes=most)
+    return sized_by_estimate(current, used, days=days, estimate=near)
+
+
+def test_a_limit_that_is_filled_day_by_day_without_a_kill_is_not_raised_as_cache_would_fill_any() -> None:
+    week = [990] * 8
+    container = filled(week)
+    assert container.proposed == resources(150, 1000, None, 1000)
+    told = (
+        "it comes up to its limit day by day and is not killed, as with cache, which the kernel takes back"
+        " and which would fill more"
+    )
+    assert container.reasons[2] == (
+        f"memory request 600Mi -> 1000Mi: balanced: so much memory; not above the limit: {told}"
+    )
+    assert container.reasons[3] == f"memory limit stays 1000Mi: {told}"
+    guaranteed = filled(week, cpu_limit=150)
+    assert guaranteed.proposed == guaranteed.current
+    # What has not been so for a week, or is killed, is raised.
+    for short in (filled(week[:7]), filled([*week[:7], 890]), filled(week, oom_kills=1)):
+        assert short.proposed.memory_request_bytes == round_memory(1200 * MIB)
+        assert short.proposed.memory_limit_bytes == 2000 * MIB
 
 
 def test_a_peak_of_a_history_longer_than_the_estimators_is_no_less_safe() -> None:
