@@ -18,7 +18,7 @@ _UNSEEN = "OOM kills would not be seen, so it is not lowered (kubefinops doctor 
 # A burst of half a window, or one that lies in two of them, is told as half of what it was.
 _BURST = 2
 # Where a limit throttles in so many periods, bursts come up to it, though the mean be far below.
-_REACHED = 0.01
+REACHED = 0.01
 _FILLS = (
     "it comes up to its limit day by day and is not killed, as with cache, which the kernel takes back and"
     " which would fill more"
@@ -156,7 +156,7 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
     if (lifted := _lifted(wanted, floor, now)) > wanted:
         wanted, why = lifted, f"{why}, not below {told_cores(lifted)}"
     target = round_cpu(wanted)
-    if now is not None and target < now and (is_throttled or (stance.guaranteed and throttled >= _REACHED)):
+    if now is not None and target < now and (is_throttled or (stance.guaranteed and throttled >= REACHED)):
         return now, (
             f"CPU request stays {format_cpu(now)}: it is throttled in {throttled:.0%} of periods,"
             " so what it would use is not known"
@@ -184,7 +184,7 @@ def _cpu_limit(current: Resources, request: int, usage: Usage, stance: Stance) -
     bursts = round_cpu(usage.cpu_max_m * _BURST)
     most = 2 * max(limit, request)
     target = max(min(scaled, most), min(limit, max(bursts, LEAST_CPU_LIMIT_M)), request)
-    if target < limit and (throttled := usage.throttled_share or 0.0) >= _REACHED:
+    if target < limit and (throttled := usage.throttled_share or 0.0) >= REACHED:
         stays = f"CPU limit stays {format_cpu(limit)}"
         return limit, f"{stays}: it throttles in {throttled:.0%} of periods already"
     if target < limit and stance.jvm is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from functions.recommender import init_containers
-from functions.recommender.container import Day, Estimate, Stance, left_alone, size_container
+from functions.recommender.container import REACHED, Day, Estimate, Stance, left_alone, size_container
 from functions.recommender.fitted import STEADY_DAYS
 from functions.recommender.jvm import Jvm
 from functions.recommender.rules import PERCENTILE, Rules
@@ -224,7 +224,8 @@ def _unwanted(
             if each.usage.oom_kills:
                 kills = counted(each.usage.oom_kills, "OOM kill")
                 besides += f"; memory of {each.name} aside, with {kills} within {rules.oom_days} days"
-            if (throttled := each.usage.throttled_share or 0.0) > rules.throttled_share:
+            share = REACHED if qos is QosClass.GUARANTEED else rules.throttled_share
+            if (throttled := each.usage.throttled_share or 0.0) >= share:
                 besides += f"; CPU of {each.name} aside, throttled in {throttled:.0%} of periods"
         used = [each for each in observed.containers if each.usage is not None]
         lacking = [reason for each in used if (reason := _too_little(each, observed, rules)) is not None]

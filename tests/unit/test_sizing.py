@@ -348,6 +348,10 @@ def test_what_stays_for_kills_or_throttling_is_not_told_to_be_what_it_should_be(
     assert reason(resources(1000, 1024, 1000, 2048), used).endswith(
         "; memory of app aside, with 2 OOM kills within 7 days; CPU of app aside, throttled in 20% of periods"
     )
+    guaranteed = resources(1000, 260, 1000, 260)
+    assert reason(guaranteed, usage(throttled_share=0.01)).endswith(
+        "; CPU of app aside, throttled in 1% of periods"
+    )
 
 
 def test_a_limit_that_is_short_is_raised_however_small_it_is() -> None:
