@@ -112,6 +112,7 @@ def observed(report: Report, stored: Entry, lacking: list[str]) -> Observed:
         pods=stored.pods,
         containers=containers,
         scales_on=frozenset(stored.scales_on),
+        resized_by=stored.resized_by,
         windows_per_day=86400 / _step_seconds(report.window, stored.workload),
         nodes=tuple(name for name, pods in sorted(stored.nodes.items()) for _ in range(pods)),
         tells_kills=stored.tells_kills,

@@ -570,6 +570,7 @@ def _observed(
         pods=mean,
         containers=containers,
         scales_on=now.scales_on(controller),
+        resized_by=now.resized_by(controller),
         windows_per_day=86400 / (window.step if runs else window.cpu_step * plan.apart[workload.namespace]),
         nodes=tuple(sorted(places[pod] for pod in live if pod in places)),
         tells_kills=kills.are_told(of_sidecars=now.has_sidecars(live), of_runs=runs),

@@ -127,6 +127,9 @@ class Entry(Payload):
     )
     qos: str
     scales_on: tuple[str, ...] = ()
+    resized_by: str = Field(
+        default="", description="mode of a VerticalPodAutoscaler that sets what its pods ask for"
+    )
     containers: tuple[ContainerProposal, ...]
     not_measured: tuple[str, ...] = Field(
         default=(), description="containers without usage; left as they are"
@@ -297,6 +300,7 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
         pods=observed.pods,
         qos=sized.qos.value,
         scales_on=tuple(sorted(observed.scales_on)),
+        resized_by=observed.resized_by,
         containers=sized.containers,
         not_measured=tuple(each.name for each in observed.containers if each.name not in measured),
         seen=tuple(

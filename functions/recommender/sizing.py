@@ -73,7 +73,8 @@ class Observed:
 
     `replicas` is what is wanted now, `pods` the mean number that runs. `scales_on` names the resources
     whose utilisation, a share of the request, drives a HorizontalPodAutoscaler; `unknown` if there is one
-    and nothing tells what it scales on, or whether it is this. `windows_per_day` is how many samples a full
+    and nothing tells what it scales on, or whether it is this. `resized_by` is the mode of a
+    VerticalPodAutoscaler that sets what its pods ask for. `windows_per_day` is how many samples a full
     day has. `nodes` has the node of each pod that lives, where that was asked. `tells_kills`: an OOM kill
     would be seen. `init` has what each init container asks for; native sidecars are containers.
     """
@@ -83,6 +84,7 @@ class Observed:
     pods: float
     containers: tuple[ObservedContainer, ...]
     scales_on: frozenset[str] = frozenset()
+    resized_by: str = ""
     windows_per_day: float = 288.0
     nodes: tuple[str, ...] = ()
     tells_kills: bool = True
@@ -126,7 +128,7 @@ def size(observed: Observed, rules: Rules) -> Sized:
         history_seconds=min((container.history_seconds for container in enough), default=0),
         qos=qos,
     )
-    if (reason := _unfit(observed, used, qos, rules)) is not None:
+    if (reason := _resized(observed) or _unfit(observed, used, qos, rules)) is not None:
         return replace(sized, skipped=reason)
     proposals = tuple(_propose(container, observed, qos, rules) for container in used)
     beside = tuple(_beside_autoscaler(proposal, observed, qos) for proposal in proposals)
@@ -157,6 +159,18 @@ def qos_class(containers: list[Resources]) -> QosClass:
             if limit is None or (request is not None and request != limit):
                 return QosClass.BURSTABLE
     return QosClass.GUARANTEED
+
+
+def _resized(observed: Observed) -> str | None:
+    """Who else sizes it. A VerticalPodAutoscaler keeps the ratio of limit to request that Git has: by another
+    ratio its next limits would be others.
+    """
+    if not observed.resized_by:
+        return None
+    return (
+        f"a VerticalPodAutoscaler sets its requests and limits (mode {observed.resized_by}), whatever they"
+        " are in Git"
+    )
 
 
 def _unfit(observed: Observed, used: list[ObservedContainer], qos: QosClass, rules: Rules) -> str | None:

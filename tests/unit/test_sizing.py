@@ -407,6 +407,14 @@ def test_nothing_is_proposed_that_a_limit_range_would_not_admit() -> None:
     )
 
 
+def test_what_a_vertical_autoscaler_sizes_is_left_alone() -> None:
+    sized = size(replace(observed(resources(1000, 1024)), resized_by="Auto"), RULES)
+    assert sized.skipped == (
+        "a VerticalPodAutoscaler sets its requests and limits (mode Auto), whatever they are in Git"
+    )
+    assert sized.containers[0].proposed == sized.containers[0].current
+
+
 def test_what_no_autoscaler_scales_on_is_sized_beside_it() -> None:
     given_ = observed(resources(1000, 1024, 2000, 2048), scales_on=frozenset({"cpu"}))
     container = only(size(given_, RULES))
