@@ -69,14 +69,15 @@ class Estimate:
 class Stance:
     """What the pod around a container demands of it.
 
-    `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`, `estimate`,
-    `jvm`: see ObservedContainer. `tells_kills`: see Observed. `fills_limit`: its memory comes up to its limit
-    day by day, and is not killed.
+    `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`,
+    `killed_limit_bytes`, `estimate`, `jvm`: see ObservedContainer. `tells_kills`: see Observed.
+    `fills_limit`: its memory comes up to its limit day by day, and is not killed.
     """
 
     guaranteed: bool = False
     by_peak: bool = False
     oom_killed: bool = False
+    killed_limit_bytes: int = 0
     tells_kills: bool = True
     fills_limit: bool = False
     estimate: Estimate | None = None
@@ -275,6 +276,14 @@ def _memory_of_guaranteed(
     least = peak * rules.memory_limit_headroom
     percent = _percent(rules.memory_limit_headroom)
     told = None if stance.by_peak else stance.estimate
+    killed = stance.killed_limit_bytes
+    held = min(now, _above_kill(killed)) if killed else 0
+    if held > max(least, told.memory_limit_bytes if told is not None else 0):
+        # Nor once the days are over in which nothing is lowered after a kill: it would be killed again.
+        return (
+            held,
+            f"in a Guaranteed pod it is the limit too, and it was killed under one of {_mebibytes(killed)}",
+        )
     if told is not None and least <= now < told.memory_limit_bytes:
         return now, f"in a Guaranteed pod it is the limit too, and holds the peak and {percent} more"
     if told is not None and least <= now and least <= told.memory_limit_bytes:
@@ -411,10 +420,14 @@ def _after_oom_kill(
         return None
     used = max(usage.memory_max_bytes, current.memory_limit_bytes or 0)
     what = "the limit" if used == current.memory_limit_bytes else "the peak"
-    return max(used * 1.2, used + 100 * MIB), (
+    return _above_kill(used), (
         f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days under this limit:"
         f" at once a fifth more than {what} of {_mebibytes(used)}, or 100Mi if that is more"
     )
+
+
+def _above_kill(used: int) -> float:
+    return max(used * 1.2, used + 100 * MIB)
 
 
 def _request_after_oom_kill(

@@ -97,6 +97,7 @@ def observed(report: Report, stored: Entry, lacking: list[str]) -> Observed:
                 usage=used[each.name].usage if each.name in used else None,
                 history_seconds=each.history_seconds,
                 oom_killed=each.oom_killed,
+                killed_limit_bytes=each.killed_limit_bytes,
                 estimate=estimated.get(each.name),
                 jvm=_jvm(stored, each.name),
                 days=_days(stored.digests.get(each.name, ())),

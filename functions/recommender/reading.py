@@ -546,6 +546,7 @@ def _observed(
             oom_killed=_is_killed_under(
                 current[name].memory_limit_bytes, now, pods if runs else live, name, found[name].killed_limit
             ),
+            killed_limit_bytes=found[name].ever_killed_limit,
             estimate=estimates.get((controller, name)),
             jvm=now.jvms.of(live, name),
             days=found[name].days,
@@ -581,13 +582,15 @@ def _observed(
 @dataclass(frozen=True)
 class _Container:
     """What one used; `usage` is None where CPU or memory was not measured. `killed_limit` is the largest that
-    it was killed under, in bytes, as far as days tell.
+    it was killed under within the days for which kills count, `ever_killed_limit` within all, in bytes, as
+    far as days tell.
     """
 
     usage: Usage | None
     history_seconds: int
     days: tuple[Day, ...] = ()
     killed_limit: int = 0
+    ever_killed_limit: int = 0
 
 
 def _is_killed_under(
@@ -632,8 +635,11 @@ class _Past:
                 round(sum(share * count for share, count in shares) / windows, 4) if windows else None
             ),
         )
-        limit = max((each.killed_limit_bytes for each in killed), default=0)
-        return _Container(usage, seconds, seen, limit)
+        limit, ever = (
+            max((each.killed_limit_bytes for each in some if each.oom_kills), default=0)
+            for some in (killed, self._days.digests[container])
+        )
+        return _Container(usage, seconds, seen, limit, ever)
 
     def is_measured(self, controller: Controller, names: Collection[str]) -> bool:
         """Whether a pod of it ever was, as far as is known."""

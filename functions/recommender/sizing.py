@@ -50,7 +50,8 @@ class ObservedContainer:
     """One container of a workload: what it asks for, and what it used in the worst of its pods.
 
     `usage` is None where nothing was measured. `oom_killed` says that it was ended for its memory under a
-    limit that was no less than the present one. `estimate` is what a strategy says, where one is asked. `jvm`
+    limit that was no less than the present one, `killed_limit_bytes` is the largest limit that it was killed
+    under on any day that is known. `estimate` is what a strategy says, where one is asked. `jvm`
     is the Java virtual machine that it is known to run. `days` are the digests that `usage` and `estimate`
     rest on; none where pods run to completion. `bounds` are what LimitRanges have it request at least, and
     set at most.
@@ -61,6 +62,7 @@ class ObservedContainer:
     usage: Usage | None
     history_seconds: int = 0
     oom_killed: bool = False
+    killed_limit_bytes: int = 0
     estimate: Estimate | None = None
     jvm: Jvm | None = None
     days: tuple[Day, ...] = ()
@@ -310,6 +312,7 @@ def _propose(
         guaranteed=qos is QosClass.GUARANTEED,
         by_peak=observed.workload.kind in RUN_TO_COMPLETION,
         oom_killed=container.oom_killed,
+        killed_limit_bytes=container.killed_limit_bytes,
         tells_kills=observed.tells_kills,
         fills_limit=observed.tells_kills and _fills_limit(container),
         estimate=container.estimate,

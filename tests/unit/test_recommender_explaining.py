@@ -276,6 +276,7 @@ def test_what_the_engine_is_given_is_known_to_who_gives_it_again() -> None:
         "usage",
         "history_seconds",
         "oom_killed",
+        "killed_limit_bytes",
         "estimate",
         "jvm",
         "days",

@@ -719,6 +719,19 @@ def test_in_a_guaranteed_pod_an_estimate_lowers_to_what_a_limit_needs_and_no_fur
     )
 
 
+@pytest.mark.parametrize(("killed_under", "kept"), [(3900, 4096), (2000, 2400), (0, 2000)])
+def test_in_a_guaranteed_pod_memory_is_not_lowered_to_where_it_was_killed(
+    killed_under: int, kept: int
+) -> None:
+    """Though the kill be longer ago than kills keep from lowering: the limit goes with the request."""
+    guaranteed = resources(1000, 4096, 1000, 4096)
+    container = sized_by_estimate(guaranteed, killed_limit_bytes=killed_under * MIB)
+    assert container.proposed.memory_limit_bytes == kept * MIB
+    assert ("it was killed under one of" in container.reasons[2]) == bool(killed_under)
+    burstable = sized_by_estimate(resources(1000, 4096, None, 4096), killed_limit_bytes=killed_under * MIB)
+    assert burstable.proposed == resources(150, 500, None, 4096)
+
+
 def test_in_a_guaranteed_pod_memory_that_has_its_headroom_is_not_raised() -> None:
     kept = sized_by_estimate(resources(1000, 260, 1000, 260))
     assert kept.proposed == resources(345, 260, 345, 260)
