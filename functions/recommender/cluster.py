@@ -129,6 +129,7 @@ class Cluster:
     # Of containers, by namespace, resource and constraint; of several objects the strictest.
     _limit_ranges: dict[str, dict[tuple[str, str], float]] = field(default_factory=dict)
     _rollouts: dict[Controller, int] = field(default_factory=dict)
+    _resized: dict[Controller, str] = field(default_factory=dict)
     spot: set[str] = field(default_factory=set)
     _autoscalers: set[tuple[str, str]] = field(default_factory=set)
     _autoscaled: dict[tuple[str, str], Controller] = field(default_factory=dict)
@@ -277,6 +278,10 @@ class Cluster:
             resources |= {name for name, kind in told if kind == "utilization"}
         return frozenset(resources & {"cpu", "memory", "unknown"})
 
+    def resized_by(self, controller: Controller) -> str:
+        """The mode of a VerticalPodAutoscaler that sets what its pods ask for; empty: none is told of."""
+        return self._resized.get(controller, "")
+
     def _find_targets(self, autoscalers: Collection[tuple[str, str]]) -> None:
         """Of those that do not tell what they scale: many installations keep how many pods they have, and not
         their targets. Mostly it goes by the same name; else it may be any in the namespace.
@@ -312,6 +317,11 @@ class Cluster:
                 self.deployments[namespace, "Deployment", labels.get("deployment", "")] = int(value)
             case queries.ROLLOUT_REPLICAS:
                 self._rollouts[namespace, "Rollout", labels.get("name", "")] = int(value)
+            case metric if metric in queries.VPA_MODES:
+                mode = labels.get("update_mode", "")
+                if value > 0 and mode not in ("", "Off"):
+                    target = (labels.get("target_kind", ""), labels.get("target_name", ""))
+                    self._resized[namespace, *target] = mode
             case queries.LIMIT_RANGE if labels.get("type") == "Container":
                 resource, constraint = labels.get("resource", ""), labels.get("constraint", "")
                 unit = 1000 if resource == "cpu" and constraint in ("min", "max") else 1

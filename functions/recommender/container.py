@@ -17,6 +17,12 @@ LEAST_CPU_LIMIT_M, LEAST_MEMORY_LIMIT = 100, 64 * MIB
 _UNSEEN = "OOM kills would not be seen, so it is not lowered (kubefinops doctor says what is missing)"
 # A burst of half a window, or one that lies in two of them, is told as half of what it was.
 _BURST = 2
+# Where a limit throttles in so many periods, bursts come up to it, though the mean be far below.
+REACHED = 0.01
+_FILLS = (
+    "it comes up to its limit day by day and is not killed, as with cache, which the kernel takes back and"
+    " which would fill more"
+)
 
 
 @dataclass(frozen=True)
@@ -63,14 +69,17 @@ class Estimate:
 class Stance:
     """What the pod around a container demands of it.
 
-    `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`, `estimate`,
-    `jvm`: see ObservedContainer. `tells_kills`: see Observed.
+    `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`,
+    `killed_limit_bytes`, `estimate`, `jvm`: see ObservedContainer. `tells_kills`: see Observed.
+    `fills_limit`: its memory comes up to its limit day by day, and is not killed.
     """
 
     guaranteed: bool = False
     by_peak: bool = False
     oom_killed: bool = False
+    killed_limit_bytes: int = 0
     tells_kills: bool = True
+    fills_limit: bool = False
     estimate: Estimate | None = None
     jvm: Jvm | None = None
 
@@ -104,15 +113,15 @@ def left_alone(
         field: f"{label} stays {quantity(field, getattr(current, field))}: {why}"
         for field, label in LABELS.items()
     }
-    raised = _after_oom_kill(current, usage, stance)
-    target = 0 if raised is None else round_memory(raised)
     new = {}
-    for field in ("memory_request_bytes", "memory_limit_bytes"):
+    for field, raised in (
+        ("memory_request_bytes", _request_after_oom_kill(current, usage, stance, rules, 0)),
+        ("memory_limit_bytes", _after_oom_kill(current, usage, stance, rules)),
+    ):
         now = getattr(current, field)
-        if now is not None and target > now:
+        if now is not None and raised is not None and (target := round_memory(raised[0])) > now:
             new[field] = target
-            arrow = _arrow(now, target, format_memory)
-            reasons[field] = f"{LABELS[field]} {arrow}: {_raise(current, usage, rules)}"
+            reasons[field] = f"{LABELS[field]} {_arrow(now, target, format_memory)}: {raised[1]}"
     return current.model_copy(update=new), tuple(reasons.values())
 
 
@@ -148,7 +157,7 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
     if (lifted := _lifted(wanted, floor, now)) > wanted:
         wanted, why = lifted, f"{why}, not below {told_cores(lifted)}"
     target = round_cpu(wanted)
-    if now is not None and target < now and is_throttled:
+    if now is not None and target < now and (is_throttled or (stance.guaranteed and throttled >= REACHED)):
         return now, (
             f"CPU request stays {format_cpu(now)}: it is throttled in {throttled:.0%} of periods,"
             " so what it would use is not known"
@@ -174,8 +183,19 @@ def _cpu_limit(current: Resources, request: int, usage: Usage, stance: Stance) -
     scaled = round_cpu(limit * request / former) if former else limit
     # A limit throttles: it is not lowered into bursts, and never lies below the request.
     bursts = round_cpu(usage.cpu_max_m * _BURST)
-    target = max(scaled, min(limit, max(bursts, LEAST_CPU_LIMIT_M)), request)
+    most = 2 * max(limit, request)
+    target = max(min(scaled, most), min(limit, max(bursts, LEAST_CPU_LIMIT_M)), request)
+    if target < limit and (throttled := usage.throttled_share or 0.0) >= REACHED:
+        stays = f"CPU limit stays {format_cpu(limit)}"
+        return limit, f"{stays}: it throttles in {throttled:.0%} of periods already"
+    if target < limit and stance.jvm is not None:
+        return limit, (
+            f"CPU limit stays {format_cpu(limit)}: a JVM ({stance.jvm.known_by}) chooses its collector and"
+            " its threads by it, and a limit costs nothing"
+        )
     why = "scales with the request"
+    if scaled > most:
+        why += ", no further than twice what is set or requested"
     if target > max(scaled, request):
         why += ", but not below " + (
             f"twice the peak of {told_cores(usage.cpu_max_m)}, for bursts shorter than 5 minutes"
@@ -190,26 +210,27 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
     told = None if stance.by_peak else stance.estimate
     fits = inf
     if stance.guaranteed:
-        wanted, why = _memory_of_guaranteed(current, usage, told, rules)
+        wanted, why = _memory_of_guaranteed(current, usage, stance, rules)
     elif told is not None:
         wanted, fits, why = _memory_by_estimate(now, peak, told)
     else:
         wanted = peak * rules.memory_headroom
         why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(rules.memory_headroom)}"
+    most = inf
+    if stance.fills_limit and wanted > (limit := current.memory_limit_bytes or 0):
+        wanted, most, why = limit, limit, f"{why}; not above the limit: {_FILLS}"
     floor = (
         max(rules.memory_floor_bytes, LEAST_MEMORY_LIMIT) if stance.guaranteed else rules.memory_floor_bytes
     )
     if (lifted := _lifted(wanted, floor, now)) > wanted:
         wanted, why = lifted, f"{why}, not below {_mebibytes(lifted)}"
-    raised = _after_oom_kill(current, usage, stance)
-    if raised is not None and raised >= max(wanted, now or 0):
-        target = round_memory(raised)
-        return target, (
-            f"memory request {_arrow(now, target, format_memory)}: {_raise(current, usage, rules)}"
-        )
+    raised = _request_after_oom_kill(current, usage, stance, rules, wanted)
+    if raised is not None and raised[0] >= max(wanted, now or 0):
+        target = round_memory(raised[0])
+        return target, f"memory request {_arrow(now, target, format_memory)}: {raised[1]}"
     if (stance.guaranteed or told is not None) and wanted == now:
         return now, f"memory request stays {format_memory(now)}: {why}"
-    target = round_memory(wanted)
+    target = int(min(round_memory(wanted), most))
     if now is not None and target < now and (usage.oom_kills or not stance.tells_kills):
         kills = f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days, it is not lowered"
         return now, f"memory request stays {format_memory(now)}: {kills if usage.oom_kills else _UNSEEN}"
@@ -230,7 +251,10 @@ def _memory_by_estimate(now: int | None, peak: int, told: Estimate) -> tuple[flo
     """Bytes to request, what has to fit in a request that is not raised, and why."""
     wanted, fits, why = told.memory_request_bytes, told.memory_fits_bytes, told.why_memory
     if now is not None and told.memory_raise_bytes <= now < wanted:
-        wanted, why = now, f"it holds what use needs, and is not lowered below {_mebibytes(wanted)} ({why})"
+        wanted, why = (
+            now,
+            f"it holds what use needs, and less than {_mebibytes(wanted)} is not lowered ({why})",
+        )
     elif now is None or now < wanted:
         # To set one where none is only helps, however few days are known.
         wanted, why = told.memory_raise_bytes, told.why_raise
@@ -240,7 +264,7 @@ def _memory_by_estimate(now: int | None, peak: int, told: Estimate) -> tuple[flo
 
 
 def _memory_of_guaranteed(
-    current: Resources, usage: Usage, told: Estimate | None, rules: Rules
+    current: Resources, usage: Usage, stance: Stance, rules: Rules
 ) -> tuple[float, str]:
     """Bytes for request and limit alike, and why.
 
@@ -251,6 +275,15 @@ def _memory_of_guaranteed(
     peak, now = usage.memory_max_bytes, current.memory_request_bytes or current.memory_limit_bytes or 0
     least = peak * rules.memory_limit_headroom
     percent = _percent(rules.memory_limit_headroom)
+    told = None if stance.by_peak else stance.estimate
+    killed = stance.killed_limit_bytes
+    held = min(now, _above_kill(killed)) if killed else 0
+    if held > max(least, told.memory_limit_bytes if told is not None else 0):
+        # Nor once the days are over in which nothing is lowered after a kill: it would be killed again.
+        return (
+            held,
+            f"in a Guaranteed pod it is the limit too, and it was killed under one of {_mebibytes(killed)}",
+        )
     if told is not None and least <= now < told.memory_limit_bytes:
         return now, f"in a Guaranteed pod it is the limit too, and holds the peak and {percent} more"
     if told is not None and least <= now and least <= told.memory_limit_bytes:
@@ -269,12 +302,10 @@ def _memory_request_of_jvm(
     Use says little: a heap grows to its bound without need. And it may be a share of the limit, so that a
     raise for use would feed itself.
     """
-    now, raised = current.memory_request_bytes, _after_oom_kill(current, usage, stance)
-    if raised is not None and raised >= (now or 0):
-        target = round_memory(raised)
-        return target, (
-            f"memory request {_arrow(now, target, format_memory)}: {_raise(current, usage, rules)}"
-        )
+    now, raised = current.memory_request_bytes, _request_after_oom_kill(current, usage, stance, rules, 0)
+    if raised is not None and raised[0] >= (now or 0):
+        target = round_memory(raised[0])
+        return target, f"memory request {_arrow(now, target, format_memory)}: {raised[1]}"
     if now is None:
         return None, f"no memory request is set, and none is introduced: it is {_jvm(jvm)}"
     stays = f"memory request stays {format_memory(now)}"
@@ -346,8 +377,8 @@ def _memory_limit(
     limit, peak = current.memory_limit_bytes, usage.memory_max_bytes
     if limit is None:
         return None, "no memory limit is set, and none is introduced"
-    raised = _after_oom_kill(current, usage, stance)
-    if stance.jvm is not None and (raised is None or raised <= limit):
+    raised = _after_oom_kill(current, usage, stance, rules)
+    if stance.jvm is not None and (raised is None or raised[0] <= limit):
         return limit, (
             f"memory limit stays {format_memory(limit)}: it is a JVM ({stance.jvm.known_by}), whose heap may"
             " be a share of it"
@@ -357,11 +388,9 @@ def _memory_limit(
         return request, (
             f"memory limit {_arrow(limit, request, format_memory)}: equal to the request (Guaranteed)"
         )
-    if raised is not None and raised > limit:
-        target = max(round_memory(raised), request)
-        return target, (
-            f"memory limit {_arrow(limit, target, format_memory)}: {_raise(current, usage, rules)}"
-        )
+    if raised is not None and raised[0] > limit:
+        target = max(round_memory(raised[0]), request)
+        return target, f"memory limit {_arrow(limit, target, format_memory)}: {raised[1]}"
     percent = _percent(rules.memory_limit_headroom)
     wanted = max(round_memory(peak * rules.memory_limit_headroom), request)
     why = f"at least {percent} above the peak of {_mebibytes(peak)}, and not below the request"
@@ -375,35 +404,44 @@ def _memory_limit(
             wanted, why = round_memory(most), f"{why}; no further than twice what is set or requested"
     # However few the mebibytes: they keep a small container from being killed.
     worth = is_worth(limit, wanted, rules.relative_change, 0)
-    if wanted > limit and (worth or request > limit):
+    if wanted > limit and not stance.fills_limit and (worth or request > limit):
         return wanted, f"memory limit {format_memory(limit)} -> {format_memory(wanted)}: {why}"
-    return limit, (
-        f"memory limit stays {format_memory(limit)}: the peak is {_mebibytes(peak)}; a limit costs nothing,"
-        " and lowering one can only kill"
-    )
+    why = f"the peak is {_mebibytes(peak)}; a limit costs nothing, and lowering one can only kill"
+    return limit, f"memory limit stays {format_memory(limit)}: {_FILLS if stance.fills_limit else why}"
 
 
-def _after_oom_kill(current: Resources, usage: Usage, stance: Stance) -> float | None:
-    """Bytes after a kill under the present limit: max(used x 1.2, used + 100 MiB), as the
+def _after_oom_kill(
+    current: Resources, usage: Usage, stance: Stance, rules: Rules
+) -> tuple[float, str] | None:
+    """Bytes after a kill under the present limit, and why: max(used x 1.2, used + 100 MiB), as the
     VerticalPodAutoscaler does; what was used is the limit itself, because no scrape saw that moment.
     """
     if not stance.oom_killed or not usage.oom_kills:
         return None
-    used = _used_at_kill(current, usage)
-    return max(used * 1.2, used + 100 * MIB)
-
-
-def _used_at_kill(current: Resources, usage: Usage) -> int:
-    return max(usage.memory_max_bytes, current.memory_limit_bytes or 0)
-
-
-def _raise(current: Resources, usage: Usage, rules: Rules) -> str:
-    used = _used_at_kill(current, usage)
+    used = max(usage.memory_max_bytes, current.memory_limit_bytes or 0)
     what = "the limit" if used == current.memory_limit_bytes else "the peak"
-    return (
+    return _above_kill(used), (
         f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days under this limit:"
         f" at once a fifth more than {what} of {_mebibytes(used)}, or 100Mi if that is more"
     )
+
+
+def _above_kill(used: int) -> float:
+    return max(used * 1.2, used + 100 * MIB)
+
+
+def _request_after_oom_kill(
+    current: Resources, usage: Usage, stance: Stance, rules: Rules, wanted: float
+) -> tuple[float, str] | None:
+    """The same for the request, which does not kill, but is reserved: beside a limit that is many times what
+    is set and used, no node may have room for it. In a Guaranteed pod it is the limit.
+    """
+    if (raised := _after_oom_kill(current, usage, stance, rules)) is None:
+        return None
+    most = 2 * max(wanted, current.memory_request_bytes or 0, usage.memory_max_bytes)
+    if stance.guaranteed or raised[0] <= most:
+        return raised
+    return most, f"{raised[1]}; no further than twice what is set or use needs"
 
 
 def is_worth(current: int, target: int, relative: float, absolute: float) -> bool:

@@ -92,8 +92,12 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
         why_raise=f"{peaked}, times {raised:.2f} "
         + (because if raised == factor else f"and no more, as less than {STEADY_DAYS} whole days are known"),
         why_limit=(
-            f"{peaked}, times {limit / peak:.2f}, because a limit kills:"
-            f" {fitted.memory_limit_factor:g} times the request's margin"
+            f"{peaked}, times {limit / peak:.2f}, because a limit kills"
+            + (
+                so_few
+                if limit == peak * lowest
+                else f": {fitted.memory_limit_factor:g} times the margin {because}"
+            )
         ),
     )
 

@@ -43,6 +43,12 @@ ENDED_REASON = "kube_pod_container_status_terminated_reason"
 LIMITS = "kube_pod_container_resource_limits"
 LIMIT_RANGE = "kube_limitrange"
 HPA_REPLICAS = "kube_horizontalpodautoscaler_status_current_replicas"
+# As kube-state-metrics had it until 2.9, and has where it is configured as its customresourcestate-metrics.md
+# says, with that prefix or the default one: a row for each mode, 1 for the one that is set.
+VPA_MODES = (
+    "kube_verticalpodautoscaler_spec_updatepolicy_updatemode",
+    "kube_customresource_verticalpodautoscaler_spec_updatepolicy_updatemode",
+)
 # Of init containers, native sidecars among them, which INIT_INFO tells apart: see `is_sidecar`.
 INIT_INFO = "kube_pod_init_container_info"
 INIT_REQUESTS = "kube_pod_init_container_resource_requests"
@@ -90,6 +96,7 @@ STATE = (
     "kube_horizontalpodautoscaler_info",
     "kube_horizontalpodautoscaler_spec_target_metric",
     HPA_REPLICAS,
+    *VPA_MODES,
     LIMIT_RANGE,
     ROLLOUT_REPLICAS,
     *JVM_MAX,
@@ -109,7 +116,7 @@ _OWNER_LABELS = "namespace, pod, replicaset, job_name, owner_kind, owner_name, o
 _STATE_LABELS = (
     f"__name__, {_OWNER_LABELS}, deployment, container, resource, horizontalpodautoscaler,"
     " scaletargetref_kind, scaletargetref_name, metric_name, metric_target_type, name, image, image_spec,"
-    " area, id, restart_policy, type, constraint"
+    " area, id, restart_policy, type, constraint, target_kind, target_name, update_mode"
 )
 CONTAINER = "by (namespace, pod, container)"
 # One row for each run of a container: its control group and id in the runtime. Some installs drop these two;

@@ -546,6 +546,7 @@ def _observed(
             oom_killed=_is_killed_under(
                 current[name].memory_limit_bytes, now, pods if runs else live, name, found[name].killed_limit
             ),
+            killed_limit_bytes=found[name].ever_killed_limit,
             estimate=estimates.get((controller, name)),
             jvm=now.jvms.of(live, name),
             days=found[name].days,
@@ -571,6 +572,7 @@ def _observed(
         pods=mean,
         containers=containers,
         scales_on=now.scales_on(controller),
+        resized_by=now.resized_by(controller),
         windows_per_day=86400 / (window.step if runs else window.cpu_step * plan.apart[workload.namespace]),
         nodes=tuple(sorted(places[pod] for pod in live if pod in places)),
         tells_kills=kills.are_told(of_sidecars=now.has_sidecars(live), of_runs=runs),
@@ -581,13 +583,15 @@ def _observed(
 @dataclass(frozen=True)
 class _Container:
     """What one used; `usage` is None where CPU or memory was not measured. `killed_limit` is the largest that
-    it was killed under, in bytes, as far as days tell.
+    it was killed under within the days for which kills count, `ever_killed_limit` within all, in bytes, as
+    far as days tell.
     """
 
     usage: Usage | None
     history_seconds: int
     days: tuple[Day, ...] = ()
     killed_limit: int = 0
+    ever_killed_limit: int = 0
 
 
 def _is_killed_under(
@@ -632,8 +636,11 @@ class _Past:
                 round(sum(share * count for share, count in shares) / windows, 4) if windows else None
             ),
         )
-        limit = max((each.killed_limit_bytes for each in killed), default=0)
-        return _Container(usage, seconds, seen, limit)
+        limit, ever = (
+            max((each.killed_limit_bytes for each in some if each.oom_kills), default=0)
+            for some in (killed, self._days.digests[container])
+        )
+        return _Container(usage, seconds, seen, limit, ever)
 
     def is_measured(self, controller: Controller, names: Collection[str]) -> bool:
         """Whether a pod of it ever was, as far as is known."""

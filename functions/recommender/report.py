@@ -79,13 +79,14 @@ class JvmSeen(Payload):
 class SeenContainer(Payload):
     """What the engine knew of a container beside its usage, which `Entry.containers` has.
 
-    `oom_killed`: see ObservedContainer. `resources` are what is set where its usage was not measured, None
-    where `containers` has them.
+    `oom_killed`, `killed_limit_bytes`: see ObservedContainer. `resources` are what is set where its usage was
+    not measured, None where `containers` has them.
     """
 
     name: str
     history_seconds: int = Field(ge=0)
     oom_killed: bool
+    killed_limit_bytes: int = 0
     resources: Resources | None = None
     bounds: tuple[Resources, Resources] | None = Field(
         default=None, description="what LimitRanges have it request at least, and set at most, if anything"
@@ -127,6 +128,9 @@ class Entry(Payload):
     )
     qos: str
     scales_on: tuple[str, ...] = ()
+    resized_by: str = Field(
+        default="", description="mode of a VerticalPodAutoscaler that sets what its pods ask for"
+    )
     containers: tuple[ContainerProposal, ...]
     not_measured: tuple[str, ...] = Field(
         default=(), description="containers without usage; left as they are"
@@ -297,6 +301,7 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
         pods=observed.pods,
         qos=sized.qos.value,
         scales_on=tuple(sorted(observed.scales_on)),
+        resized_by=observed.resized_by,
         containers=sized.containers,
         not_measured=tuple(each.name for each in observed.containers if each.name not in measured),
         seen=tuple(
@@ -304,6 +309,7 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
                 name=each.name,
                 history_seconds=each.history_seconds,
                 oom_killed=each.oom_killed,
+                killed_limit_bytes=each.killed_limit_bytes,
                 resources=None if each.name in measured else each.current,
                 bounds=each.bounds if any(bound != Resources() for bound in each.bounds) else None,
             )

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from functions.recommender import init_containers
-from functions.recommender.container import Day, Estimate, Stance, left_alone, size_container
+from functions.recommender.container import REACHED, Day, Estimate, Stance, left_alone, size_container
+from functions.recommender.fitted import STEADY_DAYS
 from functions.recommender.jvm import Jvm
 from functions.recommender.rules import PERCENTILE, Rules
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
-from shared.contracts.quantities import format_cpu, format_memory
+from shared.contracts.quantities import MIB, format_cpu, format_memory
 from shared.contracts.wording import LABELS, counted, quantity
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
 
 # Their pods come and go: they are sized per run, by peak.
 RUN_TO_COMPLETION = ("Job", "CronJob")
+# Of a memory limit: beyond it there is no headroom that a limit is raised for.
+_FULL = 0.9
 SUPPORTED = ("Deployment", "StatefulSet", "DaemonSet", "Rollout", *RUN_TO_COMPLETION)
 
 
@@ -47,7 +50,8 @@ class ObservedContainer:
     """One container of a workload: what it asks for, and what it used in the worst of its pods.
 
     `usage` is None where nothing was measured. `oom_killed` says that it was ended for its memory under a
-    limit that was no less than the present one. `estimate` is what a strategy says, where one is asked. `jvm`
+    limit that was no less than the present one, `killed_limit_bytes` is the largest limit that it was killed
+    under on any day that is known. `estimate` is what a strategy says, where one is asked. `jvm`
     is the Java virtual machine that it is known to run. `days` are the digests that `usage` and `estimate`
     rest on; none where pods run to completion. `bounds` are what LimitRanges have it request at least, and
     set at most.
@@ -58,6 +62,7 @@ class ObservedContainer:
     usage: Usage | None
     history_seconds: int = 0
     oom_killed: bool = False
+    killed_limit_bytes: int = 0
     estimate: Estimate | None = None
     jvm: Jvm | None = None
     days: tuple[Day, ...] = ()
@@ -70,7 +75,8 @@ class Observed:
 
     `replicas` is what is wanted now, `pods` the mean number that runs. `scales_on` names the resources
     whose utilisation, a share of the request, drives a HorizontalPodAutoscaler; `unknown` if there is one
-    and nothing tells what it scales on, or whether it is this. `windows_per_day` is how many samples a full
+    and nothing tells what it scales on, or whether it is this. `resized_by` is the mode of a
+    VerticalPodAutoscaler that sets what its pods ask for. `windows_per_day` is how many samples a full
     day has. `nodes` has the node of each pod that lives, where that was asked. `tells_kills`: an OOM kill
     would be seen. `init` has what each init container asks for; native sidecars are containers.
     """
@@ -80,6 +86,7 @@ class Observed:
     pods: float
     containers: tuple[ObservedContainer, ...]
     scales_on: frozenset[str] = frozenset()
+    resized_by: str = ""
     windows_per_day: float = 288.0
     nodes: tuple[str, ...] = ()
     tells_kills: bool = True
@@ -109,7 +116,7 @@ class Sized:
 
 def engine(strategy: str) -> str:
     """Goes into every report: figures can be reproduced by the engine of the same version."""
-    return f"{strategy}/{4 if strategy == PERCENTILE else 8}"
+    return f"{strategy}/{5 if strategy == PERCENTILE else 9}"
 
 
 def size(observed: Observed, rules: Rules) -> Sized:
@@ -123,7 +130,7 @@ def size(observed: Observed, rules: Rules) -> Sized:
         history_seconds=min((container.history_seconds for container in enough), default=0),
         qos=qos,
     )
-    if (reason := _unfit(observed, used, qos, rules)) is not None:
+    if (reason := _resized(observed) or _unfit(observed, used, qos, rules)) is not None:
         return replace(sized, skipped=reason)
     proposals = tuple(_propose(container, observed, qos, rules) for container in used)
     beside = tuple(_beside_autoscaler(proposal, observed, qos) for proposal in proposals)
@@ -132,6 +139,8 @@ def size(observed: Observed, rules: Rules) -> Sized:
     proposals = tuple(
         _raised_to_most(each, container.bounds[1]) for each, container in zip(proposals, used, strict=True)
     )
+    if qos is QosClass.BURSTABLE and rules.keep_qos:
+        proposals = _kept_burstable(observed, proposals)
     proposals = init_containers.told(proposals, observed.init, observed.unmeasured)
     sized = replace(sized, containers=proposals)
     if (reason := _unwanted(observed, proposals, qos, rules)) is not None:
@@ -152,6 +161,18 @@ def qos_class(containers: list[Resources]) -> QosClass:
             if limit is None or (request is not None and request != limit):
                 return QosClass.BURSTABLE
     return QosClass.GUARANTEED
+
+
+def _resized(observed: Observed) -> str | None:
+    """Who else sizes it. A VerticalPodAutoscaler keeps the ratio of limit to request that Git has: by another
+    ratio its next limits would be others.
+    """
+    if not observed.resized_by:
+        return None
+    return (
+        f"a VerticalPodAutoscaler sets its requests and limits (mode {observed.resized_by}), whatever they"
+        " are in Git"
+    )
 
 
 def _unfit(observed: Observed, used: list[ObservedContainer], qos: QosClass, rules: Rules) -> str | None:
@@ -215,14 +236,21 @@ def _unwanted(
         jvms = {each.name: each.jvm for each in observed.containers if each.jvm is not None}
         besides = f"; memory of {', '.join(jvms)} aside, a JVM's, whose heap flags decide" if jvms else ""
         besides += "".join(f"; {text}" for text in sorted({jvm.wrong for jvm in jvms.values() if jvm.wrong}))
+        for each in proposals:
+            if each.usage.oom_kills:
+                kills = counted(each.usage.oom_kills, "OOM kill")
+                besides += f"; memory of {each.name} aside, with {kills} within {rules.oom_days} days"
+            share = REACHED if qos is QosClass.GUARANTEED else rules.throttled_share
+            if (throttled := each.usage.throttled_share or 0.0) >= share:
+                besides += f"; CPU of {each.name} aside, throttled in {throttled:.0%} of periods"
         used = [each for each in observed.containers if each.usage is not None]
         lacking = [reason for each in used if (reason := _too_little(each, observed, rules)) is not None]
         besides += f"; too little data of others: {', '.join(lacking)}" if lacking else ""
         besides += "" if observed.tells_kills else "; memory is not lowered, as OOM kills would not be seen"
         return (
             f"not worth a change: every value is within {rules.relative_change:.0%} of what is set,"
-            f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)}"
-            f"{besides}"
+            f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)},"
+            f" or more, and use fits in what is set{besides}"
         )
     moved = set()
     if any(each.proposed.cpu_request_m != each.current.cpu_request_m for each in changed):
@@ -236,12 +264,44 @@ def _unwanted(
             f"a HorizontalPodAutoscaler scales it on the utilisation of {' and '.join(scaled)}:"
             " another request would change the number of its pods"
         )
-    new = {each.name: each.proposed for each in proposals}
-    others = observed.init.values()
-    after = qos_class([*(new.get(each.name, each.current) for each in observed.containers), *others])
+    after = _qos_after(observed, proposals)
     if after is not qos and rules.keep_qos:
         return f"the proposal would change its QoS class from {qos} to {after}"
     return None
+
+
+def _qos_after(observed: Observed, proposals: tuple[ContainerProposal, ...]) -> QosClass:
+    new = {each.name: each.proposed for each in proposals}
+    others = observed.init.values()
+    return qos_class([*(new.get(each.name, each.current) for each in observed.containers), *others])
+
+
+def _kept_burstable(
+    observed: Observed, proposals: tuple[ContainerProposal, ...]
+) -> tuple[ContainerProposal, ...]:
+    """The same, with a request a step below its limit where both are raised to one value, if the pod were
+    Guaranteed by that: else its containers would go on being killed for the sake of the class.
+    """
+    if _qos_after(observed, proposals) is not QosClass.GUARANTEED:
+        return proposals
+    for index, each in enumerate(proposals):
+        for request, limit, step in (
+            ("memory_request_bytes", "memory_limit_bytes", MIB),
+            ("cpu_request_m", "cpu_limit_m", 1),
+        ):
+            now, new = getattr(each.current, request), getattr(each.proposed, request)
+            if new is None or new != getattr(each.proposed, limit) or new - step < (now or 0):
+                continue
+            told, less = dict(zip(LABELS, each.reasons, strict=True)), new - step
+            told[request] = (
+                f"{LABELS[request]} {'stays ' if less == now else f'{quantity(request, now)} -> '}"
+                f"{quantity(request, less)}: at its limit's {quantity(request, new)} the pod would be"
+                f" Guaranteed (else {told[request]})"
+            )
+            proposed = each.proposed.model_copy(update={request: less})
+            kept = each.model_copy(update={"proposed": proposed, "reasons": tuple(told.values())})
+            return (*proposals[:index], kept, *proposals[index + 1 :])
+    return proposals
 
 
 def _propose(
@@ -252,7 +312,9 @@ def _propose(
         guaranteed=qos is QosClass.GUARANTEED,
         by_peak=observed.workload.kind in RUN_TO_COMPLETION,
         oom_killed=container.oom_killed,
+        killed_limit_bytes=container.killed_limit_bytes,
         tells_kills=observed.tells_kills,
+        fills_limit=observed.tells_kills and _fills_limit(container),
         estimate=container.estimate,
         jvm=container.jvm,
     )
@@ -274,6 +336,19 @@ def _propose(
         usage=container.usage,
         reasons=reasons,
     )
+
+
+def _fills_limit(container: ObservedContainer) -> bool:
+    """Whether its memory came up to its limit on each whole day of a week, and none killed it.
+
+    Working set counts the cache of files that are read again, which grows into any limit: by its peak the
+    limit would be doubled week after week. What leaks does not stay there, and what grows is raised before.
+    """
+    limit = container.current.memory_limit_bytes
+    if limit is None or container.usage is None or container.usage.oom_kills:
+        return False
+    peaks = [day.memory_bytes for day in container.days if 0 < day.ago <= STEADY_DAYS and day.memory_bytes]
+    return len(peaks) == STEADY_DAYS and min(peaks) >= _FULL * limit
 
 
 def _raised_to_most(proposal: ContainerProposal, most: Resources) -> ContainerProposal:

@@ -26,6 +26,7 @@ from functions.recommender.queries import (
     RESTARTS,
     ROLLOUT_REPLICAS,
     THROTTLED,
+    VPA_MODES,
 )
 
 CADVISOR = (
@@ -175,6 +176,17 @@ INPUTS = (
         "costs of what is autoscaled follow the pods that are wanted now, not their mean",
         _of("horizontalpodautoscalers"),
         "it has no HorizontalPodAutoscaler",
+    ),
+    *(
+        Input(
+            name,
+            Need.SAFETY,
+            "what a VerticalPodAutoscaler sizes is sized in Git besides, which moves its limits",
+            "configure kube-state-metrics for VerticalPodAutoscalers, as its customresourcestate-metrics.md"
+            f" does (some have it as {other})",
+            "it has no VerticalPodAutoscaler, or all are told of by the other name",
+        )
+        for name, other in (VPA_MODES, VPA_MODES[::-1])
     ),
     Input(
         LIMIT_RANGE,

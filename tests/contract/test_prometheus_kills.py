@@ -88,6 +88,7 @@ def test_a_kill_counts_beyond_the_history_and_though_its_pod_is_gone(
     (container,) = seen[name].containers
     assert container.usage is not None
     assert (container.usage.oom_kills, container.oom_killed) == (1, under)
+    assert container.killed_limit_bytes == LIMIT
 
 
 def test_each_run_that_ended_for_its_memory_is_a_kill(seen: dict[str, Observed]) -> None:

@@ -64,8 +64,7 @@ def test_a_steady_week_is_told_with_how_far_the_peak_stood_above_the_usual_level
         f"balanced: the peak of 7 days is 125Mi, times 1.49 {told}, and because only 7 whole days are known"
     )
     assert found.why_limit == (
-        "balanced: the peak of 7 days is 125Mi, times 2.40, because a limit kills:"
-        " 4 times the request's margin"
+        f"balanced: the peak of 7 days is 125Mi, times 2.40, because a limit kills: 4 times the margin {told}"
     )
 
 
@@ -80,6 +79,9 @@ def test_a_limit_does_not_lie_below_what_few_days_make_the_request() -> None:
     assert found.memory_request_bytes == pytest.approx(125 * MIB * (1 + 14**0.5), abs=1)
     assert found.memory_limit_bytes == round(125 * MIB * 5)
     assert "because only 1 whole day is known" in found.why_memory
+    close = estimates({"app": [day(0)]}, "balanced", replace(FITTED, memory_limit_factor=3.0))["app"]
+    assert close.memory_limit_bytes == close.memory_request_bytes
+    assert close.why_limit.endswith("because a limit kills, and because only 1 whole day is known")
 
 
 def test_cpu_is_told_with_what_was_used_and_what_is_added() -> None:

@@ -264,6 +264,7 @@ def test_what_the_engine_is_given_is_known_to_who_gives_it_again() -> None:
         "pods",
         "containers",
         "scales_on",
+        "resized_by",
         "windows_per_day",
         "nodes",
         "tells_kills",
@@ -275,6 +276,7 @@ def test_what_the_engine_is_given_is_known_to_who_gives_it_again() -> None:
         "usage",
         "history_seconds",
         "oom_killed",
+        "killed_limit_bytes",
         "estimate",
         "jvm",
         "days",
@@ -355,6 +357,7 @@ FIRST = ("containers", 0)
         (("digests", "app", -1, "cpu_m"), [5000.0] * 16, "cpu_request_m"),
         (("scales_on",), ["cpu"], "cpu_request_m"),
         (("scales_on",), ["cpu", "memory"], "decision"),
+        (("resized_by",), "Auto", "decision"),
         (("tells_kills",), False, "memory_request_bytes"),
         (("seen", 0, "bounds"), [{"cpu_request_m": 700}, {}], "cpu_request_m"),
     ],
@@ -445,7 +448,7 @@ def test_a_setting_that_a_report_lacks_is_told_and_one_that_is_not_known_is_refu
 @pytest.mark.parametrize(
     ("update", "why"),
     [
-        ({"engine": "balanced/1"}, "engine balanced/1 made the report, and this code is balanced/8"),
+        ({"engine": "balanced/1"}, "engine balanced/1 made the report, and this code is balanced/9"),
         ({"engine": "crystal/1"}, "engine crystal/1 .* no such strategy"),
         ({"constants": {"cpu_half_life": 1.0}}, "constants of balanced"),
     ],

@@ -338,6 +338,17 @@ def test_an_autoscaler_is_judged_by_what_it_scales_on(
     assert Cluster.of(rows).scales_on(("shop", "Deployment", "other")) == frozenset()
 
 
+@pytest.mark.parametrize("metric", queries.VPA_MODES)
+def test_a_vertical_autoscaler_is_known_by_the_mode_that_is_set(metric: str) -> None:
+    target = {"target_kind": "Deployment", "target_name": "web"}
+    modes = {"Off": 0.0, "Initial": 0.0, "Recreate": 0.0, "Auto": 1.0}
+    rows = [row(metric, value, update_mode=mode, **target) for mode, value in modes.items()]
+    assert Cluster.of(rows).resized_by(("shop", "Deployment", "web")) == "Auto"
+    assert Cluster.of(rows).resized_by(("shop", "StatefulSet", "web")) == ""
+    advice = [row(metric, float(mode == "Off"), update_mode=mode, **target) for mode in modes]
+    assert Cluster.of(advice).resized_by(("shop", "Deployment", "web")) == ""
+
+
 def test_an_autoscaler_that_does_not_tell_what_it_scales_scales_what_has_its_name_or_else_maybe_all() -> None:
     """As several managed offers keep them: how many pods there are, and neither target nor metrics."""
 

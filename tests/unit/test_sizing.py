@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from functions.recommender.container import is_worth, round_cpu, round_memory
 from functions.recommender.sizing import (
+    Day,
     Estimate,
     Jvm,
     Observed,
@@ -165,12 +166,40 @@ def test_memory_is_not_lowered_after_an_oom_kill() -> None:
     assert proposed(resources(1000, 1024), used) == resources(230, 1024)
 
 
-@pytest.mark.parametrize(("limit", "raised"), [(256, 356), (1000, 1200)])
-def test_a_limit_that_kills_is_raised_at_once(limit: int, raised: int) -> None:
+@pytest.mark.parametrize(("request_", "limit", "raised"), [(200, 256, 356), (600, 1000, 1200)])
+def test_a_limit_that_kills_is_raised_at_once(request_: int, limit: int, raised: int) -> None:
     used = usage(cpu=900, peak=200, oom_kills=2)
-    after = proposed(resources(1000, 200, None, limit), used, oom_killed=True)
+    after = proposed(resources(1000, request_, None, limit), used, oom_killed=True)
     expected = round_memory(raised * MIB)
     assert (after.memory_request_bytes, after.memory_limit_bytes) == (expected, expected)
+
+
+@pytest.mark.parametrize("history", [FORTNIGHT, 3600])
+def test_a_limit_that_kills_is_raised_though_it_meet_the_request_and_the_pod_stays_burstable(
+    history: int,
+) -> None:
+    killed = usage(cpu=80, cpu_max=85, peak=190, oom_kills=1)
+    current = resources(100, 190, cpu_limit=100, memory_limit=200)
+    container = only(size(observed(current, killed, history=history, oom_killed=True), RULES))
+    assert container.proposed == resources(100, 299, cpu_limit=100, memory_limit=300)
+    assert container.reasons[2].startswith(
+        "memory request 190Mi -> 299Mi: at its limit's 300Mi the pod would be Guaranteed (else memory request"
+        " 190Mi -> 300Mi: 1 OOM kill"
+    )
+
+
+@pytest.mark.parametrize("history", [FORTNIGHT, 3600])
+def test_after_a_kill_a_request_far_below_the_limit_is_raised_to_twice_and_the_limit_at_once(
+    history: int,
+) -> None:
+    """As high as the limit, the pods might find room on no node."""
+    killed = usage(cpu=900, peak=120, oom_kills=1)
+    current = resources(1000, 256, None, 8192)
+    container = only(size(observed(current, killed, history=history, oom_killed=True), RULES))
+    assert container.proposed == resources(1000, 512, None, 9840)
+    assert container.reasons[2].endswith("; no further than twice what is set or use needs")
+    needed = proposed(current, usage(cpu=900, peak=1000, oom_kills=1), oom_killed=True)
+    assert needed == resources(1000, 2304, None, 9840)
 
 
 def test_memory_is_not_lowered_where_an_oom_kill_would_not_be_seen() -> None:
@@ -196,6 +225,30 @@ def test_a_kill_under_a_former_limit_does_not_raise_it_again() -> None:
 def test_a_throttled_container_keeps_its_cpu() -> None:
     used = usage(throttled_share=0.2)
     assert proposed(resources(1000, 1024, 1000), used) == resources(1000, 230, 1000)
+
+
+def test_a_cpu_limit_that_throttles_now_and_then_is_not_lowered() -> None:
+    """Its bursts come up to it, whatever the mean over five minutes is."""
+    used = usage(cpu=100, cpu_max=110, peak=50, throttled_share=0.01)
+    container = only(size(observed(resources(1000, 64, 2000, 128), used), RULES))
+    assert container.proposed == resources(115, 64, 2000, 128)
+    assert container.reasons[1] == "CPU limit stays 2: it throttles in 1% of periods already"
+    # In a Guaranteed pod the request is the limit.
+    guaranteed = resources(2000, 1024, 2000, 1024)
+    assert proposed(guaranteed, used).cpu_request_m == 2000
+    seldom = used.model_copy(update={"throttled_share": 0.009})
+    assert proposed(resources(1000, 64, 2000, 128), seldom).cpu_limit_m == 230
+    assert proposed(guaranteed, seldom).cpu_request_m == 130
+
+
+def test_a_cpu_limit_is_raised_no_further_than_twice_what_is_set_or_requested() -> None:
+    container = only(size(observed(resources(100, 230, 2000), usage(cpu=1500, cpu_max=1600)), RULES))
+    assert (container.proposed.cpu_request_m, container.proposed.cpu_limit_m) == (1730, 4000)
+    assert container.reasons[1] == (
+        "CPU limit 2 -> 4: scales with the request, no further than twice what is set or requested"
+    )
+    by_request = proposed(resources(10, 230, 1000), usage(cpu=900, cpu_max=1000))
+    assert (by_request.cpu_request_m, by_request.cpu_limit_m) == (1040, 2080)
 
 
 def test_what_runs_to_completion_is_sized_by_its_peak_and_counted_by_runs() -> None:
@@ -283,10 +336,22 @@ def test_a_few_millicores_and_mebibytes_are_not_worth_a_change(cpu: str, memory:
     assert (sized.skipped is not None) == kept
     if kept:
         assert sized.skipped == (
-            "not worth a change: every value is within 10% of what is set, or within 10m and 16Mi"
+            "not worth a change: every value is within 10% of what is set, or within 10m and 16Mi, or more,"
+            " and use fits in what is set"
         )
     else:
         assert only(sized).proposed == Resources(cpu_request_m=12, memory_request_bytes=92 * MIB)
+
+
+def test_what_stays_for_kills_or_throttling_is_not_told_to_be_what_it_should_be() -> None:
+    used = usage(peak=200, oom_kills=2, throttled_share=0.2)
+    assert reason(resources(1000, 1024, 1000, 2048), used).endswith(
+        "; memory of app aside, with 2 OOM kills within 7 days; CPU of app aside, throttled in 20% of periods"
+    )
+    guaranteed = resources(1000, 260, 1000, 260)
+    assert reason(guaranteed, usage(throttled_share=0.01)).endswith(
+        "; CPU of app aside, throttled in 1% of periods"
+    )
 
 
 def test_a_limit_that_is_short_is_raised_however_small_it_is() -> None:
@@ -340,6 +405,14 @@ def test_nothing_is_proposed_that_a_limit_range_would_not_admit() -> None:
     assert "not worth a change" in (
         size(bounded(killed, Resources(), resources(100, 100)), RULES).skipped or ""
     )
+
+
+def test_what_a_vertical_autoscaler_sizes_is_left_alone() -> None:
+    sized = size(replace(observed(resources(1000, 1024)), resized_by="Auto"), RULES)
+    assert sized.skipped == (
+        "a VerticalPodAutoscaler sets its requests and limits (mode Auto), whatever they are in Git"
+    )
+    assert sized.containers[0].proposed == sized.containers[0].current
 
 
 def test_what_no_autoscaler_scales_on_is_sized_beside_it() -> None:
@@ -492,6 +565,38 @@ def sized_by_estimate(current: Resources, used: Usage | None = None, **more: Any
     return size(replace(one, containers=containers), RULES).containers[0]
 
 
+def filled(
+    peaks: list[int], limit: int = 1000, cpu_limit: int | None = None, **more: Any
+) -> ContainerProposal:
+    """Under a limit, with these peaks (MiB) of the last days, the latest first."""
+    days = tuple(Day(ago, 99, (), peak * MIB) for ago, peak in enumerate(peaks))
+    used = usage(cpu=130, cpu_max=130, peak=max(peaks), **more)
+    current = resources(150, 600 if cpu_limit is None else limit, cpu_limit, limit)
+    most = 1200 * MIB
+    near = replace(ESTIMATE, memory_request_bytes=most, memory_raise_bytes=most, memory_fits_bytes=most)
+    return sized_by_estimate(current, used, days=days, estimate=near)
+
+
+def test_a_limit_that_is_filled_day_by_day_without_a_kill_is_not_raised_as_cache_would_fill_any() -> None:
+    week = [990] * 8
+    container = filled(week)
+    assert container.proposed == resources(150, 1000, None, 1000)
+    told = (
+        "it comes up to its limit day by day and is not killed, as with cache, which the kernel takes back"
+        " and which would fill more"
+    )
+    assert container.reasons[2] == (
+        f"memory request 600Mi -> 1000Mi: balanced: so much memory; not above the limit: {told}"
+    )
+    assert container.reasons[3] == f"memory limit stays 1000Mi: {told}"
+    guaranteed = filled(week, cpu_limit=150)
+    assert guaranteed.proposed == guaranteed.current
+    # What has not been so for a week, or is killed, is raised.
+    for short in (filled(week[:7]), filled([*week[:7], 890]), filled(week, oom_kills=1)):
+        assert short.proposed.memory_request_bytes == round_memory(1200 * MIB)
+        assert short.proposed.memory_limit_bytes == 2000 * MIB
+
+
 def test_a_peak_of_a_history_longer_than_the_estimators_is_no_less_safe() -> None:
     for set_ in (2048, 600):
         container = sized_by_estimate(resources(1000, set_), usage(peak=900))
@@ -585,8 +690,8 @@ def test_of_few_days_little_is_lowered_and_no_more_is_raised_than_of_many() -> N
     assert lowered.proposed.memory_request_bytes == 500 * MIB
     assert between.proposed.memory_request_bytes == 400 * MIB
     assert between.reasons[2] == (
-        "memory request stays 400Mi: it holds what use needs, and is not lowered below 500Mi (balanced: so"
-        " much memory)"
+        "memory request stays 400Mi: it holds what use needs, and less than 500Mi is not lowered (balanced:"
+        " so much memory)"
     )
     assert raised.proposed.memory_request_bytes == unset.proposed.memory_request_bytes == 300 * MIB
     assert raised.reasons[2] == "memory request 239Mi -> 300Mi: balanced: enough"
@@ -612,6 +717,19 @@ def test_in_a_guaranteed_pod_an_estimate_lowers_to_what_a_limit_needs_and_no_fur
     assert lowered.reasons[2] == (
         "memory request 4Gi -> 2000Mi: balanced: so much more for a limit (in a Guaranteed pod it is both)"
     )
+
+
+@pytest.mark.parametrize(("killed_under", "kept"), [(3900, 4096), (2000, 2400), (0, 2000)])
+def test_in_a_guaranteed_pod_memory_is_not_lowered_to_where_it_was_killed(
+    killed_under: int, kept: int
+) -> None:
+    """Though the kill be longer ago than kills keep from lowering: the limit goes with the request."""
+    guaranteed = resources(1000, 4096, 1000, 4096)
+    container = sized_by_estimate(guaranteed, killed_limit_bytes=killed_under * MIB)
+    assert container.proposed.memory_limit_bytes == kept * MIB
+    assert ("it was killed under one of" in container.reasons[2]) == bool(killed_under)
+    burstable = sized_by_estimate(resources(1000, 4096, None, 4096), killed_limit_bytes=killed_under * MIB)
+    assert burstable.proposed == resources(150, 500, None, 4096)
 
 
 def test_in_a_guaranteed_pod_memory_that_has_its_headroom_is_not_raised() -> None:
@@ -669,6 +787,16 @@ def test_the_memory_of_a_jvm_stays_where_nothing_tells_its_heap_and_its_cpu_is_s
         "memory limit stays 2Gi: it is a JVM (image shop:jre21), whose heap may be a share of it"
     )
     assert only(of_jvm(resources(1000, 1024), Jvm("its metrics", 400 * MIB))).proposed == resources(150, 1024)
+
+
+def test_the_cpu_limit_of_a_jvm_is_not_lowered() -> None:
+    """It counts its processors by it: with one it has another collector, and one thread in each pool."""
+    container = only(of_jvm(resources(1000, 1024, 2000, 2048), UNTOLD))
+    assert container.proposed == resources(150, 1024, 2000, 2048)
+    assert container.reasons[1] == (
+        "CPU limit stays 2: a JVM (image shop:jre21) chooses its collector and its threads by it, and a limit"
+        " costs nothing"
+    )
 
 
 def test_neither_request_nor_limit_of_a_jvm_is_raised_for_its_use() -> None:
