@@ -32,8 +32,9 @@ __all__ = [
 
 # Their pods come and go: they are sized per run, by peak.
 RUN_TO_COMPLETION = ("Job", "CronJob")
-# Of a memory limit: beyond it there is no headroom that a limit is raised for.
-_FULL = 0.9
+# Of a memory limit: beyond it there is no headroom that a limit is raised for. What has risen by so much in a
+# week is on its way to it.
+_FULL, _RISEN = 0.9, 1.02
 SUPPORTED = ("Deployment", "StatefulSet", "DaemonSet", "Rollout", *RUN_TO_COMPLETION)
 
 
@@ -339,16 +340,23 @@ def _propose(
 
 
 def _fills_limit(container: ObservedContainer) -> bool:
-    """Whether its memory came up to its limit on each whole day of a week, and none killed it.
+    """Whether its memory came up to its limit on each whole day of a week, no further at its end than at its
+    beginning, and none killed it.
 
     Working set counts the cache of files that are read again, which grows into any limit: by its peak the
-    limit would be doubled week after week. What leaks does not stay there, and what grows is raised before.
+    limit would be doubled week after week. What leaks does not stay there.
     """
     limit = container.current.memory_limit_bytes
     if limit is None or container.usage is None or container.usage.oom_kills:
         return False
-    peaks = [day.memory_bytes for day in container.days if 0 < day.ago <= STEADY_DAYS and day.memory_bytes]
-    return len(peaks) == STEADY_DAYS and min(peaks) >= _FULL * limit
+    peaks = {
+        day.ago: day.memory_bytes for day in container.days if 0 < day.ago <= STEADY_DAYS and day.memory_bytes
+    }
+    return (
+        len(peaks) == STEADY_DAYS
+        and min(peaks.values()) >= _FULL * limit
+        and peaks[1] <= peaks[STEADY_DAYS] * _RISEN
+    )
 
 
 def _raised_to_most(proposal: ContainerProposal, most: Resources) -> ContainerProposal:

@@ -591,8 +591,10 @@ def test_a_limit_that_is_filled_day_by_day_without_a_kill_is_not_raised_as_cache
     assert container.reasons[3] == f"memory limit stays 1000Mi: {told}"
     guaranteed = filled(week, cpu_limit=150)
     assert guaranteed.proposed == guaranteed.current
-    # What has not been so for a week, or is killed, is raised.
-    for short in (filled(week[:7]), filled([*week[:7], 890]), filled(week, oom_kills=1)):
+    # What has not been so for a week, or rises, or is killed, is raised.
+    rising = [990, 985, 980, 970, 965, 960, 950, 940]
+    assert filled(rising[::-1]).proposed.memory_limit_bytes == 1000 * MIB
+    for short in (filled(week[:7]), filled([*week[:7], 890]), filled(rising), filled(week, oom_kills=1)):
         assert short.proposed.memory_request_bytes == round_memory(1200 * MIB)
         assert short.proposed.memory_limit_bytes == 2000 * MIB
 
