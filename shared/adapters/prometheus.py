@@ -115,8 +115,9 @@ class HttpPrometheus:
             return self._read(promql, self._response("query_range", promql, times, timeout), read)
         began = time.monotonic()
         # Each one that is waited for ends in its own time.
-        if not self._range.acquire(timeout=-1 if timeout is None else timeout):
-            raise Temporary(self._text(promql, f"others were under way for all of {timeout:.3g} s"))
+        most = -1 if timeout is None else timeout
+        if not self._range.acquire(timeout=most):
+            raise Temporary(self._text(promql, f"others were under way for all of {_told(most)}"))
         try:
             left = None if timeout is None else max(0.001, timeout - (time.monotonic() - began))
             answer = self._response("query_range", promql, times, left)
@@ -156,7 +157,9 @@ class HttpPrometheus:
         seconds = self._timeout if timeout is None else min(timeout, self._timeout)
         began = time.monotonic()
         if not self._places.acquire(timeout=seconds):
-            raise Temporary(self._text(promql, f"{AT_ONCE} others were under way for all of {seconds:.3g} s"))
+            raise Temporary(
+                self._text(promql, f"{AT_ONCE} others were under way for all of {_told(seconds)}")
+            )
         try:
             left = max(0.001, seconds - (time.monotonic() - began))
             return self._asked(path, promql, times, left)
@@ -185,10 +188,10 @@ class HttpPrometheus:
             )
             return _Answer(response, _body(response, end))
         except _Trickled as error:
-            said = f"no whole answer within {seconds:.3g} s: {error}"
+            said = f"no whole answer within {_told(seconds)}: {error}"
             raise self._failed(QueryTooSlow, promql, said) from error
         except (requests.ReadTimeout, ReadTimeoutError) as error:
-            raise self._failed(QueryTooSlow, promql, f"no answer within {seconds:.3g} s") from error
+            raise self._failed(QueryTooSlow, promql, f"no answer within {_told(seconds)}") from error
         except (requests.RequestException, HTTPError) as error:
             if _is_cut_off(error):
                 said = "the connection ended before its answer did"
@@ -323,7 +326,7 @@ def _is_cut_off(error: Exception) -> bool:
 def _reason(error: Exception, seconds: float) -> str:
     """Why there is no connection, in the system's words: requests wraps them four times."""
     if isinstance(error, requests.ConnectTimeout):
-        return f"no connection within {seconds:.3g} s"
+        return f"no connection within {_told(seconds)}"
     if isinstance(error, requests.exceptions.InvalidURL):
         return "this is no address"  # its text quotes the credentials in it
     if untrusted := re.search(r"certificate verify failed: ([^(']+)", str(error)):
@@ -390,6 +393,11 @@ def _build(headers: Mapping[str, str], data: Mapping[str, Any]) -> Build:
     if "application" in data:  # "Grafana Mimir"
         return Build(str(data["application"]), version, clock)
     return Build("Prometheus" if version else None, version, clock)
+
+
+def _told(seconds: float) -> str:
+    """0.1 s of 0.0999: of what was given, a place that had to be waited for took some."""
+    return f"{round(seconds, 2):g} s"
 
 
 def _seconds(moment: datetime) -> str:
