@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, inf
 
 from functions.recommender.jvm import Jvm
@@ -121,7 +122,7 @@ def left_alone(
         now = getattr(current, field)
         if now is not None and raised is not None and (target := round_memory(raised[0])) > now:
             new[field] = target
-            reasons[field] = f"{LABELS[field]} {_arrow(now, target, format_memory)}: {raised[1]}"
+            reasons[field] = f"{from_to(field, now, target)}: {raised[1]}"
     return current.model_copy(update=new), tuple(reasons.values())
 
 
@@ -494,6 +495,11 @@ def _percent(headroom: float) -> str:
 
 def _pods(usage: Usage) -> str:
     return "in its one pod" if usage.pods == 1 else f"in the worst of {usage.pods} pods"
+
+
+def from_to(field: str, now: int | None, target: int) -> str:
+    """A value of LABELS: `memory request 1Gi -> 2Gi`, or `memory request stays 1Gi`."""
+    return f"{LABELS[field]} {_arrow(now, target, partial(quantity, field))}"
 
 
 def _arrow(now: int | None, target: int, form: Callable[[int], str]) -> str:

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from functions.recommender import init_containers
-from functions.recommender.container import REACHED, Day, Estimate, Stance, left_alone, size_container
+from functions.recommender.container import (
+    REACHED,
+    Day,
+    Estimate,
+    Stance,
+    from_to,
+    left_alone,
+    size_container,
+)
 from functions.recommender.fitted import STEADY_DAYS
 from functions.recommender.jvm import Jvm
 from functions.recommender.rules import PERCENTILE, Rules
@@ -35,6 +43,11 @@ RUN_TO_COMPLETION = ("Job", "CronJob")
 # Of a memory limit: beyond it there is no headroom that a limit is raised for. What has risen by so much in a
 # week is on its way to it.
 _FULL, _RISEN = 0.9, 1.02
+# Why what is so is left alone, here and in a backtest.
+BEST_EFFORT_STAYS = "BestEffort: it sets no requests, and setting some would change its QoS class"
+SCALED_ON_UNKNOWN = (
+    "a HorizontalPodAutoscaler scales it, or may, and nothing tells on what (kubefinops doctor)"
+)
 SUPPORTED = ("Deployment", "StatefulSet", "DaemonSet", "Rollout", *RUN_TO_COMPLETION)
 
 
@@ -196,7 +209,7 @@ def _unfit(observed: Observed, used: list[ObservedContainer], qos: QosClass, rul
     ):
         return f"too little data: {lacking[0]}"
     if qos is QosClass.BEST_EFFORT and rules.keep_qos:
-        return "BestEffort: it sets no requests, and setting some would change its QoS class"
+        return BEST_EFFORT_STAYS
     # Kubernetes sets a request to the limit where a manifest has none.
     untold = any(_lacks_requests(each.current) for each in observed.containers)
     return "its limits are told, and not its requests (kubefinops doctor)" if untold else None
@@ -259,7 +272,7 @@ def _unwanted(
     if any(each.proposed.memory_request_bytes != each.current.memory_request_bytes for each in changed):
         moved.add("memory")
     if moved and "unknown" in observed.scales_on:
-        return "a HorizontalPodAutoscaler scales it, or may, and nothing tells on what (kubefinops doctor)"
+        return SCALED_ON_UNKNOWN
     if scaled := sorted(moved & observed.scales_on):
         return (
             f"a HorizontalPodAutoscaler scales it on the utilisation of {' and '.join(scaled)}:"
@@ -295,8 +308,7 @@ def _kept_burstable(
                 continue
             told, less = dict(zip(LABELS, each.reasons, strict=True)), new - step
             told[request] = (
-                f"{LABELS[request]} {'stays ' if less == now else f'{quantity(request, now)} -> '}"
-                f"{quantity(request, less)}: at its limit's {quantity(request, new)} the pod would be"
+                f"{from_to(request, now, less)}: at its limit's {quantity(request, new)} the pod would be"
                 f" Guaranteed (else {told[request]})"
             )
             proposed = each.proposed.model_copy(update={request: less})
@@ -365,7 +377,7 @@ def _raised_to_most(proposal: ContainerProposal, most: Resources) -> ContainerPr
     The most of a limit goes with the request: so far above it as that of the present request.
     """
     proposed, told = proposal.proposed, dict(zip(LABELS, proposal.reasons, strict=True))
-    for name, label in LABELS.items():
+    for name in LABELS:
         now, new = getattr(proposal.current, name), getattr(proposed, name)
         request = name.replace("limit", "request")
         highs = [high for high in (getattr(most, request),) if high is not None]
@@ -376,8 +388,7 @@ def _raised_to_most(proposal: ContainerProposal, most: Resources) -> ContainerPr
             continue
         proposed = proposed.model_copy(update={name: kept})
         told[name] = (
-            f"{label} {'stays ' if kept == now else f'{quantity(name, now)} -> '}{quantity(name, kept)}: a"
-            f" LimitRange of its namespace allows no more (else {told[name]})"
+            f"{from_to(name, now, kept)}: a LimitRange of its namespace allows no more (else {told[name]})"
         )
     return proposal.model_copy(update={"proposed": proposed, "reasons": tuple(told.values())})
 

@@ -25,7 +25,14 @@ from functions.recommender.asking import MOST_WORKLOADS, Asking, Part, at_once, 
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.queries import Kills, Scope, Window
 from functions.recommender.reading import scrapes, state
-from functions.recommender.sizing import RUN_TO_COMPLETION, SUPPORTED, QosClass, qos_class
+from functions.recommender.sizing import (
+    BEST_EFFORT_STAYS,
+    RUN_TO_COMPLETION,
+    SCALED_ON_UNKNOWN,
+    SUPPORTED,
+    QosClass,
+    qos_class,
+)
 from infra.backtest.digests import Floats
 from infra.backtest.fleet import Fleet, Treatment
 from infra.backtest.scoring import MEASURED
@@ -316,11 +323,9 @@ def _treatments(
         if controller[1] not in SUPPORTED:
             both = f"kind {controller[1]} is not sized"
         elif qos is QosClass.BEST_EFFORT and keep_qos:
-            both = "BestEffort: it sets no requests, and setting some would change its QoS class"
+            both = BEST_EFFORT_STAYS
         elif "unknown" in scales_on:
-            both = (
-                "a HorizontalPodAutoscaler scales it, or may, and nothing tells on what (kubefinops doctor)"
-            )
+            both = SCALED_ON_UNKNOWN
         cpu, memory = (
             f"a HorizontalPodAutoscaler scales on its {what}" if what.lower() in scales_on else ""
             for what in ("CPU", "memory")

@@ -284,10 +284,7 @@ def test_a_cluster_that_is_read_in_halves_is_read_alike() -> None:
 def test_a_server_that_forgets_labels_of_one_namespace_is_trusted_about_none(forgets: bool) -> None:
     """Of a large cluster that is read in parts few pods are known to have been there: none of some parts."""
 
-    class LooksBackForHours:
-        def __init__(self) -> None:
-            self.put: list[str] = []
-
+    class LooksBackForHours(FakePrometheus):
         def series(
             self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
         ) -> list[Mapping[str, str]]:
@@ -296,12 +293,12 @@ def test_a_server_that_forgets_labels_of_one_namespace_is_trusted_about_none(for
             return [{"namespace": each, "pod": name} for each in namespaces for name in names]
 
         def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
-            self.put.append(promql)
+            self.asked.append(promql)
             return []
 
     server = LooksBackForHours()
     workloads = frozenset((space, f"web{number}") for space in "ab" for number in range(MOST_WORKLOADS))
-    asking = Asking(server, AT)  # type: ignore[arg-type]
+    asking = Asking(server, AT)
     asking.owners(Part(Scope(), workloads), timedelta(days=14), [("a", "gone"), ("deleted", "gone")])
-    assert len(server.put) == (2 if forgets else 0)
+    assert len(server.asked) == (2 if forgets else 0)
     assert len(asking.asked) == 2
