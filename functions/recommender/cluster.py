@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from math import ceil
 from typing import TYPE_CHECKING
 
 from functions.recommender import nodes, queries
+from functions.recommender.bounds import Bounds
 from functions.recommender.jvm import Jvms
 from shared.contracts.events import Resources
 
@@ -126,8 +126,7 @@ class Cluster:
     values: dict[Pod, dict[str, dict[str, int]]] = field(default_factory=dict)
     oom_killed: set[tuple[str, str, str]] = field(default_factory=set)
     jvms: Jvms = field(default_factory=Jvms)
-    # Of containers, by namespace, resource and constraint; of several objects the strictest.
-    _limit_ranges: dict[str, dict[tuple[str, str], float]] = field(default_factory=dict)
+    bounds: Bounds = field(default_factory=Bounds)
     _rollouts: dict[Controller, int] = field(default_factory=dict)
     _resized: dict[Controller, str] = field(default_factory=dict)
     spot: set[str] = field(default_factory=set)
@@ -142,7 +141,7 @@ class Cluster:
         """From the rows of `queries.state` or `queries.workloads`."""
         owners = Owners.of(row.labels for row in rows if row.labels["__name__"].endswith("_owner"))
         spot = {row.labels.get("node", "") for row in rows if row.labels["__name__"] == nodes.LABELS}
-        cluster = cls(owners, jvms=Jvms.of_rows(rows), spot=spot)
+        cluster = cls(owners, jvms=Jvms.of_rows(rows), bounds=Bounds.of_rows(rows), spot=spot)
         for row in rows:
             cluster._take(row.labels["__name__"], row.labels, row.value)
         if untold := cluster._autoscalers - cluster._autoscaled.keys():
@@ -209,26 +208,6 @@ class Cluster:
             ),
             container,
         )
-
-    def bounds(self, namespace: str, current: Resources) -> tuple[Resources, Resources]:
-        """What LimitRanges have a container that is set so request at least, and set at most: either value by
-        that of the request, and the limit also by its own, with the present request.
-        """
-        least, most = dict[str, int](), dict[str, int]()
-        told = self._limit_ranges.get(namespace, {})
-        for resource, request in _REQUESTS.items():
-            if (low := told.get((resource, "min"))) is not None:
-                least[request] = round(low)
-            of_limit = request.replace("request", "limit")
-            limit, now = getattr(current, of_limit), getattr(current, request)
-            ratio = told.get((resource, "maxLimitRequestRatio"))
-            if ratio and limit is not None:
-                least[request] = max(least.get(request, 0), ceil(limit / ratio))
-            if ratio and now is not None:
-                most[of_limit] = int(now * ratio)
-            if (high := told.get((resource, "max"))) is not None:
-                most[request] = round(high)
-        return Resources(**least), Resources(**most)
 
     def is_killed_under(self, limit: int | None, pods: Iterable[Pod], container: str) -> bool:
         """Whether one of these was last ended for its memory under no less than this limit, in bytes."""
@@ -322,13 +301,6 @@ class Cluster:
                 if value > 0 and mode not in ("", "Off"):
                     target = (labels.get("target_kind", ""), labels.get("target_name", ""))
                     self._resized[namespace, *target] = mode
-            case queries.LIMIT_RANGE if labels.get("type") == "Container":
-                resource, constraint = labels.get("resource", ""), labels.get("constraint", "")
-                unit = 1000 if resource == "cpu" and constraint in ("min", "max") else 1
-                strictest = max if constraint == "min" else min
-                ranges = self._limit_ranges.setdefault(namespace, {})
-                value *= unit
-                ranges[resource, constraint] = strictest(value, ranges.get((resource, constraint), value))
             case queries.HPA_REPLICAS:
                 self._autoscalers.add((namespace, labels.get("horizontalpodautoscaler", "")))
             case "kube_horizontalpodautoscaler_info":
@@ -349,8 +321,9 @@ class Cluster:
             self.init.setdefault(pod, set()).add(container)
         resource = labels.get("resource", "")
         if (name := _FIELD.get((metric, resource))) is not None:
-            amount = value * 1000 if resource == "cpu" else value
-            self.values.setdefault(pod, {}).setdefault(container, {})[name] = round(amount)
+            self.values.setdefault(pod, {}).setdefault(container, {})[name] = round(
+                value * 1000 if resource == "cpu" else value
+            )
         elif metric == "kube_pod_container_info":
             self.containers.setdefault(pod, set()).add(container)
         elif metric == queries.INIT_INFO and queries.is_sidecar(labels):

@@ -118,6 +118,7 @@ def observed(report: Report, stored: Entry, lacking: list[str]) -> Observed:
         nodes=tuple(name for name, pods in sorted(stored.nodes.items()) for _ in range(pods)),
         tells_kills=stored.tells_kills,
         init=stored.init_containers,
+        pod_bounds=stored.pod_bounds,
     )
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 LABELS = "kube_node_labels"
 ANNOTATIONS = "kube_node_annotations"
 INFO = "kube_node_info"
-SIZES = ("kube_node_status_capacity", "kube_node_status_allocatable")
+ALLOCATABLE = "kube_node_status_allocatable"
+SIZES = ("kube_node_status_capacity", ALLOCATABLE)
 METRICS = (LABELS, ANNOTATIONS, INFO, *SIZES)
 
 # Which labels say that a node may be taken back at any time: EKS', Karpenter's, GKE's (two), AKS'.

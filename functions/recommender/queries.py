@@ -42,6 +42,7 @@ LAST_REASON = "kube_pod_container_status_last_terminated_reason"
 ENDED_REASON = "kube_pod_container_status_terminated_reason"
 LIMITS = "kube_pod_container_resource_limits"
 LIMIT_RANGE = "kube_limitrange"
+QUOTA = "kube_resourcequota"
 HPA_REPLICAS = "kube_horizontalpodautoscaler_status_current_replicas"
 # As kube-state-metrics had it until 2.9, and has where it is configured as its customresourcestate-metrics.md
 # says, with that prefix or the default one: a row for each mode, 1 for the one that is set.
@@ -98,11 +99,13 @@ STATE = (
     HPA_REPLICAS,
     *VPA_MODES,
     LIMIT_RANGE,
+    QUOTA,
     ROLLOUT_REPLICAS,
     *JVM_MAX,
     *JVM_USED,
     ANNOTATIONS,
     nodes.LABELS,
+    nodes.ALLOCATABLE,
 )
 WORKLOADS = (*OWNERS, "kube_deployment_spec_replicas")
 # That have several rows a pod.
@@ -116,8 +119,9 @@ _OWNER_LABELS = "namespace, pod, replicaset, job_name, owner_kind, owner_name, o
 _STATE_LABELS = (
     f"__name__, {_OWNER_LABELS}, deployment, container, resource, horizontalpodautoscaler,"
     " scaletargetref_kind, scaletargetref_name, metric_name, metric_target_type, name, image, image_spec,"
-    " area, id, restart_policy, type, constraint, target_kind, target_name, update_mode"
+    " area, id, restart_policy, type, constraint, resourcequota, target_kind, target_name, update_mode"
 )
+_RESOURCES = "cpu|memory"
 CONTAINER = "by (namespace, pod, container)"
 # One row for each run of a container: its control group and id in the runtime. Some installs drop these two;
 # then runs on other nodes and of other images are told apart, and one that began anew in place is one series.
@@ -257,12 +261,13 @@ def state(
 ) -> str:
     """What kube-state-metrics tells now, and controllers and JVMs of themselves; one row a fact.
 
-    Of annotations, those about JVMs; of nodes, only which are spot. `lately` is what the scrapes of five
-    minutes told of pods too. With `failed` there is a row of FAILED where the very last of one that told of
-    them did.
+    Of annotations, those about JVMs; of nodes, which are spot, and what the largest has for pods. `lately` is
+    what the scrapes of five minutes told of pods too. With `failed` there is a row of FAILED where the very
+    last of one that told of them did.
     """
-    more = ', resource=~"|cpu|memory", reason=~"|OOMKilled"'
-    parts = _facts(scope, [name for name in metrics if name not in (ANNOTATIONS, nodes.LABELS)], more, lately)
+    more = f', resource=~"|{_RESOURCES}|(requests|limits)[.]({_RESOURCES})", reason=~"|OOMKilled"'
+    apart = (ANNOTATIONS, nodes.LABELS, nodes.ALLOCATABLE)
+    parts = _facts(scope, [name for name in metrics if name not in apart], more, lately)
     if failed:
         parts.append(_failed(scope))
     if ANNOTATIONS in metrics:
@@ -276,12 +281,16 @@ def state(
         kinds = (_joined(matcher, scope.labels) for matcher in nodes.spot_matchers())
         spot = " or ".join(_lately(f"{nodes.LABELS}{{{each}}}") for each in kinds)
         parts.append(_named(nodes.LABELS, f"max by (node) ({spot})"))
+    if nodes.ALLOCATABLE in metrics:
+        matchers = _joined(f'resource=~"{_RESOURCES}"', scope.labels)
+        largest = _lately(f"{nodes.ALLOCATABLE}{{{matchers}}}")
+        parts.append(_named(nodes.ALLOCATABLE, f"max by (resource) ({largest})"))
     return " or ".join(parts)
 
 
 def node_facts(labels: str = "") -> str:
     """What bears on the prices of all nodes, as it is told: labels are of any name."""
-    matchers = _joined(labels, 'resource=~"|cpu|memory"')
+    matchers = _joined(labels, f'resource=~"|{_RESOURCES}"')
     return " or ".join(_lately(f"{metric}{{{matchers}}}") for metric in nodes.METRICS)
 
 

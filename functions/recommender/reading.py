@@ -540,7 +540,7 @@ def _observed(
         ObservedContainer(
             name=name,
             current=current[name],
-            bounds=now.bounds(workload.namespace, current[name]),
+            bounds=now.bounds.of_container(workload.namespace, current[name]),
             usage=found[name].usage,
             history_seconds=found[name].history_seconds,
             oom_killed=_is_killed_under(
@@ -566,6 +566,7 @@ def _observed(
         replicas = max(1, round(mean))
     else:
         mean = means.get(controller, mean)
+    init = now.init_containers(live)
     return Observed(
         workload=workload,
         replicas=replicas,
@@ -576,7 +577,8 @@ def _observed(
         windows_per_day=86400 / (window.step if runs else window.cpu_step * plan.apart[workload.namespace]),
         nodes=tuple(sorted(places[pod] for pod in live if pod in places)),
         tells_kills=kills.are_told(of_sidecars=now.has_sidecars(live), of_runs=runs),
-        init=now.init_containers(live),
+        init=init,
+        pod_bounds=now.bounds.of_pod(workload.namespace, current.values(), init.values(), len(live)),
     )
 
 

@@ -145,6 +145,11 @@ class Entry(Payload):
         default_factory=dict,
         description="what those ask for that end before the others begin; older reports have none",
     )
+    pod_bounds: dict[str, Resources] = Field(
+        default_factory=dict,
+        description="what the containers of a pod may set together at most, by what bounds it: `LimitRange`,"
+        " `ResourceQuota` or `node`, the largest there is; older reports have none",
+    )
     digests: dict[str, tuple[DailyDigest, ...]] = Field(
         default_factory=dict, description="by container; of pods that run to completion there are none"
     )
@@ -317,6 +322,7 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
         ),
         tells_kills=observed.tells_kills,
         init_containers=dict(observed.init),
+        pod_bounds=dict(observed.pod_bounds),
         digests={
             # Of our own making: to look at each of hundreds of thousands again is a tenth of a scan.
             each.name: tuple(DailyDigest.model_construct(**vars(day)) for day in each.days)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from functions.recommender import init_containers
+from functions.recommender import admission, init_containers
 from functions.recommender.container import (
     REACHED,
     Day,
@@ -92,7 +92,8 @@ class Observed:
     and nothing tells what it scales on, or whether it is this. `resized_by` is the mode of a
     VerticalPodAutoscaler that sets what its pods ask for. `windows_per_day` is how many samples a full
     day has. `nodes` has the node of each pod that lives, where that was asked. `tells_kills`: an OOM kill
-    would be seen. `init` has what each init container asks for; native sidecars are containers.
+    would be seen. `init` has what each init container asks for; native sidecars are containers. `pod_bounds`
+    is what a pod's containers may set together, by what bounds it: see admission.
     """
 
     workload: Workload
@@ -105,6 +106,7 @@ class Observed:
     nodes: tuple[str, ...] = ()
     tells_kills: bool = True
     init: Mapping[str, Resources] = field(default_factory=dict)
+    pod_bounds: Mapping[str, Resources] = field(default_factory=dict)
 
     @property
     def unmeasured(self) -> list[Resources]:
@@ -130,7 +132,7 @@ class Sized:
 
 def engine(strategy: str) -> str:
     """Goes into every report: figures can be reproduced by the engine of the same version."""
-    return f"{strategy}/{5 if strategy == PERCENTILE else 9}"
+    return f"{strategy}/{6 if strategy == PERCENTILE else 10}"
 
 
 def size(observed: Observed, rules: Rules) -> Sized:
@@ -151,8 +153,14 @@ def size(observed: Observed, rules: Rules) -> Sized:
     if any(each.proposed != each.current for each in beside):
         proposals = beside
     proposals = tuple(
-        _raised_to_most(each, container.bounds[1]) for each, container in zip(proposals, used, strict=True)
+        admission.within_limit_range(each, container.bounds[1])
+        for each, container in zip(proposals, used, strict=True)
     )
+    if observed.pod_bounds:
+        others, guaranteed = observed.unmeasured, qos is QosClass.GUARANTEED
+        proposals = admission.within_pod_bounds(
+            proposals, others, observed.pod_bounds, rules, guaranteed=guaranteed
+        )
     if qos is QosClass.BURSTABLE and rules.keep_qos:
         proposals = _kept_burstable(observed, proposals)
     proposals = init_containers.told(proposals, observed.init, observed.unmeasured)
@@ -247,25 +255,7 @@ def _unwanted(
     """Why a proposal that could be made is not."""
     changed = [each for each in proposals if each.proposed != each.current]
     if not changed:
-        jvms = {each.name: each.jvm for each in observed.containers if each.jvm is not None}
-        besides = f"; memory of {', '.join(jvms)} aside, a JVM's, whose heap flags decide" if jvms else ""
-        besides += "".join(f"; {text}" for text in sorted({jvm.wrong for jvm in jvms.values() if jvm.wrong}))
-        for each in proposals:
-            if each.usage.oom_kills:
-                kills = counted(each.usage.oom_kills, "OOM kill")
-                besides += f"; memory of {each.name} aside, with {kills} within {rules.oom_days} days"
-            share = REACHED if qos is QosClass.GUARANTEED else rules.throttled_share
-            if (throttled := each.usage.throttled_share or 0.0) >= share:
-                besides += f"; CPU of {each.name} aside, throttled in {throttled:.0%} of periods"
-        used = [each for each in observed.containers if each.usage is not None]
-        lacking = [reason for each in used if (reason := _too_little(each, observed, rules)) is not None]
-        besides += f"; too little data of others: {', '.join(lacking)}" if lacking else ""
-        besides += "" if observed.tells_kills else "; memory is not lowered, as OOM kills would not be seen"
-        return (
-            f"not worth a change: every value is within {rules.relative_change:.0%} of what is set,"
-            f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)},"
-            f" or more, and use fits in what is set{besides}"
-        )
+        return admission.unmet(proposals) or _not_worth(observed, proposals, qos, rules)
     moved = set()
     if any(each.proposed.cpu_request_m != each.current.cpu_request_m for each in changed):
         moved.add("cpu")
@@ -282,6 +272,31 @@ def _unwanted(
     if after is not qos and rules.keep_qos:
         return f"the proposal would change its QoS class from {qos} to {after}"
     return None
+
+
+def _not_worth(
+    observed: Observed, proposals: tuple[ContainerProposal, ...], qos: QosClass, rules: Rules
+) -> str:
+    """Why nothing is changed, and what is not because it could not be."""
+    jvms = {each.name: each.jvm for each in observed.containers if each.jvm is not None}
+    besides = f"; memory of {', '.join(jvms)} aside, a JVM's, whose heap flags decide" if jvms else ""
+    besides += "".join(f"; {text}" for text in sorted({jvm.wrong for jvm in jvms.values() if jvm.wrong}))
+    for each in proposals:
+        if each.usage.oom_kills:
+            kills = counted(each.usage.oom_kills, "OOM kill")
+            besides += f"; memory of {each.name} aside, with {kills} within {rules.oom_days} days"
+        share = REACHED if qos is QosClass.GUARANTEED else rules.throttled_share
+        if (throttled := each.usage.throttled_share or 0.0) >= share:
+            besides += f"; CPU of {each.name} aside, throttled in {throttled:.0%} of periods"
+    used = [each for each in observed.containers if each.usage is not None]
+    lacking = [reason for each in used if (reason := _too_little(each, observed, rules)) is not None]
+    besides += f"; too little data of others: {', '.join(lacking)}" if lacking else ""
+    besides += "" if observed.tells_kills else "; memory is not lowered, as OOM kills would not be seen"
+    return (
+        f"not worth a change: every value is within {rules.relative_change:.0%} of what is set,"
+        f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)},"
+        f" or more, and use fits in what is set{besides}"
+    )
 
 
 def _qos_after(observed: Observed, proposals: tuple[ContainerProposal, ...]) -> QosClass:
@@ -369,28 +384,6 @@ def _fills_limit(container: ObservedContainer) -> bool:
         and min(peaks.values()) >= _FULL * limit
         and peaks[1] <= peaks[STEADY_DAYS] * _RISEN
     )
-
-
-def _raised_to_most(proposal: ContainerProposal, most: Resources) -> ContainerProposal:
-    """The same, with no value raised beyond what LimitRanges let a container set: no pod would be admitted.
-
-    The most of a limit goes with the request: so far above it as that of the present request.
-    """
-    proposed, told = proposal.proposed, dict(zip(LABELS, proposal.reasons, strict=True))
-    for name in LABELS:
-        now, new = getattr(proposal.current, name), getattr(proposed, name)
-        request = name.replace("limit", "request")
-        highs = [high for high in (getattr(most, request),) if high is not None]
-        before, after = getattr(proposal.current, request), getattr(proposed, request)
-        if name != request and (by_ratio := getattr(most, name)) is not None and before and after:
-            highs.append(by_ratio * after // before)
-        if not highs or new is None or new <= (kept := max(min(highs), now or 0)):
-            continue
-        proposed = proposed.model_copy(update={name: kept})
-        told[name] = (
-            f"{from_to(name, now, kept)}: a LimitRange of its namespace allows no more (else {told[name]})"
-        )
-    return proposal.model_copy(update={"proposed": proposed, "reasons": tuple(told.values())})
 
 
 def _beside_autoscaler(proposal: ContainerProposal, observed: Observed, qos: QosClass) -> ContainerProposal:

@@ -257,6 +257,13 @@ def _around(entry: Entry) -> Iterator[str]:
         if each.bounds is not None:
             least, most = each.bounds
             yield f"{each.name}: LimitRanges want {_requests(least)} at least, and allow {_requests(most)}"
+    for who, most in entry.pod_bounds.items():
+        values = (
+            f"{label} {quantity(field, value)}"
+            for field, label in LABELS.items()
+            if (value := getattr(most, field)) is not None
+        )
+        yield f"of a pod, {who}: at most {', '.join(values)} together"
 
 
 def _requests(asked: Resources) -> str:

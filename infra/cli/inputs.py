@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from functions.recommender import jvm_annotations
+from functions.recommender import jvm_annotations, nodes
 from functions.recommender.queries import (
     ANNOTATIONS,
     CPU,
@@ -23,6 +23,7 @@ from functions.recommender.queries import (
     LIMIT_RANGE,
     MEMORY,
     PERIODS,
+    QUOTA,
     RESTARTS,
     ROLLOUT_REPLICAS,
     THROTTLED,
@@ -194,6 +195,19 @@ INPUTS = (
         "values beyond a LimitRange are proposed, with which no pod would be admitted",
         _of("limitranges"),
         "it has no LimitRange",
+    ),
+    Input(
+        QUOTA,
+        Need.SAFETY,
+        "values are raised for which a ResourceQuota has no room: a rollout with them does not end",
+        _of("resourcequotas"),
+        "it has no ResourceQuota",
+    ),
+    Input(
+        nodes.ALLOCATABLE,
+        Need.SAFETY,
+        "requests may be raised beyond what the largest node has: such pods are not scheduled",
+        _of("nodes"),
     ),
     Input(
         "kube_job_owner",

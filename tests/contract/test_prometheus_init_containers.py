@@ -59,6 +59,28 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Observed]:
             init(written, pod, "migrate", instance, (2, 64 * MIB))
             init(written, pod, "wait", instance)
     killed(written, INIT, BEGIN, END, pod=web)
+    for instance in ("one", "other"):
+        for kind, free in (("hard", 10.0), ("used", 6.0)):
+            written.told(
+                "kube_resourcequota",
+                free,
+                resourcequota="compute",
+                resource="requests.cpu",
+                type=kind,
+                instance=instance,
+            )
+        written.told(
+            "kube_limitrange",
+            4096.0 * MIB,
+            limitrange="pods",
+            type="Pod",
+            resource="memory",
+            constraint="max",
+            instance=instance,
+        )
+        for node, cores in (("small", 4.0), ("large", 15.9)):
+            metric = "kube_node_status_allocatable"
+            written.told(metric, cores, node=node, resource="cpu", unit="core", instance=instance)
     # Containers until they became sidecars; the one's uid is not kept.
     for pod, former, later in (("db-0", {"uid": "a"}, {"uid": "b"}), ("cache-0", {}, {})):
         killed(written, CONTAINER, BEGIN, MIDDAY, pod=pod, **former)
@@ -99,6 +121,15 @@ def test_the_other_init_containers_are_known_with_what_they_ask_for(seen: dict[s
             memory_limit_bytes=64 * MIB,
         ),
         "wait": Resources(),
+    }
+
+
+def test_what_a_pod_may_have_is_known(seen: dict[str, Observed]) -> None:
+    """The init container asks for two cores, and a quota counts these; four more are free."""
+    assert seen["web"].pod_bounds == {
+        "LimitRange": Resources(memory_request_bytes=4096 * MIB, memory_limit_bytes=4096 * MIB),
+        "ResourceQuota": Resources(cpu_request_m=6000),
+        "node": Resources(cpu_request_m=15900),
     }
 
 

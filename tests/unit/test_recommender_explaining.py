@@ -269,6 +269,7 @@ def test_what_the_engine_is_given_is_known_to_who_gives_it_again() -> None:
         "nodes",
         "tells_kills",
         "init",
+        "pod_bounds",
     }
     assert {each.name for each in fields(ObservedContainer)} == {
         "name",
@@ -360,6 +361,7 @@ FIRST = ("containers", 0)
         (("resized_by",), "Auto", "decision"),
         (("tells_kills",), False, "memory_request_bytes"),
         (("seen", 0, "bounds"), [{"cpu_request_m": 700}, {}], "cpu_request_m"),
+        (("pod_bounds",), {"node": {"memory_request_bytes": 1}}, None),
     ],
 )
 def test_what_is_not_as_it_was_computed_is_found(
@@ -448,7 +450,7 @@ def test_a_setting_that_a_report_lacks_is_told_and_one_that_is_not_known_is_refu
 @pytest.mark.parametrize(
     ("update", "why"),
     [
-        ({"engine": "balanced/1"}, "engine balanced/1 made the report, and this code is balanced/9"),
+        ({"engine": "balanced/1"}, "engine balanced/1 made the report, and this code is balanced/10"),
         ({"engine": "crystal/1"}, "engine crystal/1 .* no such strategy"),
         ({"constants": {"cpu_half_life": 1.0}}, "constants of balanced"),
     ],

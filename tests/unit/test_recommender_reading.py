@@ -439,10 +439,49 @@ def test_of_limit_ranges_the_strictest_bounds_what_a_container_may_set() -> None
         ]
     )
     current = Resources(memory_request_bytes=2**28, memory_limit_bytes=2**29)
-    least, most = cluster.bounds("shop", current)
+    least, most = cluster.bounds.of_container("shop", current)
     assert least == Resources(cpu_request_m=100, memory_request_bytes=2**27)
     assert most == Resources(memory_request_bytes=2**30, memory_limit_bytes=2**30)
-    assert cluster.bounds("other", current) == (Resources(), Resources())
+    assert cluster.bounds.of_container("other", current) == (Resources(), Resources())
+
+
+def test_a_pod_may_set_what_limit_ranges_quotas_and_nodes_have_for_it() -> None:
+    def quota(name: str, resource: str, hard: float, used: float, namespace: str = "shop") -> list[Series]:
+        labels = {"__name__": "kube_resourcequota", "namespace": namespace, "resourcequota": name}
+        return [
+            Series({**labels, "resource": resource, "type": kind}, value)
+            for kind, value in (("hard", hard), ("used", used))
+        ]
+
+    pods = {"__name__": "kube_limitrange", "namespace": "shop", "limitrange": "a", "type": "Pod"}
+    node = {"__name__": "kube_node_status_allocatable", "resource": "memory"}
+    rows = [
+        Series({**pods, "resource": "cpu", "constraint": "max"}, 4),
+        Series({**pods, "resource": "cpu", "constraint": "min"}, 1),
+        Series(node, 2**34),
+        *quota("compute", "requests.cpu", 10, 8),
+        *quota("older", "cpu", 10, 9),
+        *quota("compute", "limits.memory", 2**34, 2**33),
+        *quota("compute", "pods", 10, 1),
+        # For other pods: less of it is used than these have.
+        *quota("batch", "requests.memory", 2**33, 0),
+        *quota("full", "limits.cpu", 1, 2, "other"),
+    ]
+    bounds = Cluster.of(rows).bounds
+    set_now = [Resources(cpu_request_m=1000, memory_request_bytes=2**29, memory_limit_bytes=2**30)] * 2
+    ranges = Resources(cpu_request_m=4000, cpu_limit_m=4000)
+    assert bounds.of_pod("shop", set_now, [], 4) == {
+        "LimitRange": ranges,
+        "ResourceQuota": Resources(cpu_request_m=2250, memory_limit_bytes=2**32),
+        "node": Resources(memory_request_bytes=2**34),
+    }
+    assert bounds.of_pod("other", [Resources(cpu_limit_m=1000)], [], 2)["ResourceQuota"] == Resources(
+        cpu_limit_m=1000
+    )
+    # What an init container asks for is counted where it is more.
+    init = [Resources(cpu_request_m=4000)]
+    assert bounds.of_pod("shop", set_now, init, 2)["ResourceQuota"].cpu_request_m == 4500
+    assert Cluster.of([]).bounds.of_pod("shop", set_now, [], 4) == {}
 
 
 def test_where_an_autoscaler_sets_how_many_pods_run_their_mean_is_paid_for() -> None:

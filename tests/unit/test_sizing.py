@@ -402,9 +402,61 @@ def test_nothing_is_proposed_that_a_limit_range_would_not_admit() -> None:
     )
     assert only(size(scaled, RULES)).proposed == resources(1040, 200, None, 300)
     # What is set is not lowered for it.
-    assert "not worth a change" in (
-        size(bounded(killed, Resources(), resources(100, 100)), RULES).skipped or ""
+    assert size(bounded(killed, Resources(), resources(100, 100)), RULES).skipped == (
+        "what it needs would not be admitted: a LimitRange of its namespace allows no more"
     )
+
+
+def test_nothing_is_raised_beyond_what_a_pod_may_have() -> None:
+    killed = observed(resources(500, 200, None, 256), usage(cpu=900, peak=200, oom_kills=1), oom_killed=True)
+    assert only(size(killed, RULES)).proposed == resources(1040, 356, None, 356)
+    by_quota = replace(killed, pod_bounds={"ResourceQuota": resources(None, None, None, 300)})
+    container = only(size(by_quota, RULES))
+    assert container.proposed == resources(1040, 300, None, 300)
+    assert container.reasons[3].startswith(
+        "memory limit 256Mi -> 300Mi: a ResourceQuota of its namespace has no room for more in all of its"
+        " pods (else memory limit 256Mi -> 356Mi: 1 OOM kill"
+    )
+    assert container.reasons[2].startswith("memory request 200Mi -> 300Mi: not above its limit (else")
+    # Of several the least counts, and what is so little more is not worth a change.
+    bounds = {"node": resources(900, 999), "LimitRange": resources(700, 210, 999, 262)}
+    assert only(size(replace(killed, pod_bounds=bounds), RULES)).proposed == resources(700, 200, None, 256)
+    none = {"node": resources(500, 100), "ResourceQuota": resources(None, None, None, 256)}
+    assert size(replace(killed, pod_bounds=none), RULES).skipped == (
+        "what it needs would not be admitted: a ResourceQuota of its namespace has no room for more in all of"
+        " its pods; no node has more to give to a pod"
+    )
+    # What is lowered is not minded, though it be more than there is.
+    lowered = replace(observed(resources(1000, 1024)), pod_bounds={"node": resources(100, 100)})
+    assert only(size(lowered, RULES)).proposed == resources(230, 230)
+
+
+def test_what_is_raised_in_a_pod_shares_what_there_is() -> None:
+    both = observed(resources(500, 200), usage(cpu=900, peak=180))
+    (one,) = both.containers
+    both = replace(
+        both,
+        containers=(one, replace(one, name="second"), replace(one, name="idle", usage=None)),
+        pod_bounds={"node": resources(2000, None)},
+    )
+    sized = size(both, RULES)
+    assert [each.proposed.cpu_request_m for each in sized.containers] == [750, 750]
+    guaranteed = replace(
+        observed(resources(500, 200, 500, 200), usage(cpu=900, peak=190)),
+        pod_bounds={"ResourceQuota": resources(None, None, 800, 220)},
+    )
+    assert only(size(guaranteed, RULES)).proposed == resources(800, 220, 800, 220)
+
+
+def test_a_request_is_not_raised_above_a_limit_that_could_not_be() -> None:
+    killed = observed(resources(500, 256, None, 256), usage(cpu=500, peak=250, oom_kills=1), oom_killed=True)
+    wanted = only(size(killed, RULES)).proposed
+    assert (wanted.memory_request_bytes or 0) > 300 * MIB
+    bounds = {"LimitRange": resources(None, None, None, 300)}
+    container = only(size(replace(killed, pod_bounds=bounds), RULES))
+    assert container.proposed.memory_limit_bytes == 300 * MIB
+    assert container.proposed.memory_request_bytes == 300 * MIB
+    assert ": not above its limit (else memory request" in container.reasons[2]
 
 
 def test_what_a_vertical_autoscaler_sizes_is_left_alone() -> None:
