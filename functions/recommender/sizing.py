@@ -48,6 +48,7 @@ BEST_EFFORT_STAYS = "BestEffort: it sets no requests, and setting some would cha
 SCALED_ON_UNKNOWN = (
     "a HorizontalPodAutoscaler scales it, or may, and nothing tells on what (kubefinops doctor)"
 )
+REQUESTS_UNTOLD = "its limits are told, and not its requests (kubefinops doctor)"
 SUPPORTED = ("Deployment", "StatefulSet", "DaemonSet", "Rollout", *RUN_TO_COMPLETION)
 
 
@@ -144,7 +145,7 @@ def size(observed: Observed, rules: Rules) -> Sized:
         history_seconds=min((container.history_seconds for container in enough), default=0),
         qos=qos,
     )
-    if (reason := _resized(observed) or _unfit(observed, used, qos, rules)) is not None:
+    if (reason := resized(observed.resized_by) or _unfit(observed, used, qos, rules)) is not None:
         return replace(sized, skipped=reason)
     proposals = tuple(_propose(container, observed, qos, rules) for container in used)
     beside = tuple(_beside_autoscaler(proposal, observed, qos) for proposal in proposals)
@@ -177,16 +178,13 @@ def qos_class(containers: list[Resources]) -> QosClass:
     return QosClass.GUARANTEED
 
 
-def _resized(observed: Observed) -> str | None:
-    """Who else sizes it. A VerticalPodAutoscaler keeps the ratio of limit to request that Git has: by another
-    ratio its next limits would be others.
+def resized(mode: str) -> str | None:
+    """Who else sizes it, by the mode that Observed.resized_by has. A VerticalPodAutoscaler keeps the ratio of
+    limit to request that Git has: by another ratio its next limits would be others.
     """
-    if not observed.resized_by:
+    if not mode:
         return None
-    return (
-        f"a VerticalPodAutoscaler sets its requests and limits (mode {observed.resized_by}), whatever they"
-        " are in Git"
-    )
+    return f"a VerticalPodAutoscaler sets its requests and limits (mode {mode}), whatever they are in Git"
 
 
 def _unfit(observed: Observed, used: list[ObservedContainer], qos: QosClass, rules: Rules) -> str | None:
@@ -210,12 +208,12 @@ def _unfit(observed: Observed, used: list[ObservedContainer], qos: QosClass, rul
         return f"too little data: {lacking[0]}"
     if qos is QosClass.BEST_EFFORT and rules.keep_qos:
         return BEST_EFFORT_STAYS
-    # Kubernetes sets a request to the limit where a manifest has none.
-    untold = any(_lacks_requests(each.current) for each in observed.containers)
-    return "its limits are told, and not its requests (kubefinops doctor)" if untold else None
+    untold = any(lacks_requests(each.current) for each in observed.containers)
+    return REQUESTS_UNTOLD if untold else None
 
 
-def _lacks_requests(current: Resources) -> bool:
+def lacks_requests(current: Resources) -> bool:
+    """Whether some are not told: Kubernetes sets a request to the limit where a manifest has none."""
     return any(
         limit is not None and request is None
         for request, limit in (

@@ -27,11 +27,14 @@ from functions.recommender.queries import Kills, Scope, Window
 from functions.recommender.reading import scrapes, state
 from functions.recommender.sizing import (
     BEST_EFFORT_STAYS,
+    REQUESTS_UNTOLD,
     RUN_TO_COMPLETION,
     SCALED_ON_UNKNOWN,
     SUPPORTED,
     QosClass,
+    lacks_requests,
     qos_class,
+    resized,
 )
 from infra.backtest.digests import Floats
 from infra.backtest.fleet import Fleet, Treatment
@@ -315,15 +318,20 @@ def _treatments(
     for controller, its in pods.items():
         names = now.container_names(its)
         others = now.init_containers(its).values()
-        qos = qos_class([*(now.resources(its, name) for name in names), *others])
+        resources = [now.resources(its, name) for name in names]
+        qos = qos_class([*resources, *others])
         scales_on = now.scales_on(controller)
         told = kills.are_told(of_sidecars=now.has_sidecars(its))
         unseen = "" if told else "OOM kills would not be seen, so the engine lowers none"
         both = ""
-        if controller[1] not in SUPPORTED:
+        if why := resized(now.resized_by(controller)):
+            both = why
+        elif controller[1] not in SUPPORTED:
             both = f"kind {controller[1]} is not sized"
         elif qos is QosClass.BEST_EFFORT and keep_qos:
             both = BEST_EFFORT_STAYS
+        elif any(map(lacks_requests, resources)):
+            both = REQUESTS_UNTOLD
         elif "unknown" in scales_on:
             both = SCALED_ON_UNKNOWN
         cpu, memory = (

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from functions.recommender import asking
+from functions.recommender import asking, queries
 from functions.recommender.cluster import Cluster, Controller, Pod
 from infra.backtest import cluster
 from infra.backtest.cluster import (
@@ -343,6 +343,24 @@ def test_what_scales_on_nobody_knows_what_is_left_out() -> None:
     whole, (left_out,) = with_some_to_size(fleet("local", *seen(prometheus)))
     assert not whole.containers
     assert left_out.why.startswith("a HorizontalPodAutoscaler scales it, or may, and nothing tells on what")
+
+
+def test_what_a_vertical_autoscaler_sizes_and_what_tells_no_requests_is_left_out() -> None:
+    class Resized(Recorded):
+        def _rows(self, promql: str, at: datetime) -> list[Series]:
+            mode = {"namespace": "shop", "target_kind": "Deployment", "target_name": "resized"}
+            mode |= {"__name__": queries.VPA_MODES[0], "update_mode": "Initial"}
+            is_asked = queries.VPA_MODES[0] in promql
+            return super()._rows(promql, at) + ([Series(mode, 1.0)] if is_asked else [])
+
+    untold = deployment("shop", "untold", requests={"cpu": 1.0})
+    pods = (deployment("shop", "resized"), deployment("shop", "usual"), untold)
+    whole, left_out = with_some_to_size(fleet("local", *seen(Resized(lambda pod, ago: 0.1, *pods))))
+    assert whole.containers == (("shop/Deployment/usual", "app"),)
+    assert {each.why for each in left_out} == {
+        "a VerticalPodAutoscaler sets its requests and limits (mode Initial), whatever they are in Git",
+        "its limits are told, and not its requests (kubefinops doctor)",
+    }
 
 
 def test_memory_stays_where_the_engine_would_see_no_kill() -> None:
