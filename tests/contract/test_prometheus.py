@@ -1274,7 +1274,7 @@ def test_of_pods_that_are_gone_one_is_known_whenever_it_ended(tmp_path: Path, da
         client = HttpPrometheus(str(server.address))
         for hours in ends:
             scope = queries.Scope((f"{hours}h-ago",))
-            asked = queries.frequencies(scope, timedelta(days=days)).values()
+            asked = queries.frequencies(scope, timedelta(days=days), timedelta(days=1)).values()
             found = queries.gone([row for promql in asked for row in client.query(promql, NOW)])
             assert found.keys() == {(f"{hours}h-ago", "old")}, hours
             assert all(ago > timedelta(hours=hours) for ago in found.values())
