@@ -278,7 +278,7 @@ def _memory_of_guaranteed(
     percent = _percent(rules.memory_limit_headroom)
     told = None if stance.by_peak else stance.estimate
     killed = stance.killed_limit_bytes
-    held = min(now, _above_kill(killed)) if killed else 0
+    held = min(now, above_kill(killed)) if killed else 0
     if held > max(least, told.memory_limit_bytes if told is not None else 0):
         # Nor once the days are over in which nothing is lowered after a kill: it would be killed again.
         return (
@@ -421,13 +421,14 @@ def _after_oom_kill(
         return None
     used = max(usage.memory_max_bytes, current.memory_limit_bytes or 0)
     what = "the limit" if used == current.memory_limit_bytes else "the peak"
-    return _above_kill(used), (
+    return above_kill(used), (
         f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days under this limit:"
         f" at once a fifth more than {what} of {_mebibytes(used)}, or 100Mi if that is more"
     )
 
 
-def _above_kill(used: int) -> float:
+def above_kill(used: int) -> float:
+    """Bytes that are set after a kill under so many."""
     return max(used * 1.2, used + 100 * MIB)
 
 

@@ -12,6 +12,7 @@ from functions.recommender.container import (
     Day,
     Estimate,
     Stance,
+    above_kill,
     from_to,
     left_alone,
     size_container,
@@ -151,14 +152,16 @@ def size(observed: Observed, rules: Rules) -> Sized:
     beside = tuple(_beside_autoscaler(proposal, observed, qos) for proposal in proposals)
     if any(each.proposed != each.current for each in beside):
         proposals = beside
-    proposals = tuple(
+    admitted = tuple(
         _raised_to_most(each, container.bounds[1]) for each, container in zip(proposals, used, strict=True)
     )
+    bounded = [each.name for each, other in zip(proposals, admitted, strict=True) if each != other]
+    proposals = admitted
     if qos is QosClass.BURSTABLE and rules.keep_qos:
         proposals = _kept_burstable(observed, proposals)
     proposals = init_containers.told(proposals, observed.init, observed.unmeasured)
     sized = replace(sized, containers=proposals)
-    if (reason := _unwanted(observed, proposals, qos, rules)) is not None:
+    if (reason := _unwanted(observed, proposals, bounded, qos, rules)) is not None:
         return replace(sized, skipped=reason)
     return sized
 
@@ -240,30 +243,16 @@ def _too_little(container: ObservedContainer, observed: Observed, rules: Rules) 
 
 
 def _unwanted(
-    observed: Observed, proposals: tuple[ContainerProposal, ...], qos: QosClass, rules: Rules
+    observed: Observed,
+    proposals: tuple[ContainerProposal, ...],
+    bounded: list[str],
+    qos: QosClass,
+    rules: Rules,
 ) -> str | None:
-    """Why a proposal that could be made is not."""
+    """Why a proposal that could be made is not; `bounded` are what a LimitRange lets be raised no further."""
     changed = [each for each in proposals if each.proposed != each.current]
     if not changed:
-        jvms = {each.name: each.jvm for each in observed.containers if each.jvm is not None}
-        besides = f"; memory of {', '.join(jvms)} aside, a JVM's, whose heap flags decide" if jvms else ""
-        besides += "".join(f"; {text}" for text in sorted({jvm.wrong for jvm in jvms.values() if jvm.wrong}))
-        for each in proposals:
-            if each.usage.oom_kills:
-                kills = counted(each.usage.oom_kills, "OOM kill")
-                besides += f"; memory of {each.name} aside, with {kills} within {rules.oom_days} days"
-            share = REACHED if qos is QosClass.GUARANTEED else rules.throttled_share
-            if (throttled := each.usage.throttled_share or 0.0) >= share:
-                besides += f"; CPU of {each.name} aside, throttled in {throttled:.0%} of periods"
-        used = [each for each in observed.containers if each.usage is not None]
-        lacking = [reason for each in used if (reason := _too_little(each, observed, rules)) is not None]
-        besides += f"; too little data of others: {', '.join(lacking)}" if lacking else ""
-        besides += "" if observed.tells_kills else "; memory is not lowered, as OOM kills would not be seen"
-        return (
-            f"not worth a change: every value is within {rules.relative_change:.0%} of what is set,"
-            f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)},"
-            f" or more, and use fits in what is set{besides}"
-        )
+        return _not_worth_it(observed, proposals, bounded, qos, rules)
     moved = set()
     if any(each.proposed.cpu_request_m != each.current.cpu_request_m for each in changed):
         moved.add("cpu")
@@ -280,6 +269,45 @@ def _unwanted(
     if after is not qos and rules.keep_qos:
         return f"the proposal would change its QoS class from {qos} to {after}"
     return None
+
+
+def _not_worth_it(
+    observed: Observed,
+    proposals: tuple[ContainerProposal, ...],
+    bounded: list[str],
+    qos: QosClass,
+    rules: Rules,
+) -> str:
+    """What is true of values that all stay, and of which it is not said."""
+    jvms = {each.name: each.jvm for each in observed.containers if each.jvm is not None}
+    besides = f"; memory of {', '.join(jvms)} aside, a JVM's, whose heap flags decide" if jvms else ""
+    besides += "".join(f"; {text}" for text in sorted({jvm.wrong for jvm in jvms.values() if jvm.wrong}))
+    for each in proposals:
+        if each.usage.oom_kills:
+            kills = counted(each.usage.oom_kills, "OOM kill")
+            besides += f"; memory of {each.name} aside, with {kills} within {rules.oom_days} days"
+        elif (killed := _held_for_kill(each, observed, qos)) is not None:
+            besides += f"; memory of {each.name} aside, killed under a limit of {format_memory(killed)}"
+        share = REACHED if qos is QosClass.GUARANTEED else rules.throttled_share
+        if (throttled := each.usage.throttled_share or 0.0) >= share:
+            besides += f"; CPU of {each.name} aside, throttled in {throttled:.0%} of periods"
+    besides += f"; {', '.join(bounded)} aside, of which a LimitRange allows no more" if bounded else ""
+    used = [each for each in observed.containers if each.usage is not None]
+    lacking = [reason for each in used if (reason := _too_little(each, observed, rules)) is not None]
+    besides += f"; too little data of others: {', '.join(lacking)}" if lacking else ""
+    besides += "" if observed.tells_kills else "; memory is not lowered, as OOM kills would not be seen"
+    return (
+        f"not worth a change: every value is within {rules.relative_change:.0%} of what is set,"
+        f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)},"
+        f" or more, and use fits in what is set{besides}"
+    )
+
+
+def _held_for_kill(proposal: ContainerProposal, observed: Observed, qos: QosClass) -> int | None:
+    """The limit under which it was killed, longer ago than kills are told of, if that keeps it as it is."""
+    killed = next(each.killed_limit_bytes for each in observed.containers if each.name == proposal.name)
+    is_held = killed and (proposal.current.memory_limit_bytes or 0) <= above_kill(killed)
+    return killed if qos is QosClass.GUARANTEED and is_held else None
 
 
 def _qos_after(observed: Observed, proposals: tuple[ContainerProposal, ...]) -> QosClass:
@@ -405,12 +433,10 @@ def _beside_autoscaler(proposal: ContainerProposal, observed: Observed, qos: Qos
         if new == now or (is_raised_limit and qos is not QosClass.GUARANTEED):
             continue
         if is_unknown or resource in observed.scales_on:
-            what = "maybe on it" if is_unknown else f"on the utilisation of {resource}"
+            on_it = f"a HorizontalPodAutoscaler scales the pods, on the utilisation of {resource}"
+            why = SCALED_ON_UNKNOWN if is_unknown else on_it
             proposed = proposed.model_copy(update={name: now})
-            reasons[name] = (
-                f"{label} stays {quantity(name, now)}: a HorizontalPodAutoscaler scales the pods, {what}"
-                f" (else {reasons[name]})"
-            )
+            reasons[name] = f"{label} stays {quantity(name, now)}: {why} (else {reasons[name]})"
     return proposal.model_copy(update={"proposed": proposed, "reasons": tuple(reasons.values())})
 
 

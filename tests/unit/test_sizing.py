@@ -352,6 +352,12 @@ def test_what_stays_for_kills_or_throttling_is_not_told_to_be_what_it_should_be(
     assert reason(guaranteed, usage(throttled_share=0.01)).endswith(
         "; CPU of app aside, throttled in 1% of periods"
     )
+    killed = observed(resources(350, 1024, 350, 1024))
+    (container,) = killed.containers
+    killed = replace(killed, containers=(replace(container, killed_limit_bytes=1000 * MIB),))
+    assert (size(killed, RULES).skipped or "").endswith(
+        "; memory of app aside, killed under a limit of 1000Mi"
+    )
 
 
 def test_a_limit_that_is_short_is_raised_however_small_it_is() -> None:
@@ -401,10 +407,9 @@ def test_nothing_is_proposed_that_a_limit_range_would_not_admit() -> None:
         bounded(killed, Resources(), resources(None, None, None, 300)), scales_on=frozenset({"memory"})
     )
     assert only(size(scaled, RULES)).proposed == resources(1040, 200, None, 300)
-    # What is set is not lowered for it.
-    assert "not worth a change" in (
-        size(bounded(killed, Resources(), resources(100, 100)), RULES).skipped or ""
-    )
+    # What is set is not lowered for it, nor told to be enough.
+    short = bounded(observed(resources(500, 200), usage(cpu=900, peak=400)), Resources(), resources(100, 100))
+    assert (size(short, RULES).skipped or "").endswith("; app aside, of which a LimitRange allows no more")
 
 
 def test_what_a_vertical_autoscaler_sizes_is_left_alone() -> None:
@@ -432,7 +437,10 @@ def test_what_no_autoscaler_scales_on_is_sized_beside_it() -> None:
 def test_a_limit_that_kills_is_raised_beside_an_autoscaler_but_for_a_guaranteed_pods(scales_on: str) -> None:
     used, on = usage(cpu=900, peak=200, oom_kills=1), frozenset({scales_on})
     killed = observed(resources(1000, 200, None, 256), used, oom_killed=True, scales_on=on)
-    assert only(size(killed, RULES)).proposed == resources(1000, 200, None, 356)
+    container = only(size(killed, RULES))
+    assert container.proposed == resources(1000, 200, None, 356)
+    told = "on the utilisation of memory" if scales_on == "memory" else "or may, and nothing tells on what"
+    assert told in container.reasons[2]
     both = observed(resources(1000, 256, 1000, 256), used, oom_killed=True, scales_on=on)
     skipped = size(both, RULES).skipped
     assert skipped is not None
