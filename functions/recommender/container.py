@@ -158,11 +158,8 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
     if (lifted := _lifted(wanted, floor, now)) > wanted:
         wanted, why = lifted, f"{why}, not below {told_cores(lifted)}"
     target = round_cpu(wanted)
-    if now is not None and target < now and (is_throttled or (stance.guaranteed and throttled >= REACHED)):
-        return now, (
-            f"CPU request stays {format_cpu(now)}: it is throttled in {throttled:.0%} of periods,"
-            " so what it would use is not known"
-        )
+    if now is not None and target < now and (kept := _why_cpu_is_kept(throttled, stance, rules)) is not None:
+        return now, f"CPU request stays {format_cpu(now)}: {kept}"
     if now is not None and target > now >= fits and not is_throttled:
         return now, (
             f"CPU request stays {format_cpu(now)}: {told_cores(fits)} of use fit in it, so it is not raised"
@@ -171,6 +168,18 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
     if now is not None and not _request_is_worth(now, target, rules.cpu_change_m, stance, rules):
         return now, f"CPU request stays {format_cpu(now)}: {format_cpu(target)} ({why}) is not worth a change"
     return target, f"CPU request {_arrow(now, target, format_cpu)}: {why}"
+
+
+def _why_cpu_is_kept(throttled: float, stance: Stance, rules: Rules) -> str | None:
+    """Why a request is not lowered, if anything keeps it."""
+    if throttled > rules.throttled_share or (stance.guaranteed and throttled >= REACHED):
+        return f"it is throttled in {throttled:.0%} of periods, so what it would use is not known"
+    if stance.guaranteed and stance.jvm is not None:
+        return (
+            f"in a Guaranteed pod it is the limit too, and a JVM ({stance.jvm.known_by}) chooses its"
+            " collector and its threads by that"
+        )
+    return None
 
 
 def _cpu_limit(current: Resources, request: int, usage: Usage, stance: Stance) -> tuple[int | None, str]:

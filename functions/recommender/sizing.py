@@ -281,6 +281,8 @@ def _not_worth_it(
     """What is true of values that all stay, and of which it is not said."""
     jvms = {each.name: each.jvm for each in observed.containers if each.jvm is not None}
     besides = f"; memory of {', '.join(jvms)} aside, a JVM's, whose heap flags decide" if jvms else ""
+    if jvms and qos is QosClass.GUARANTEED:
+        besides += f"; CPU of {', '.join(jvms)} aside, by whose limit a JVM chooses its collector"
     besides += "".join(f"; {text}" for text in sorted({jvm.wrong for jvm in jvms.values() if jvm.wrong}))
     for each in proposals:
         if each.usage.oom_kills:

@@ -312,7 +312,8 @@ def _treatments(
 ) -> dict[Container, Treatment]:
     """What the engine does with each container of these workloads, as functions.recommender.sizing has it.
 
-    But for JVMs: where it knows the heap it lowers memory to that, and here memory stays.
+    But for JVMs: where it knows the heap it lowers memory to that, and here memory stays; in a Guaranteed pod
+    it raises CPU where use needs it, and here CPU stays.
     """
     found = {}
     for controller, its in pods.items():
@@ -338,10 +339,13 @@ def _treatments(
             f"a HorizontalPodAutoscaler scales on its {what}" if what.lower() in scales_on else ""
             for what in ("CPU", "memory")
         )
+        is_guaranteed = qos is QosClass.GUARANTEED
         for name in names:
-            jvm = "it is a JVM, whose heap flags decide what it uses" if now.jvms.of(its, name) else ""
+            is_jvm = now.jvms.of(its, name) is not None
+            heap = "it is a JVM, whose heap flags decide what it uses" if is_jvm else ""
+            tied = "it is a JVM, which chooses its collector by the limit" if is_jvm and is_guaranteed else ""
             found[controller, name] = Treatment(
-                both or cpu, both or memory or jvm or unseen, is_guaranteed=qos is QosClass.GUARANTEED
+                both or cpu or tied, both or memory or heap or unseen, is_guaranteed=is_guaranteed
             )
     return found
 

@@ -299,6 +299,7 @@ def treated_apart() -> Recorded:
         deployment("shop", "scaled"),
         deployment("shop", "scaled-java", image="registry/openjdk:21"),
         deployment("shop", "tied", requests=TIED, limits=TIED),
+        deployment("shop", "tied-java", image="registry/openjdk:21", requests=TIED, limits=TIED),
         deployment("shop", "usual"),
         FakePod("shop", ("StrimziPodSet", "kafka")),
         deployment("shop", "on-memory"),
@@ -313,6 +314,7 @@ def test_what_the_engine_leaves_alone_stays_and_is_left_out_where_nothing_of_it_
     assert left_out == (
         LeftOut(1, "container", BEST_EFFORT),
         LeftOut(1, "container", f"{ON_CPU}; {JVM}"),
+        LeftOut(1, "container", f"it is a JVM, which chooses its collector by the limit; {JVM}"),
         LeftOut(1, "container", "kind StrimziPodSet is not sized"),
     )
     assert {
@@ -397,5 +399,5 @@ def test_what_stays_and_what_is_left_out_is_told_and_at_which_prices(monkeypatch
     assert "priced at 0.039 USD a core-hour and 0.001917 a GiB-hour (OpenCost's default for azure)" in notes
     # Of the two that were killed, the one that is walked through.
     assert "1 container with OOM kills" in notes
-    assert sum(each.number for each in given.left_out) == 3
+    assert sum(each.number for each in given.left_out) == 4
     assert given.rates.core_hour == 0.039

@@ -854,9 +854,8 @@ def test_a_heap_by_annotation_is_advice_as_metrics_are_with_as_much_for_classes_
     assert only(of_jvm(resources(1000, 1024), with_metrics)).proposed == resources(150, 628)
     # And no more than that: the peak, kills and a Guaranteed pod's limit are in the way as ever.
     assert only(of_jvm(resources(1000, 1024), annotated, usage(peak=800))).proposed == resources(150, 920)
-    assert (
-        only(of_jvm(resources(1000, 1024, 1000, 1024), annotated)).proposed.memory_request_bytes == 1024 * MIB
-    )
+    short = resources(200, 1024, 200, 1024)
+    assert only(of_jvm(short, annotated)).proposed.memory_request_bytes == 1024 * MIB
 
 
 def test_what_was_not_understood_of_an_annotation_is_said_with_the_value_that_it_left() -> None:
@@ -879,7 +878,12 @@ def test_the_floor_holds_for_a_jvm_too() -> None:
 
 
 def test_in_a_guaranteed_pod_a_jvm_keeps_its_limit_and_with_it_its_request() -> None:
-    container = only(of_jvm(resources(1000, 1024, 1000, 1024), TOLD))
+    """Of CPU and of memory, but where use needs more."""
+    assert (of_jvm(resources(1000, 1024, 1000, 1024), TOLD).skipped or "").endswith(
+        "; memory of app aside, a JVM's, whose heap flags decide; CPU of app aside, by whose limit a JVM"
+        " chooses its collector"
+    )
+    container = only(of_jvm(resources(200, 1024, 200, 1024), TOLD))
     assert container.proposed == resources(345, 1024, 345, 1024)
     assert "a heap that is a share of the limit" in container.reasons[2]
 
