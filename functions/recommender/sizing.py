@@ -43,7 +43,7 @@ __all__ = [
 RUN_TO_COMPLETION = ("Job", "CronJob")
 # Of a memory limit: beyond it there is no headroom that a limit is raised for. What has risen by so much in a
 # week is on its way to it.
-_FULL, _RISEN = 0.9, 1.02
+FULL, RISEN = 0.9, 1.02
 # Why what is so is left alone, here and in a backtest.
 BEST_EFFORT_STAYS = "BestEffort: it sets no requests, and setting some would change its QoS class"
 SCALED_ON_UNKNOWN = (
@@ -394,8 +394,8 @@ def _fills_limit(container: ObservedContainer) -> bool:
     }
     return (
         len(peaks) == STEADY_DAYS
-        and min(peaks.values()) >= _FULL * limit
-        and peaks[1] <= peaks[STEADY_DAYS] * _RISEN
+        and min(peaks.values()) >= FULL * limit
+        and peaks[1] <= peaks[STEADY_DAYS] * RISEN
     )
 
 
