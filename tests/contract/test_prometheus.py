@@ -995,6 +995,8 @@ def test_what_is_wrong_is_told_though_the_server_quotes_a_long_query_before_it()
 def test_a_server_that_says_nothing_is_given_up_in_time_with_the_query_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         silent = HttpPrometheus(f"http://127.0.0.1:{deaf.getsockname()[1]}", timeout=0.1)
+        with pytest.raises(Temporary, match=r"no answer within 0.01 s \(query: up\)"):
+            silent.query("up", NOW, timeout=0.003)
         with pytest.raises(Temporary, match=r"no answer within 0.1 s \(query: up\)"):
             silent.query("up", NOW)
 
