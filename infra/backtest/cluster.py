@@ -41,6 +41,7 @@ from infra.backtest.fleet import Fleet, Treatment
 from infra.backtest.scoring import MEASURED
 
 if TYPE_CHECKING:
+    from functions.recommender.whose import Whose
     from infra.backtest.walking import Pace
     from shared.contracts.prometheus import Curve, Prometheus
 
@@ -361,6 +362,14 @@ def with_some_to_size(whole: Fleet) -> tuple[Fleet, tuple[LeftOut, ...]]:
         whole.only(~nothing),
         tuple(LeftOut(number, "container", why) for why, number in sorted(left_out.items())),
     )
+
+
+def but_hidden(whole: Fleet, owners: Whose) -> tuple[Fleet, tuple[LeftOut, ...]]:
+    """Without what is in a namespace that series name in place of another: it may be told of others."""
+    is_hidden = np.array([workload.partition("/")[0] in owners.hidden for workload, _ in whole.containers])
+    if owners.why_hidden is None or not is_hidden.any():
+        return whole, ()
+    return whole.only(~is_hidden), (LeftOut(int(is_hidden.sum()), "container", owners.why_hidden),)
 
 
 def with_enough(whole: Fleet, pace: Pace, least: int) -> tuple[Fleet, tuple[LeftOut, ...]]:

@@ -401,3 +401,15 @@ def test_what_stays_and_what_is_left_out_is_told_and_at_which_prices(monkeypatch
     assert "1 container with OOM kills" in notes
     assert sum(each.number for each in given.left_out) == 4
     assert given.rates.core_hour == 0.039
+
+
+def test_what_is_in_a_namespace_that_hides_others_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    pods = (deployment("shop", "web"), deployment("monitoring", "other"))
+    prometheus = Recorded(lambda pod, ago: 0.1, *pods)
+    prometheus.hidden = ["monitoring"]
+    monkeypatch.setattr("infra.cli.tested.prometheus_of", lambda *_: prometheus)
+    given = tested.tested(tested.Live("http://fake", [], [], 1), Pace(3, 2))
+    assert [each.containers for each in given.fleets] == [(("shop/Deployment/web", "app"),)]
+    (left_out,) = given.left_out
+    assert left_out.number == 1
+    assert "without honor_labels (job ksm)" in left_out.why
