@@ -381,7 +381,7 @@ def _propose(
 
 def _fills_limit(container: ObservedContainer) -> bool:
     """Whether its memory came up to its limit on each whole day of a week, no further at its end than at its
-    beginning, and none killed it.
+    beginning, and none killed it. What was above it was under another one.
 
     Working set counts the cache of files that are read again, which grows into any limit: by its peak the
     limit would be doubled week after week. What leaks does not stay there.
@@ -394,7 +394,7 @@ def _fills_limit(container: ObservedContainer) -> bool:
     }
     return (
         len(peaks) == STEADY_DAYS
-        and min(peaks.values()) >= FULL * limit
+        and FULL * limit <= min(peaks.values()) <= max(peaks.values()) <= limit
         and peaks[1] <= peaks[STEADY_DAYS] * RISEN
     )
 

@@ -605,6 +605,9 @@ def test_a_limit_that_is_filled_day_by_day_without_a_kill_is_not_raised_as_cache
     for short in (filled(week[:7]), filled([*week[:7], 890]), filled(rising), filled(week, oom_kills=1)):
         assert short.proposed.memory_request_bytes == round_memory(1200 * MIB)
         assert short.proposed.memory_limit_bytes == 2000 * MIB
+    # Its limit was lowered within the week: what used more has no room.
+    lowered = filled([*week[:7], 1100])
+    assert lowered.proposed.memory_limit_bytes == 2000 * MIB
 
 
 def test_a_peak_of_a_history_longer_than_the_estimators_is_no_less_safe() -> None:
