@@ -430,8 +430,10 @@ def _after_oom_kill(
         return None
     used = max(usage.memory_max_bytes, current.memory_limit_bytes or 0)
     what = "the limit" if used == current.memory_limit_bytes else "the peak"
+    # Of what has none a node ran short, or a pod's limit of all its containers.
+    under = "without a limit" if current.memory_limit_bytes is None else "under this limit"
     return above_kill(used), (
-        f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days under this limit:"
+        f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days {under}:"
         f" at once a fifth more than {what} of {_mebibytes(used)}, or 100Mi if that is more"
     )
 

@@ -174,6 +174,14 @@ def test_a_limit_that_kills_is_raised_at_once(request_: int, limit: int, raised:
     assert (after.memory_request_bytes, after.memory_limit_bytes) == (expected, expected)
 
 
+def test_what_is_killed_without_a_limit_is_not_told_to_be_under_one() -> None:
+    killed = size(observed(resources(500, 200), usage(peak=200, oom_kills=1), oom_killed=True), RULES)
+    assert only(killed).reasons[2] == (
+        "memory request 200Mi -> 300Mi: 1 OOM kill within 7 days without a limit: at once a fifth more than"
+        " the peak of 200Mi, or 100Mi if that is more"
+    )
+
+
 @pytest.mark.parametrize("history", [FORTNIGHT, 3600])
 def test_a_limit_that_kills_is_raised_though_it_meet_the_request_and_the_pod_stays_burstable(
     history: int,
