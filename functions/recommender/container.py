@@ -158,11 +158,8 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
     if (lifted := _lifted(wanted, floor, now)) > wanted:
         wanted, why = lifted, f"{why}, not below {told_cores(lifted)}"
     target = round_cpu(wanted)
-    if now is not None and target < now and (is_throttled or (stance.guaranteed and throttled >= REACHED)):
-        return now, (
-            f"CPU request stays {format_cpu(now)}: it is throttled in {throttled:.0%} of periods,"
-            " so what it would use is not known"
-        )
+    if now is not None and target < now and (kept := _why_cpu_is_kept(throttled, stance, rules)) is not None:
+        return now, f"CPU request stays {format_cpu(now)}: {kept}"
     if now is not None and target > now >= fits and not is_throttled:
         return now, (
             f"CPU request stays {format_cpu(now)}: {told_cores(fits)} of use fit in it, so it is not raised"
@@ -171,6 +168,18 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
     if now is not None and not _request_is_worth(now, target, rules.cpu_change_m, stance, rules):
         return now, f"CPU request stays {format_cpu(now)}: {format_cpu(target)} ({why}) is not worth a change"
     return target, f"CPU request {_arrow(now, target, format_cpu)}: {why}"
+
+
+def _why_cpu_is_kept(throttled: float, stance: Stance, rules: Rules) -> str | None:
+    """Why a request is not lowered, if anything keeps it."""
+    if throttled > rules.throttled_share or (stance.guaranteed and throttled >= REACHED):
+        return f"it is throttled in {throttled:.0%} of periods, so what it would use is not known"
+    if stance.guaranteed and stance.jvm is not None:
+        return (
+            f"in a Guaranteed pod it is the limit too, and a JVM ({stance.jvm.known_by}) chooses its"
+            " collector and its threads by that"
+        )
+    return None
 
 
 def _cpu_limit(current: Resources, request: int, usage: Usage, stance: Stance) -> tuple[int | None, str]:
@@ -278,7 +287,7 @@ def _memory_of_guaranteed(
     percent = _percent(rules.memory_limit_headroom)
     told = None if stance.by_peak else stance.estimate
     killed = stance.killed_limit_bytes
-    held = min(now, _above_kill(killed)) if killed else 0
+    held = min(now, above_kill(killed)) if killed else 0
     if held > max(least, told.memory_limit_bytes if told is not None else 0):
         # Nor once the days are over in which nothing is lowered after a kill: it would be killed again.
         return (
@@ -421,13 +430,16 @@ def _after_oom_kill(
         return None
     used = max(usage.memory_max_bytes, current.memory_limit_bytes or 0)
     what = "the limit" if used == current.memory_limit_bytes else "the peak"
-    return _above_kill(used), (
-        f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days under this limit:"
+    # Of what has none a node ran short, or a pod's limit of all its containers.
+    under = "without a limit" if current.memory_limit_bytes is None else "under this limit"
+    return above_kill(used), (
+        f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days {under}:"
         f" at once a fifth more than {what} of {_mebibytes(used)}, or 100Mi if that is more"
     )
 
 
-def _above_kill(used: int) -> float:
+def above_kill(used: int) -> float:
+    """Bytes that are set after a kill under so many."""
     return max(used * 1.2, used + 100 * MIB)
 
 

@@ -29,6 +29,7 @@ from shared.contracts.events import ReportPointer, ScanRequested, Shard
 from shared.contracts.identity import Workload, digest, event_id
 from shared.contracts.policy import applying
 from shared.contracts.topics import Topic
+from shared.contracts.wording import some
 from shared.runtime.ledger import utc_now
 
 if TYPE_CHECKING:
@@ -100,8 +101,17 @@ class RecommenderHandler:
         owners = whose(prometheus.query(whose_query(labels), scan.scanned_at))
         if owners.several:
             raise Permanent(f"Prometheus has {owners.several}; read as one, one's use would be another's")
-        found = shards(discover(prometheus, scan.cluster, scan.scanned_at, labels=labels))
-        if not found:
+        if owners.hidden:
+            log.warning(
+                "%s; what is in %s is left as it is",
+                owners.why_hidden,
+                some(owners.hidden),
+                extra={"scan": scan.scan_id},
+            )
+        there = discover(prometheus, scan.cluster, scan.scanned_at, labels=labels)
+        # What such a namespace seems to have is others'.
+        found = shards(each for each in there if each.namespace not in owners.hidden)
+        if not there:
             log.warning(
                 "no workloads are there at %s: has Prometheus kube-state-metrics' kube_pod_owner?",
                 scan.scanned_at.isoformat(),

@@ -141,8 +141,10 @@ _KILLS_BY = {
     "ended": ENDED_REASON,
 }
 _GONE = "gone"
-# Hours, of a young server too: what tells of half a day (Azure) does not tell of what went before that.
-_GONE_LATELY = 26
+# Hours: what tells of half a day (Azure) does not tell of what went before that.
+_HALF_A_DAY = 13
+# What is told of at a moment may have been told minutes before.
+_LOOKBACK = timedelta(minutes=5)
 # By the last of the letters and digits that names of pods end with (k8s.io/apimachinery, util/rand): some are
 # gone everywhere, and to look at each pod of a large cluster twice costs as much as an hour's usage.
 _A_THIRD = 'pod=~".*[2-6b-g]"'
@@ -356,9 +358,10 @@ def owners(scope: Scope, history: timedelta) -> str:
     return " or ".join(f"max by ({_OWNER_LABELS}) ({each})" for each in told)
 
 
-def frequencies(scope: Scope, history: timedelta) -> dict[str, str]:
+def frequencies(scope: Scope, history: timedelta, lately: timedelta) -> dict[str, str]:
     """Samples of the best-scraped container: in some hours of the history, and in the last ten minutes; those
-    of recorded CPU, if there are any; the most restarts, and whether reasons are told; pods that are gone. By
+    of recorded CPU, if there are any; the most restarts, and whether reasons are told; pods that are gone:
+    one of those that there were `lately`, as far back as owners are asked for where older days are kept. By
     the name of the question: to be asked about all at once, for the best-scraped of a half is another.
 
     The hours' are over all namespaces, because no pod of a shard may have lived for one. Each hour is a
@@ -370,21 +373,21 @@ def frequencies(scope: Scope, history: timedelta) -> dict[str, str]:
         return f'label_replace(max(count_over_time({samples})), "in", "{which}", "", "")'
 
     everywhere, everyone = usage_series(scope.labels), Scope(labels=scope.labels)
-    lately = (
+    now = (
         told(_in_hour(0), f"{everywhere}[1h]"),
         told("10m", f"{MEMORY}{{{scope.containers}}}[10m]"),
         told("rule", f"{CPU_RULE}{{{scope.containers}}}[5m]"),
         *(_most(which, metric, everyone) for which, metric in _KILLS_BY.items()),
     )
     hours = [ago for ago in _hours(history) if ago]
-    marks = [min(ago, _GONE_LATELY) for ago in hours[:1]] + hours[1:]
+    marks = sorted([(lately - _LOOKBACK) // timedelta(hours=1), *hours[1:]])
     # Since each mark until the next: of pods that ended between two marks none would tell.
-    since = [marks[0] / 2, *marks] if marks else []
-    return {"scrapes_lately": " or ".join(lately)} | {
+    since = [_HALF_A_DAY if marks[0] > _HALF_A_DAY else marks[0] / 2, *marks[:-1]]
+    return {"scrapes_lately": " or ".join(now)} | {
         f"scrapes_{ago}h_ago": " or ".join(
             (told(_in_hour(ago), f"{everywhere}[1h] offset {ago}h"), _gone(scope, mark, later))
         )
-        for ago, mark, later in zip(hours, marks, since, strict=False)
+        for ago, mark, later in zip(hours, marks, since, strict=True)
     }
 
 

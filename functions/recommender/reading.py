@@ -330,7 +330,8 @@ def state(asking: Asking, scope: Scope) -> list[Series]:
 
 def scrapes(asking: Asking, scope: Scope, history: timedelta) -> list[Series]:
     """The rows of `queries.frequencies`. Raises Temporary."""
-    asked = queries.frequencies(scope, history).items()
+    lately = asking.at - midnight(asking.at.astimezone(UTC).date() - digesting.DAY)
+    asked = queries.frequencies(scope, history, lately).items()
     answers = asking.all({name: partial(_as_it_is, promql) for name, promql in asked}, Part(scope))
     return [row for rows in answers.values() for row in rows]
 

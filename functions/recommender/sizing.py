@@ -12,6 +12,7 @@ from functions.recommender.container import (
     Day,
     Estimate,
     Stance,
+    above_kill,
     from_to,
     left_alone,
     size_container,
@@ -42,12 +43,13 @@ __all__ = [
 RUN_TO_COMPLETION = ("Job", "CronJob")
 # Of a memory limit: beyond it there is no headroom that a limit is raised for. What has risen by so much in a
 # week is on its way to it.
-_FULL, _RISEN = 0.9, 1.02
+FULL, RISEN = 0.9, 1.02
 # Why what is so is left alone, here and in a backtest.
 BEST_EFFORT_STAYS = "BestEffort: it sets no requests, and setting some would change its QoS class"
 SCALED_ON_UNKNOWN = (
     "a HorizontalPodAutoscaler scales it, or may, and nothing tells on what (kubefinops doctor)"
 )
+REQUESTS_UNTOLD = "its limits are told, and not its requests (kubefinops doctor)"
 SUPPORTED = ("Deployment", "StatefulSet", "DaemonSet", "Rollout", *RUN_TO_COMPLETION)
 
 
@@ -146,7 +148,7 @@ def size(observed: Observed, rules: Rules) -> Sized:
         history_seconds=min((container.history_seconds for container in enough), default=0),
         qos=qos,
     )
-    if (reason := _resized(observed) or _unfit(observed, used, qos, rules)) is not None:
+    if (reason := resized(observed.resized_by) or _unfit(observed, used, qos, rules)) is not None:
         return replace(sized, skipped=reason)
     proposals = tuple(_propose(container, observed, qos, rules) for container in used)
     beside = tuple(_beside_autoscaler(proposal, observed, qos) for proposal in proposals)
@@ -185,16 +187,13 @@ def qos_class(containers: list[Resources]) -> QosClass:
     return QosClass.GUARANTEED
 
 
-def _resized(observed: Observed) -> str | None:
-    """Who else sizes it. A VerticalPodAutoscaler keeps the ratio of limit to request that Git has: by another
-    ratio its next limits would be others.
+def resized(mode: str) -> str | None:
+    """Who else sizes it, by the mode that Observed.resized_by has. A VerticalPodAutoscaler keeps the ratio of
+    limit to request that Git has: by another ratio its next limits would be others.
     """
-    if not observed.resized_by:
+    if not mode:
         return None
-    return (
-        f"a VerticalPodAutoscaler sets its requests and limits (mode {observed.resized_by}), whatever they"
-        " are in Git"
-    )
+    return f"a VerticalPodAutoscaler sets its requests and limits (mode {mode}), whatever they are in Git"
 
 
 def _unfit(observed: Observed, used: list[ObservedContainer], qos: QosClass, rules: Rules) -> str | None:
@@ -218,12 +217,12 @@ def _unfit(observed: Observed, used: list[ObservedContainer], qos: QosClass, rul
         return f"too little data: {lacking[0]}"
     if qos is QosClass.BEST_EFFORT and rules.keep_qos:
         return BEST_EFFORT_STAYS
-    # Kubernetes sets a request to the limit where a manifest has none.
-    untold = any(_lacks_requests(each.current) for each in observed.containers)
-    return "its limits are told, and not its requests (kubefinops doctor)" if untold else None
+    untold = any(lacks_requests(each.current) for each in observed.containers)
+    return REQUESTS_UNTOLD if untold else None
 
 
-def _lacks_requests(current: Resources) -> bool:
+def lacks_requests(current: Resources) -> bool:
+    """Whether some are not told: Kubernetes sets a request to the limit where a manifest has none."""
     return any(
         limit is not None and request is None
         for request, limit in (
@@ -250,12 +249,15 @@ def _too_little(container: ObservedContainer, observed: Observed, rules: Rules) 
 
 
 def _unwanted(
-    observed: Observed, proposals: tuple[ContainerProposal, ...], qos: QosClass, rules: Rules
+    observed: Observed,
+    proposals: tuple[ContainerProposal, ...],
+    qos: QosClass,
+    rules: Rules,
 ) -> str | None:
     """Why a proposal that could be made is not."""
     changed = [each for each in proposals if each.proposed != each.current]
     if not changed:
-        return admission.unmet(proposals) or _not_worth(observed, proposals, qos, rules)
+        return admission.unmet(proposals) or _not_worth_it(observed, proposals, qos, rules)
     moved = set()
     if any(each.proposed.cpu_request_m != each.current.cpu_request_m for each in changed):
         moved.add("cpu")
@@ -274,17 +276,24 @@ def _unwanted(
     return None
 
 
-def _not_worth(
-    observed: Observed, proposals: tuple[ContainerProposal, ...], qos: QosClass, rules: Rules
+def _not_worth_it(
+    observed: Observed,
+    proposals: tuple[ContainerProposal, ...],
+    qos: QosClass,
+    rules: Rules,
 ) -> str:
-    """Why nothing is changed, and what is not because it could not be."""
+    """What is true of values that all stay, and of which it is not said."""
     jvms = {each.name: each.jvm for each in observed.containers if each.jvm is not None}
     besides = f"; memory of {', '.join(jvms)} aside, a JVM's, whose heap flags decide" if jvms else ""
+    if jvms and qos is QosClass.GUARANTEED:
+        besides += f"; CPU of {', '.join(jvms)} aside, by whose limit a JVM chooses its collector"
     besides += "".join(f"; {text}" for text in sorted({jvm.wrong for jvm in jvms.values() if jvm.wrong}))
     for each in proposals:
         if each.usage.oom_kills:
             kills = counted(each.usage.oom_kills, "OOM kill")
             besides += f"; memory of {each.name} aside, with {kills} within {rules.oom_days} days"
+        elif (killed := _held_for_kill(each, observed, qos)) is not None:
+            besides += f"; memory of {each.name} aside, killed under a limit of {format_memory(killed)}"
         share = REACHED if qos is QosClass.GUARANTEED else rules.throttled_share
         if (throttled := each.usage.throttled_share or 0.0) >= share:
             besides += f"; CPU of {each.name} aside, throttled in {throttled:.0%} of periods"
@@ -297,6 +306,13 @@ def _not_worth(
         f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)},"
         f" or more, and use fits in what is set{besides}"
     )
+
+
+def _held_for_kill(proposal: ContainerProposal, observed: Observed, qos: QosClass) -> int | None:
+    """The limit under which it was killed, longer ago than kills are told of, if that keeps it as it is."""
+    killed = next(each.killed_limit_bytes for each in observed.containers if each.name == proposal.name)
+    is_held = killed and (proposal.current.memory_limit_bytes or 0) <= above_kill(killed)
+    return killed if qos is QosClass.GUARANTEED and is_held else None
 
 
 def _qos_after(observed: Observed, proposals: tuple[ContainerProposal, ...]) -> QosClass:
@@ -368,7 +384,7 @@ def _propose(
 
 def _fills_limit(container: ObservedContainer) -> bool:
     """Whether its memory came up to its limit on each whole day of a week, no further at its end than at its
-    beginning, and none killed it.
+    beginning, and none killed it. What was above it was under another one.
 
     Working set counts the cache of files that are read again, which grows into any limit: by its peak the
     limit would be doubled week after week. What leaks does not stay there.
@@ -381,8 +397,8 @@ def _fills_limit(container: ObservedContainer) -> bool:
     }
     return (
         len(peaks) == STEADY_DAYS
-        and min(peaks.values()) >= _FULL * limit
-        and peaks[1] <= peaks[STEADY_DAYS] * _RISEN
+        and FULL * limit <= min(peaks.values()) <= max(peaks.values()) <= limit
+        and peaks[1] <= peaks[STEADY_DAYS] * RISEN
     )
 
 
@@ -400,12 +416,10 @@ def _beside_autoscaler(proposal: ContainerProposal, observed: Observed, qos: Qos
         if new == now or (is_raised_limit and qos is not QosClass.GUARANTEED):
             continue
         if is_unknown or resource in observed.scales_on:
-            what = "maybe on it" if is_unknown else f"on the utilisation of {resource}"
+            on_it = f"a HorizontalPodAutoscaler scales the pods, on the utilisation of {resource}"
+            why = SCALED_ON_UNKNOWN if is_unknown else on_it
             proposed = proposed.model_copy(update={name: now})
-            reasons[name] = (
-                f"{label} stays {quantity(name, now)}: a HorizontalPodAutoscaler scales the pods, {what}"
-                f" (else {reasons[name]})"
-            )
+            reasons[name] = f"{label} stays {quantity(name, now)}: {why} (else {reasons[name]})"
     return proposal.model_copy(update={"proposed": proposed, "reasons": tuple(reasons.values())})
 
 

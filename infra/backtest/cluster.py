@@ -27,17 +27,21 @@ from functions.recommender.queries import Kills, Scope, Window
 from functions.recommender.reading import scrapes, state
 from functions.recommender.sizing import (
     BEST_EFFORT_STAYS,
+    REQUESTS_UNTOLD,
     RUN_TO_COMPLETION,
     SCALED_ON_UNKNOWN,
     SUPPORTED,
     QosClass,
+    lacks_requests,
     qos_class,
+    resized,
 )
 from infra.backtest.digests import Floats
 from infra.backtest.fleet import Fleet, Treatment
 from infra.backtest.scoring import MEASURED
 
 if TYPE_CHECKING:
+    from functions.recommender.whose import Whose
     from infra.backtest.walking import Pace
     from shared.contracts.prometheus import Curve, Prometheus
 
@@ -309,31 +313,40 @@ def _treatments(
 ) -> dict[Container, Treatment]:
     """What the engine does with each container of these workloads, as functions.recommender.sizing has it.
 
-    But for JVMs: where it knows the heap it lowers memory to that, and here memory stays.
+    But for JVMs: where it knows the heap it lowers memory to that, and here memory stays; in a Guaranteed pod
+    it raises CPU where use needs it, and here CPU stays.
     """
     found = {}
     for controller, its in pods.items():
         names = now.container_names(its)
         others = now.init_containers(its).values()
-        qos = qos_class([*(now.resources(its, name) for name in names), *others])
+        resources = [now.resources(its, name) for name in names]
+        qos = qos_class([*resources, *others])
         scales_on = now.scales_on(controller)
         told = kills.are_told(of_sidecars=now.has_sidecars(its))
         unseen = "" if told else "OOM kills would not be seen, so the engine lowers none"
         both = ""
-        if controller[1] not in SUPPORTED:
+        if why := resized(now.resized_by(controller)):
+            both = why
+        elif controller[1] not in SUPPORTED:
             both = f"kind {controller[1]} is not sized"
         elif qos is QosClass.BEST_EFFORT and keep_qos:
             both = BEST_EFFORT_STAYS
+        elif any(map(lacks_requests, resources)):
+            both = REQUESTS_UNTOLD
         elif "unknown" in scales_on:
             both = SCALED_ON_UNKNOWN
         cpu, memory = (
             f"a HorizontalPodAutoscaler scales on its {what}" if what.lower() in scales_on else ""
             for what in ("CPU", "memory")
         )
+        is_guaranteed = qos is QosClass.GUARANTEED
         for name in names:
-            jvm = "it is a JVM, whose heap flags decide what it uses" if now.jvms.of(its, name) else ""
+            is_jvm = now.jvms.of(its, name) is not None
+            heap = "it is a JVM, whose heap flags decide what it uses" if is_jvm else ""
+            tied = "it is a JVM, which chooses its collector by the limit" if is_jvm and is_guaranteed else ""
             found[controller, name] = Treatment(
-                both or cpu, both or memory or jvm or unseen, is_guaranteed=qos is QosClass.GUARANTEED
+                both or cpu or tied, both or memory or heap or unseen, is_guaranteed=is_guaranteed
             )
     return found
 
@@ -349,6 +362,14 @@ def with_some_to_size(whole: Fleet) -> tuple[Fleet, tuple[LeftOut, ...]]:
         whole.only(~nothing),
         tuple(LeftOut(number, "container", why) for why, number in sorted(left_out.items())),
     )
+
+
+def but_hidden(whole: Fleet, owners: Whose) -> tuple[Fleet, tuple[LeftOut, ...]]:
+    """Without what is in a namespace that series name in place of another: it may be told of others."""
+    is_hidden = np.array([workload.partition("/")[0] in owners.hidden for workload, _ in whole.containers])
+    if owners.why_hidden is None or not is_hidden.any():
+        return whole, ()
+    return whole.only(~is_hidden), (LeftOut(int(is_hidden.sum()), "container", owners.why_hidden),)
 
 
 def with_enough(whole: Fleet, pace: Pace, least: int) -> tuple[Fleet, tuple[LeftOut, ...]]:

@@ -23,7 +23,9 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 460, 70, 56, 24, 130
 
 @dataclass(frozen=True)
 class Point:
-    """Shares of weeks in which memory exceeded the request, against memory requested (of the oracle's)."""
+    """Shares of weeks in which memory exceeded the request, against memory requested (of the oracle's, for as
+    much use: one may have been judged in fewer weeks than another).
+    """
 
     name: str
     above: float
@@ -79,7 +81,7 @@ def _point(name: str, found: Score, oracle: Score) -> Point:
     return Point(
         name,
         found.weeks_memory_above / max(1, found.weeks),
-        found.memory_requested / max(1.0, oracle.memory_requested),
+        found.memory_requested * oracle.memory_used / max(1.0, oracle.memory_requested * found.memory_used),
     )
 
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from functions.recommender.container import LEAST_CPU_LIMIT_M, LEAST_MEMORY_LIMIT
-from functions.recommender.fitted import Constants, constants
+from functions.recommender.fitted import STEADY_DAYS, Constants, constants
 from functions.recommender.rules import Rules
-from infra.backtest.digests import Floats
+from functions.recommender.sizing import FULL, RISEN
+from infra.backtest.digests import Digests, Floats
 from infra.backtest.estimating import Estimates, Sizes, estimate, kept
 from infra.backtest.fleet import Fleet
 from infra.backtest.peers import PEERS, Windows, highest, quantile
@@ -33,8 +35,9 @@ class Estimator:
     fitted: Constants
 
     def __call__(self, past: Past) -> Sizes:
-        found = estimate(past.digests, self.fitted)
-        usual, tied = applied(found, past.set_before), applied_to_guaranteed(found, past.set_before)
+        found, before = estimate(past.digests, self.fitted), past.set_before
+        filled = fills(past.digests, before.memory_limit)
+        usual, tied = applied(found, before, filled), applied_to_guaranteed(found, before, filled)
         return Sizes(
             np.where(past.guaranteed, tied.cpu_request, usual.cpu_request),
             np.where(past.guaranteed, tied.memory_request, usual.memory_request),
@@ -42,9 +45,21 @@ class Estimator:
         )
 
 
-def applied(found: Estimates, before: Sizes) -> Sizes:
+def fills(digests: Digests, limit: Floats) -> NDArray[np.bool_]:
+    """Of each container whether memory came up to its limit day by day for a week, risen by hardly anything
+    and not killed: what is killed counts as just above it.
+    """
+    tops = digests.before(digests.days, STEADY_DAYS).memory[:, :, -1]
+    if tops.shape[1] < STEADY_DAYS:
+        return np.zeros(len(tops), dtype=bool)
+    is_full = (tops >= FULL * limit[:, None]) & (tops <= limit[:, None])
+    found: NDArray[np.bool_] = is_full.all(axis=1) & (tops[:, -1] <= tops[:, 0] * RISEN)
+    return found
+
+
+def applied(found: Estimates, before: Sizes, filled: NDArray[np.bool_] | bool = False) -> Sizes:
     """What would be set after `before` (NaN where nothing is), in containers that were not killed, in pods
-    that are not Guaranteed.
+    that are not Guaranteed. What `filled` its limit, as `fills` says, is not raised above it.
     """
     # What is set below a floor is not raised to it.
     cpu = np.maximum(found.sizes.cpu_request, np.fmin(CPU_FLOOR, before.cpu_request))
@@ -55,7 +70,10 @@ def applied(found: Estimates, before: Sizes) -> Sizes:
     enough = np.maximum(found.peak * found.margin, memory_floor)
     stays = np.isnan(memory) | (before.memory_request >= memory)
     memory = kept(
-        np.where(stays, memory, np.fmax(enough, before.memory_request)),
+        np.minimum(
+            np.where(stays, memory, np.fmax(enough, before.memory_request)),
+            np.where(filled, before.memory_limit, np.inf),
+        ),
         before.memory_request,
         found.memory_fits,
         RULES.relative_change,
@@ -68,11 +86,11 @@ def applied(found: Estimates, before: Sizes) -> Sizes:
     raised = np.where(
         np.isnan(before.memory_limit), found.sizes.memory_limit, np.fmin(found.sizes.memory_limit, most)
     )
-    limit = np.where(before.memory_limit >= least, before.memory_limit, np.maximum(raised, least))
+    limit = np.where((before.memory_limit >= least) | filled, before.memory_limit, np.maximum(raised, least))
     return Sizes(cpu, memory, limit)
 
 
-def applied_to_guaranteed(found: Estimates, before: Sizes) -> Sizes:
+def applied_to_guaranteed(found: Estimates, before: Sizes, filled: NDArray[np.bool_] | bool = False) -> Sizes:
     """What would be set in Guaranteed pods, where a request is the limit as well.
 
     It throttles and kills, so it holds the peak and a limit's headroom, and memory is lowered to the limit's
@@ -90,6 +108,7 @@ def applied_to_guaranteed(found: Estimates, before: Sizes) -> Sizes:
         np.fmin(before.memory_request, found.sizes.memory_limit),
         np.maximum(found.peak * found.margin, least),
     )
+    memory = np.minimum(memory, np.where(filled, before.memory_limit, np.inf))
     memory = np.maximum(memory, np.fmin(MEMORY_LIMIT_FLOOR, before.memory_request))
     change = np.where(memory > before.memory_request, 0, RULES.memory_change_bytes)
     memory = kept(memory, before.memory_request, np.inf, RULES.relative_change, change)

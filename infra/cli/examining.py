@@ -235,7 +235,10 @@ def _unjoined(owners: Whose, owned: Iterable[Series]) -> str | None:
 
 def _notes_of_owners(owners: Whose, owned: Iterable[Series], unjoined: str | None) -> Iterable[str]:
     if owners.several:
-        yield f"it has {owners.several}; otherwise they are read as one"
+        yield (
+            f"it has {owners.several}; otherwise scan reads them as one, and propose, backtest and the"
+            " recommender refuse"
+        )
     if unjoined:
         return
     if owners.why_hidden:

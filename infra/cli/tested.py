@@ -92,7 +92,7 @@ def _live(live: Live, pace: Pace) -> Tested:
     client = prometheus_of(settings, QUERY_SECONDS)
     at, labels = datetime.now(UTC), settings.prometheus_labels
     with told(client, cluster.ABOUT_QUERIES + ABOUT_WHOSE) as prometheus:
-        of_one_cluster(prometheus, at, labels, live.namespaces, client.address)
+        owners = of_one_cluster(prometheus, at, labels, live.namespaces, client.address)
         found = cluster.find(prometheus, at, span, live.namespaces, labels=labels)
         require(found.namespaces, live.namespaces, prometheus, at, labels=labels, address=client.address)
     with told(client, found.queries) as prometheus:
@@ -101,9 +101,10 @@ def _live(live: Live, pace: Pace) -> Tested:
     left_out = found.left_out
     if whole.seconds:
         pace.require(whole)
+        whole, hidden = cluster.but_hidden(whole, owners)
         whole, too_little = cluster.with_enough(whole, pace, _least(settings, whole))
         whole, stay = cluster.with_some_to_size(whole)
-        left_out += too_little + stay
+        left_out += hidden + too_little + stay
     if not whole.containers or not whole.seconds:
         why = "; ".join(said(each) for each in left_out) or "no container was measured"
         raise NothingFound(f"nothing to walk through at {client.address}: {why}")

@@ -396,8 +396,8 @@ def _build(headers: Mapping[str, str], data: Mapping[str, Any]) -> Build:
 
 
 def _told(seconds: float) -> str:
-    """0.1 s of 0.0999: of what was given, a place that had to be waited for took some."""
-    return f"{round(seconds, 2):g} s"
+    """0.1 s of 0.0999: of what was given, a place that was waited for took some. Not 0 s, be it less."""
+    return f"{max(0.01, round(seconds, 2)):g} s"
 
 
 def _seconds(moment: datetime) -> str:

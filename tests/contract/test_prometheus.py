@@ -995,6 +995,8 @@ def test_what_is_wrong_is_told_though_the_server_quotes_a_long_query_before_it()
 def test_a_server_that_says_nothing_is_given_up_in_time_with_the_query_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         silent = HttpPrometheus(f"http://127.0.0.1:{deaf.getsockname()[1]}", timeout=0.1)
+        with pytest.raises(Temporary, match=r"no answer within 0.01 s \(query: up\)"):
+            silent.query("up", NOW, timeout=0.003)
         with pytest.raises(Temporary, match=r"no answer within 0.1 s \(query: up\)"):
             silent.query("up", NOW)
 
@@ -1274,7 +1276,7 @@ def test_of_pods_that_are_gone_one_is_known_whenever_it_ended(tmp_path: Path, da
         client = HttpPrometheus(str(server.address))
         for hours in ends:
             scope = queries.Scope((f"{hours}h-ago",))
-            asked = queries.frequencies(scope, timedelta(days=days)).values()
+            asked = queries.frequencies(scope, timedelta(days=days), timedelta(days=1)).values()
             found = queries.gone([row for promql in asked for row in client.query(promql, NOW)])
             assert found.keys() == {(f"{hours}h-ago", "old")}, hours
             assert all(ago > timedelta(hours=hours) for ago in found.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -100,7 +100,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpPrometh
     lived.pod("back-a-1", began, BEGIN + DAY)
     lived.pod("back-b-1", BEGIN + 3 * DAY + 4 * HOUR)
     lived.deployment("renamed", "a", "b", "c")
-    lived.pod("renamed-a-1", began, BEGIN + 2 * DAY + HOUR, containers=("app", "old"))
+    lived.pod("renamed-a-2", began, BEGIN + 2 * DAY + HOUR, containers=("app", "old"))
     lived.pod("renamed-b-1", BEGIN + 2 * DAY + HOUR, BEGIN + 4 * DAY + HOUR, containers=("app", "new"))
     lived.pod("renamed-c-1", BEGIN + 4 * DAY + HOUR, containers=("app", "old"))
     lived.deployment("killed", "a")
@@ -173,3 +173,19 @@ def test_a_backfill_has_the_pods_that_were_gone_before_yesterday(prometheus: Htt
     [killed] = found["killed"].containers
     assert killed.usage is not None
     assert killed.usage.oom_kills == 1
+
+
+@pytest.mark.parametrize("hour", [0.5, 1.5, 8.5, 12.5, 20.5])
+def test_yesterday_has_the_pods_that_are_gone_where_labels_are_told_of_half_a_day(
+    prometheus: HttpPrometheus, hour: float
+) -> None:
+    class LooksBackForHours(HttpPrometheus):
+        def series(
+            self, matchers: str, begin: datetime, end: datetime, timeout: float | None = None
+        ) -> list[Mapping[str, str]]:
+            return super().series(matchers, max(begin, end - timedelta(hours=12)), end, timeout)
+
+    stored, at = FakeDigests(), BEGIN + 3 * DAY + hour * HOUR
+    scan(prometheus, BEGIN + 3 * DAY, stored, 4)  # what was before yesterday is kept
+    again = scan(LooksBackForHours(prometheus.address), at, stored, 4)
+    assert again.workloads == scan(prometheus, at, FakeDigests(), 4).workloads

@@ -114,13 +114,15 @@ class FakePrometheus:
     `scaled` has, by namespace and Deployment, the resource on whose utilisation an autoscaler scales it.
     `before` is called with each query: where a test lets something else happen in the midst of a scan.
     `timeouts` are the seconds that each query was given. Without `tells_kills`
-    restarts are not told. What is autoscaled had `mean_replicas` pods. The series are those of `clusters`.
+    restarts are not told. What is autoscaled had `mean_replicas` pods. The series are those of `clusters`;
+    some name a namespace of `hidden` in place of those that they are about.
     """
 
     def __init__(self, *pods: FakePod) -> None:
         self.pods = list(pods)
         self.nodes: list[FakeNode] = []
         self.clusters = ["local"]
+        self.hidden: list[str] = []
         self.scaled: dict[tuple[str, str], str] = {}
         self.down = False
         self.tells_kills = True
@@ -206,6 +208,9 @@ class FakePrometheus:
             state += [Series({"__name__": "kube_node_labels", "node": name}, 1.0) for name in spot]
             asked = set(re.findall(r"\w+", promql))
             clusters = [Series({"cluster": name}, 1.0) for name in self.clusters]
+            clusters += [
+                Series({"namespace": each, "job": "ksm", "hidden": "yes"}, 1.0) for each in self.hidden
+            ]
             told = [row for row in state if row.labels["__name__"] in asked]
             return clusters if "count by (cluster, " in promql else told
         if "kube_node_status_capacity" in promql:

@@ -12,8 +12,9 @@ import pytest
 
 from infra.backtest.estimating import Sizes
 from infra.backtest.fleet import Fleet, TraceError, Treatment, read
+from infra.backtest.frontier import frontier
 from infra.backtest.scoring import Rates, Score, score
-from infra.backtest.strategies import Oracle, all_of, names
+from infra.backtest.strategies import AS_PROVISIONED, ORACLE, Oracle, all_of, names
 from infra.backtest.walking import Held, Pace, Past, walk, walk_on
 from infra.cli.backtest import HEADER, Outputs, backtest
 from shared.contracts.errors import BadSetting
@@ -291,6 +292,20 @@ class TestScoring:
         assert found.cost == pytest.approx(2 * 730)
         assert found.cost_before == pytest.approx(3 * 730)
         assert (found.weeks, found.killed, found.killed_before) == (2, 0, 2)
+
+    def test_memory_is_compared_for_as_much_use_where_one_was_judged_in_fewer_weeks(self) -> None:
+        usage = fleet([[1.0] * 96] * 2, [[1e9] * 96] * 2)
+        usage = replace(usage, cpu_request=np.array([2.0, np.nan]), memory_request=np.array([2e9, np.nan]))
+        pace, known = Pace(2, 1), all_of(usage)
+
+        def scored(name: str) -> Score:
+            return score([usage], lambda _: known[name], pace, Rates())
+
+        scores = {name: scored(name) for name in known}
+        found = frontier([usage], scores, scores[ORACLE], pace, lambda: None)
+        assert scores[AS_PROVISIONED].weeks * 2 == scores[ORACLE].weeks
+        requested = {each.name: each.requested for each in found.points}
+        assert (requested[AS_PROVISIONED], requested[ORACLE]) == (2.0, 1.0)
 
     def test_what_was_not_measured_is_not_judged(self) -> None:
         usage = fleet([[np.nan] * 4])

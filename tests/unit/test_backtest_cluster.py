@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from functions.recommender import asking
+from functions.recommender import asking, queries
 from functions.recommender.cluster import Cluster, Controller, Pod
 from infra.backtest import cluster
 from infra.backtest.cluster import (
@@ -299,6 +299,7 @@ def treated_apart() -> Recorded:
         deployment("shop", "scaled"),
         deployment("shop", "scaled-java", image="registry/openjdk:21"),
         deployment("shop", "tied", requests=TIED, limits=TIED),
+        deployment("shop", "tied-java", image="registry/openjdk:21", requests=TIED, limits=TIED),
         deployment("shop", "usual"),
         FakePod("shop", ("StrimziPodSet", "kafka")),
         deployment("shop", "on-memory"),
@@ -313,6 +314,7 @@ def test_what_the_engine_leaves_alone_stays_and_is_left_out_where_nothing_of_it_
     assert left_out == (
         LeftOut(1, "container", BEST_EFFORT),
         LeftOut(1, "container", f"{ON_CPU}; {JVM}"),
+        LeftOut(1, "container", f"it is a JVM, which chooses its collector by the limit; {JVM}"),
         LeftOut(1, "container", "kind StrimziPodSet is not sized"),
     )
     assert {
@@ -343,6 +345,24 @@ def test_what_scales_on_nobody_knows_what_is_left_out() -> None:
     whole, (left_out,) = with_some_to_size(fleet("local", *seen(prometheus)))
     assert not whole.containers
     assert left_out.why.startswith("a HorizontalPodAutoscaler scales it, or may, and nothing tells on what")
+
+
+def test_what_a_vertical_autoscaler_sizes_and_what_tells_no_requests_is_left_out() -> None:
+    class Resized(Recorded):
+        def _rows(self, promql: str, at: datetime) -> list[Series]:
+            mode = {"namespace": "shop", "target_kind": "Deployment", "target_name": "resized"}
+            mode |= {"__name__": queries.VPA_MODES[0], "update_mode": "Initial"}
+            is_asked = queries.VPA_MODES[0] in promql
+            return super()._rows(promql, at) + ([Series(mode, 1.0)] if is_asked else [])
+
+    untold = deployment("shop", "untold", requests={"cpu": 1.0})
+    pods = (deployment("shop", "resized"), deployment("shop", "usual"), untold)
+    whole, left_out = with_some_to_size(fleet("local", *seen(Resized(lambda pod, ago: 0.1, *pods))))
+    assert whole.containers == (("shop/Deployment/usual", "app"),)
+    assert {each.why for each in left_out} == {
+        "a VerticalPodAutoscaler sets its requests and limits (mode Initial), whatever they are in Git",
+        "its limits are told, and not its requests (kubefinops doctor)",
+    }
 
 
 def test_memory_stays_where_the_engine_would_see_no_kill() -> None:
@@ -379,5 +399,17 @@ def test_what_stays_and_what_is_left_out_is_told_and_at_which_prices(monkeypatch
     assert "priced at 0.039 USD a core-hour and 0.001917 a GiB-hour (OpenCost's default for azure)" in notes
     # Of the two that were killed, the one that is walked through.
     assert "1 container with OOM kills" in notes
-    assert sum(each.number for each in given.left_out) == 3
+    assert sum(each.number for each in given.left_out) == 4
     assert given.rates.core_hour == 0.039
+
+
+def test_what_is_in_a_namespace_that_hides_others_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    pods = (deployment("shop", "web"), deployment("monitoring", "other"))
+    prometheus = Recorded(lambda pod, ago: 0.1, *pods)
+    prometheus.hidden = ["monitoring"]
+    monkeypatch.setattr("infra.cli.tested.prometheus_of", lambda *_: prometheus)
+    given = tested.tested(tested.Live("http://fake", [], [], 1), Pace(3, 2))
+    assert [each.containers for each in given.fleets] == [(("shop/Deployment/web", "app"),)]
+    (left_out,) = given.left_out
+    assert left_out.number == 1
+    assert "without honor_labels (job ksm)" in left_out.why

@@ -148,7 +148,10 @@ def test_the_interval_is_a_round_one_where_the_samples_allow_it(scrapes: float, 
         (FakeServer(past=(HOUR, 14 * DAY - HOUR)), "has a gap: there was none 6h, 1d, 3d, 7d ago"),
         (FakeServer(twice={"kube_pod_owner": 7.0}), "^7 pods are told of more than once by kube-state"),
         (FakeServer(twice={MEMORY: 9.0}), "^9 containers are told of more than once by cAdvisor"),
-        (FakeServer(clusters=("us", "eu")), r"several clusters \(eu, us\).*--label cluster=eu"),
+        (
+            FakeServer(clusters=("us", "eu")),
+            r"several clusters \(eu, us\).*--label cluster=eu.*recommender refuse",
+        ),
         (
             FakeServer(measured=10, owned=8),
             r"^of the pods that are measured \(10\) kube_pod_owner does not tell of 2:",

@@ -14,7 +14,9 @@ from functions.recommender.rules import Rules
 from functions.recommender.sizing import Estimate
 from infra.backtest.digests import Digests, digest
 from infra.backtest.estimating import Sizes, estimate, kept, margin, mixture, peak, usual
-from infra.backtest.strategies import MEMORY_FLOOR, applied, applied_to_guaranteed
+from infra.backtest.peers import Windows
+from infra.backtest.strategies import MEMORY_FLOOR, Estimator, applied, applied_to_guaranteed
+from infra.backtest.walking import Past
 from shared.contracts.events import Resources, Usage
 from shared.contracts.quantities import MIB
 
@@ -236,6 +238,29 @@ def test_a_backtest_sets_in_guaranteed_pods_what_the_engine_sets(
         assert round_cpu(ours.cpu_request[0] * 1000) == engine.cpu_request_m == engine.cpu_limit_m
         assert round_memory(ours.memory_request[0]) == engine.memory_request_bytes
         assert round_memory(ours.memory_limit[0]) == engine.memory_limit_bytes
+
+
+@pytest.mark.parametrize("guaranteed", [False, True])
+@pytest.mark.parametrize(
+    ("peaks", "is_filled"),
+    [
+        ([0.2, *[0.99] * 7], True),
+        # What has not been so for a week, or rises, or is killed, is raised.
+        ([0.99] * 6, False),
+        ([0.95, 0.95, *[0.99] * 6], False),
+        ([*[0.99] * 7, 1.0000001], False),
+    ],
+)
+def test_a_backtest_raises_no_limit_that_is_filled_day_by_day(
+    peaks: list[float], is_filled: bool, guaranteed: bool
+) -> None:
+    none = Windows(np.array([[np.nan]]), np.array([[np.nan]]), 4)
+    request = GIB if guaranteed else 0.5 * GIB
+    before = Sizes(np.array([0.2]), np.array([request]), np.array([1.0 * GIB]))
+    usage = of([[0.1] * 4 * len(peaks)], [[GIB * each for each in peaks for _ in range(4)]])
+    sizes = Estimator("balanced", FITTED)(Past(none, usage, none, before, np.array([guaranteed])))
+    assert (sizes.memory_request[0] == sizes.memory_limit[0] == GIB) == is_filled
+    assert (sizes.memory_request[0] > GIB) != is_filled
 
 
 def test_a_backtest_introduces_no_limit_and_raises_nothing_to_a_floor() -> None:

@@ -148,6 +148,19 @@ def test_several_clusters_in_one_prometheus_are_refused_until_labels_choose_one(
     assert product.shards()
 
 
+def test_a_namespace_that_series_name_in_place_of_others_is_left_as_it_is(
+    product: Product, caplog: pytest.LogCaptureFixture
+) -> None:
+    product.prometheus.pods.append(deployment("monitoring", "checkout"))
+    product.prometheus.hidden = ["monitoring"]
+    (shard,) = product.shards()
+    assert isinstance(shard.data, ScanRequested)
+    assert shard.data.shard is not None
+    assert shard.data.shard.workloads == ("shop/Deployment/checkout",)
+    assert "without honor_labels (job ksm)" in caplog.text
+    assert "what is in monitoring is left as it is" in caplog.text
+
+
 def test_a_large_cluster_is_fanned_out_in_shards_of_at_most_200() -> None:
     product = Product(*(deployment(f"ns-{n % 3}", f"workload-{n:04d}") for n in range(700)))
     shards = [event.data.shard for event in product.shards() if isinstance(event.data, ScanRequested)]

@@ -107,7 +107,7 @@ def test_the_clusters_labels_are_in_every_selector_of_every_query(scope: Scope) 
         state(scope),
         workloads(scope),
         owners(scope, FORTNIGHT),
-        *queries.frequencies(scope, FORTNIGHT).values(),
+        *queries.frequencies(scope, FORTNIGHT, timedelta(days=1)).values(),
         queries.node_facts(LABELS),
         queries.pod_nodes(scope),
         *usage(scope, ranges).values(),

@@ -174,6 +174,14 @@ def test_a_limit_that_kills_is_raised_at_once(request_: int, limit: int, raised:
     assert (after.memory_request_bytes, after.memory_limit_bytes) == (expected, expected)
 
 
+def test_what_is_killed_without_a_limit_is_not_told_to_be_under_one() -> None:
+    killed = size(observed(resources(500, 200), usage(peak=200, oom_kills=1), oom_killed=True), RULES)
+    assert only(killed).reasons[2] == (
+        "memory request 200Mi -> 300Mi: 1 OOM kill within 7 days without a limit: at once a fifth more than"
+        " the peak of 200Mi, or 100Mi if that is more"
+    )
+
+
 @pytest.mark.parametrize("history", [FORTNIGHT, 3600])
 def test_a_limit_that_kills_is_raised_though_it_meet_the_request_and_the_pod_stays_burstable(
     history: int,
@@ -352,6 +360,12 @@ def test_what_stays_for_kills_or_throttling_is_not_told_to_be_what_it_should_be(
     assert reason(guaranteed, usage(throttled_share=0.01)).endswith(
         "; CPU of app aside, throttled in 1% of periods"
     )
+    killed = observed(resources(350, 1024, 350, 1024))
+    (container,) = killed.containers
+    killed = replace(killed, containers=(replace(container, killed_limit_bytes=1000 * MIB),))
+    assert (size(killed, RULES).skipped or "").endswith(
+        "; memory of app aside, killed under a limit of 1000Mi"
+    )
 
 
 def test_a_limit_that_is_short_is_raised_however_small_it_is() -> None:
@@ -401,8 +415,9 @@ def test_nothing_is_proposed_that_a_limit_range_would_not_admit() -> None:
         bounded(killed, Resources(), resources(None, None, None, 300)), scales_on=frozenset({"memory"})
     )
     assert only(size(scaled, RULES)).proposed == resources(1040, 200, None, 300)
-    # What is set is not lowered for it.
-    assert size(bounded(killed, Resources(), resources(100, 100)), RULES).skipped == (
+    # What is set is not lowered for it, nor told to be enough.
+    short = bounded(observed(resources(500, 200), usage(cpu=900, peak=400)), Resources(), resources(100, 100))
+    assert size(short, RULES).skipped == (
         "what it needs would not be admitted: a LimitRange of its namespace allows no more"
     )
 
@@ -484,7 +499,10 @@ def test_what_no_autoscaler_scales_on_is_sized_beside_it() -> None:
 def test_a_limit_that_kills_is_raised_beside_an_autoscaler_but_for_a_guaranteed_pods(scales_on: str) -> None:
     used, on = usage(cpu=900, peak=200, oom_kills=1), frozenset({scales_on})
     killed = observed(resources(1000, 200, None, 256), used, oom_killed=True, scales_on=on)
-    assert only(size(killed, RULES)).proposed == resources(1000, 200, None, 356)
+    container = only(size(killed, RULES))
+    assert container.proposed == resources(1000, 200, None, 356)
+    told = "on the utilisation of memory" if scales_on == "memory" else "or may, and nothing tells on what"
+    assert told in container.reasons[2]
     both = observed(resources(1000, 256, 1000, 256), used, oom_killed=True, scales_on=on)
     skipped = size(both, RULES).skipped
     assert skipped is not None
@@ -649,6 +667,9 @@ def test_a_limit_that_is_filled_day_by_day_without_a_kill_is_not_raised_as_cache
     for short in (filled(week[:7]), filled([*week[:7], 890]), filled(rising), filled(week, oom_kills=1)):
         assert short.proposed.memory_request_bytes == round_memory(1200 * MIB)
         assert short.proposed.memory_limit_bytes == 2000 * MIB
+    # Its limit was lowered within the week: what used more has no room.
+    lowered = filled([*week[:7], 1100])
+    assert lowered.proposed.memory_limit_bytes == 2000 * MIB
 
 
 def test_a_peak_of_a_history_longer_than_the_estimators_is_no_less_safe() -> None:
@@ -898,9 +919,8 @@ def test_a_heap_by_annotation_is_advice_as_metrics_are_with_as_much_for_classes_
     assert only(of_jvm(resources(1000, 1024), with_metrics)).proposed == resources(150, 628)
     # And no more than that: the peak, kills and a Guaranteed pod's limit are in the way as ever.
     assert only(of_jvm(resources(1000, 1024), annotated, usage(peak=800))).proposed == resources(150, 920)
-    assert (
-        only(of_jvm(resources(1000, 1024, 1000, 1024), annotated)).proposed.memory_request_bytes == 1024 * MIB
-    )
+    short = resources(200, 1024, 200, 1024)
+    assert only(of_jvm(short, annotated)).proposed.memory_request_bytes == 1024 * MIB
 
 
 def test_what_was_not_understood_of_an_annotation_is_said_with_the_value_that_it_left() -> None:
@@ -923,7 +943,12 @@ def test_the_floor_holds_for_a_jvm_too() -> None:
 
 
 def test_in_a_guaranteed_pod_a_jvm_keeps_its_limit_and_with_it_its_request() -> None:
-    container = only(of_jvm(resources(1000, 1024, 1000, 1024), TOLD))
+    """Of CPU and of memory, but where use needs more."""
+    assert (of_jvm(resources(1000, 1024, 1000, 1024), TOLD).skipped or "").endswith(
+        "; memory of app aside, a JVM's, whose heap flags decide; CPU of app aside, by whose limit a JVM"
+        " chooses its collector"
+    )
+    container = only(of_jvm(resources(200, 1024, 200, 1024), TOLD))
     assert container.proposed == resources(345, 1024, 345, 1024)
     assert "a heap that is a share of the limit" in container.reasons[2]
 
