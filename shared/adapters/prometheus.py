@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import requests
 import simdjson
@@ -86,10 +86,14 @@ class HttpPrometheus:
         `user` is a name with its password, `ca_file` is in place of the authorities that are known anyway.
         """
         self._timeout = timeout
-        self._api_url = f"{url.rstrip('/')}/api/v1"
-        address = urlsplit(url)
+        address = urlsplit(url.rstrip("/"))
+        login, _, server = address.netloc.rpartition("@")
+        if login:
+            name, _, password = login.partition(":")
+            user = unquote(name), unquote(password)
         # Errors go into logs and dead letters: the address without what is secret in it.
-        self._shown_url = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
+        self._shown_url = f"{address.scheme}://{server}{address.path}"
+        self._api_url = f"{self._shown_url}/api/v1"
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, BoundedAdapter(pool_maxsize=AT_ONCE))
@@ -339,7 +343,7 @@ def _reason(error: Exception, seconds: float) -> str:
     if isinstance(error, requests.ConnectTimeout):
         return f"no connection within {_told(seconds)}"
     if isinstance(error, requests.exceptions.InvalidURL):
-        return "this is no address"  # its text quotes the credentials in it
+        return "this is no address"
     if untrusted := re.search(r"certificate verify failed: ([^(']+)", str(error)):
         return f"its certificate is not trusted ({untrusted[1].strip()}); see PROMETHEUS_CA_FILE"
     found = re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", str(error))
