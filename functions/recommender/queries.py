@@ -685,5 +685,6 @@ def _joined(*matchers: str) -> str:
 
 def _any_of(names: Collection[str], end: str = "") -> str:
     """A quoted regular expression (RE2, anchored by Prometheus) that matches these beginnings."""
-    alternatives = "|".join(re.sub(r"([^A-Za-z0-9_-])", r"\\\1", name) for name in names)
+    # Not re.escape: RE2 takes a backslash before ASCII's punctuation alone.
+    alternatives = "|".join(re.sub(r"([][\\.+*?(){}^$|])", r"\\\1", name) for name in names)
     return json.dumps(f"(?:{alternatives}){end}" if end else alternatives, ensure_ascii=False)

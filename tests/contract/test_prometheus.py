@@ -825,6 +825,23 @@ def test_a_query_longer_than_an_address_may_be_is_answered(prometheus: HttpProme
     assert prometheus.query(f'count(kube_pod_owner{{pod=~"{names}"}}) or vector(7)', NOW)[0].value == 7
 
 
+@pytest.mark.parametrize(
+    "name", ["a.*", "x|y", "$1", 'q"\\e', "two\nlines", "\u00fcn\u2603", "[^b]", "(a)?{2}"]
+)
+def test_a_name_of_any_characters_is_matched_by_itself_alone(prometheus: HttpPrometheus, name: str) -> None:
+    def told(text: str) -> str:
+        return json.dumps(text.replace("$", "$$"), ensure_ascii=False)
+
+    def found(text: str) -> bool:
+        [pattern] = re.findall('=~(".*")', queries.Scope((name,)).namespace_matcher)
+        named = f'label_replace(vector(1), "namespace", {told(text)}, "", "")'
+        [row] = prometheus.query(f'label_replace({named}, "found", "yes", "namespace", {pattern})', NOW)
+        return "found" in row.labels
+
+    assert found(name)
+    assert not any(found(text) for text in ("ab", "x", "y", "a", "1", ""))
+
+
 class _Wrong(BaseHTTPRequestHandler):
     """Answers as what stands between us and Prometheus does when something is wrong."""
 
