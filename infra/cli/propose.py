@@ -20,6 +20,7 @@ from functions.gitops.rendering import renderer
 from functions.policy.judging import Judged, judge
 from infra.cli.looking import look, sizing_settings
 from infra.cli.plain import say
+from infra.cli.writing import write
 from shared.adapters.kustomize import build
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import FailureReason, Outcome, RecommendationCreated, ReportPointer
@@ -62,6 +63,7 @@ def propose(
         BadSetting: the folder, a variable or the policies' file is wrong, or Prometheus has several clusters.
         NothingFound: Prometheus tells of no workload, or of no use of any.
         Temporary: Prometheus cannot be reached.
+        CannotWrite: a file cannot be; it is as it was, and those before it have their values.
     """
     files = _read(repo)
     folder = _folder(repo, path, files)
@@ -117,10 +119,9 @@ def propose(
 
 
 def _write(repo: Path, files: Mapping[str, str]) -> None:
+    """Each is the old one or the new one, whatever happens: what is not committed is nowhere else."""
     for name, text in files.items():
-        # newline="": the file keeps the line endings that it has.
-        with (repo / name).open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        write(text, repo / name)
 
 
 def _why_not(rejected: Rejected) -> str:
