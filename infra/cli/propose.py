@@ -74,6 +74,7 @@ def propose(
         return 1
     at = datetime.now(UTC).replace(microsecond=0)
     found = look(settings, namespaces, at)
+    files = _read(repo)  # somebody may have worked on it in the meantime
     locator = Locator(files, folder)
     here = [entry for entry in found if _is_here(locator, _target(entry))]
     changes: dict[str, tuple[Entry, Judged]] = {}
