@@ -490,6 +490,26 @@ def test_scrapes_rarer_than_a_window_are_read_whenever_they_come(tmp_path: Path)
     )
 
 
+def test_what_is_used_since_scrapes_have_become_rare_is_seen(tmp_path: Path) -> None:
+    history, rare = History(), int(END) - DAY // 2
+    here = {"namespace": "shop", "pod": "web-0"}
+    times = [*range(int(BEGIN), rare, 60), *range(rare + 7, int(END), 300)]
+    used = [(at, 0.1 * (at - BEGIN) + 0.7 * max(0, at - rare)) for at in times]
+    app = {**here, "container": "app"}
+    history.add("container_cpu_usage_seconds_total", app, used)
+    history.add("container_memory_working_set_bytes", app, [(at, 1e8) for at in times])
+    owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_is_controller": "true"}
+    told = [(at, 1.0) for at in range(int(BEGIN), int(END) + 1, 60)]
+    history.add("kube_pod_owner", {**here, **owner}, told)
+    history.add("kube_pod_container_info", {**app, "image": "x"}, told)
+    with prometheus_server(openmetrics=history.write(tmp_path / "history.om")) as server:
+        client = HttpPrometheus(str(server.address))
+        read = reading.read(client, "local", NOW, history=timedelta(days=DAYS), oom_days=1)
+    [usage] = [container_of(each).usage for each in read.workloads]
+    assert usage is not None
+    assert usage.cpu_p95_m == pytest.approx(800, rel=0.01)
+
+
 def test_jobs_of_a_cronjob_are_its_own(seen: dict[str, Observed], written: Written) -> None:
     nightly = seen["CronJob/nightly"]
     check_usage(nightly, written, "nightly-1-zzzzz", "nightly-2-zzzzz", steps=(WINDOW, WINDOW))
