@@ -43,6 +43,8 @@ RUN_TO_COMPLETION = ("Job", "CronJob")
 # Of a memory limit: beyond it there is no headroom that a limit is raised for. What has risen by so much in a
 # week is on its way to it.
 _FULL, _RISEN = 0.9, 1.02
+# Days since the last that use is told of: today may be minutes old, and who tells some hours behind.
+_SILENT_DAYS = 1
 # Why what is so is left alone, here and in a backtest.
 BEST_EFFORT_STAYS = "BestEffort: it sets no requests, and setting some would change its QoS class"
 SCALED_ON_UNKNOWN = (
@@ -130,7 +132,7 @@ class Sized:
 
 def engine(strategy: str) -> str:
     """Goes into every report: figures can be reproduced by the engine of the same version."""
-    return f"{strategy}/{5 if strategy == PERCENTILE else 9}"
+    return f"{strategy}/{6 if strategy == PERCENTILE else 10}"
 
 
 def size(observed: Observed, rules: Rules) -> Sized:
@@ -238,6 +240,13 @@ def _too_little(container: ObservedContainer, observed: Observed, rules: Rules) 
         return (
             f"{container.name}: {counted(container.usage.samples, 'sample')}, {rules.minimum_samples} wanted"
         )
+    # What there is may be of another load by now.
+    for what, told in (
+        ("CPU", [day.ago for day in container.days if day.cpu_m]),
+        ("memory", [day.ago for day in container.days if day.memory_bytes]),
+    ):
+        if (ago := min(told, default=0)) > _SILENT_DAYS:
+            return f"{container.name}: nothing is told of its {what} for {ago} days"
     return None
 
 
