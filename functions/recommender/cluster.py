@@ -36,6 +36,9 @@ _NONE: frozenset[str] = frozenset()
 # A CronJob names its Jobs after itself and the minute since 1970 that they were due in (kubernetes,
 # pkg/controller/cronjob: getJobName). Minutes of later than 2020, for a day is written with 8 digits too.
 _CRON_JOBS = re.compile(r"(.+)-(2[7-9]|[3-9]\d)\d{6}")
+# Any exporter may tell of owners, and what no object can be named would keep a shard, or the whole scan, from
+# being told of: subjects are parted by slashes, and events bounded. Kubernetes' own rule is stricter.
+_NAME = re.compile(r"[^/\x00-\x1f]{1,253}")
 # What no autoscaler can scale.
 _UNSCALED = ("DaemonSet", "Job", "CronJob")
 
@@ -164,7 +167,9 @@ class Cluster:
             # scraped without honor_labels, it has the namespace of their controller.
             if kind == "Rollout":
                 found.setdefault((namespace, kind, name), [])
-        return found
+        return {
+            controller: pods for controller, pods in found.items() if all(map(_NAME.fullmatch, controller))
+        }
 
     def requests(self, pod: Pod) -> Resources:
         """Of its containers together."""

@@ -137,6 +137,18 @@ def test_a_scan_fans_out_into_shards_that_carry_its_time_and_cause(product: Prod
     assert shard.traceparent.split("-")[1] == cause.split("-")[1], "the same trace goes on"
 
 
+def test_an_owner_that_no_object_can_be_keeps_nobody_from_being_sized(product: Product) -> None:
+    product.prometheus.pods += [
+        FakePod("data", ("StatefulSet", "db/x")),
+        FakePod("da/ta", ("StatefulSet", "db")),
+        FakePod("data", ("apps/v1", "db")),
+        FakePod("data", ("StatefulSet", "d" * 254)),
+        FakePod("data", ("StatefulSet", "db\n")),
+    ]
+    product.whole_scan()
+    assert [document.workload.name for document in product.recommendations.documents.values()] == ["checkout"]
+
+
 def test_several_clusters_in_one_prometheus_are_refused_until_labels_choose_one(product: Product) -> None:
     product.prometheus.clusters = ["us", "eu"]
     with pytest.raises(
