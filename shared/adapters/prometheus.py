@@ -389,7 +389,7 @@ def _apart(body: bytes) -> tuple[bytes, list[bytes]]:
 def _object(body: bytes) -> dict[str, Any] | None:
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of brackets within thousands of brackets
         return None
     return document if isinstance(document, dict) else None
 
