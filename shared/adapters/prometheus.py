@@ -153,10 +153,11 @@ class HttpPrometheus:
                 timeout=timeout,
                 allow_redirects=False,
                 verify=self._verify,
+                stream=True,
             )
-        except requests.RequestException:
+            document = _object(_body(response))
+        except (requests.RequestException, HTTPError, _Trickled, _TooMuch):
             return Build()
-        document = _object(response.content)
         data = document.get("data") if document is not None and response.ok else None
         return _build(response.headers, data if isinstance(data, dict) else {})
 

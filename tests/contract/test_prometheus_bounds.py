@@ -98,6 +98,9 @@ def test_an_answer_that_would_fill_the_memory_is_too_large(
         parts = [OK, b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb), bomb]
     else:
         parts = [OK, b"\r\n"]
-    with sending(lambda: chain(parts, repeat(blanks))) as address, pytest.raises(QueryTooLarge) as raised:
-        HttpPrometheus(address).query("up", NOW)
+    with sending(lambda: chain(parts, repeat(blanks))) as address:
+        one = HttpPrometheus(address)
+        with pytest.raises(QueryTooLarge) as raised:
+            one.query("up", NOW)
+        assert one.build() == Build()
     assert str(raised.value).endswith("an answer of more than 4 MiB (query: up)")
