@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from functions.recommender import nodes, queries
 from functions.recommender.jvm import Jvms
 from shared.contracts.events import Resources
+from shared.contracts.quantities import within
 
 if TYPE_CHECKING:
     from shared.contracts.prometheus import Series
@@ -230,7 +231,7 @@ class Cluster:
             if ratio and limit is not None:
                 least[request] = max(least.get(request, 0), ceil(limit / ratio))
             if ratio and now is not None:
-                most[of_limit] = int(now * ratio)
+                most[of_limit] = int(within(now * ratio))
             if (high := told.get((resource, "max"))) is not None:
                 most[request] = round(high)
         return Resources(**least), Resources(**most)
@@ -263,7 +264,7 @@ class Cluster:
         for row in rows:
             autoscaler = (row.labels.get("namespace", ""), row.labels.get("horizontalpodautoscaler", ""))
             if (controller := self._autoscaled.get(autoscaler)) is not None:
-                found[controller] = round(row.value, 2)
+                found[controller] = round(within(row.value), 2)
         return found
 
     def scales_on(self, controller: Controller) -> frozenset[str]:
@@ -319,9 +320,9 @@ class Cluster:
         namespace = labels.get("namespace", "")
         match metric:
             case "kube_deployment_spec_replicas":
-                self.deployments[namespace, "Deployment", labels.get("deployment", "")] = int(value)
+                self.deployments[namespace, "Deployment", labels.get("deployment", "")] = int(within(value))
             case queries.ROLLOUT_REPLICAS:
-                self._rollouts[namespace, "Rollout", labels.get("name", "")] = int(value)
+                self._rollouts[namespace, "Rollout", labels.get("name", "")] = int(within(value))
             case metric if metric in queries.VPA_MODES:
                 mode = labels.get("update_mode", "")
                 if value > 0 and mode not in ("", "Off"):
@@ -332,7 +333,7 @@ class Cluster:
                 unit = 1000 if resource == "cpu" and constraint in ("min", "max") else 1
                 strictest = max if constraint == "min" else min
                 ranges = self._limit_ranges.setdefault(namespace, {})
-                value *= unit
+                value = within(value * unit)
                 ranges[resource, constraint] = strictest(value, ranges.get((resource, constraint), value))
             case queries.HPA_REPLICAS:
                 self._autoscalers.add((namespace, labels.get("horizontalpodautoscaler", "")))
@@ -355,7 +356,7 @@ class Cluster:
         resource = labels.get("resource", "")
         if (name := _FIELD.get((metric, resource))) is not None:
             amount = value * 1000 if resource == "cpu" else value
-            self.values.setdefault(pod, {}).setdefault(container, {})[name] = round(amount)
+            self.values.setdefault(pod, {}).setdefault(container, {})[name] = round(within(amount))
         elif metric == "kube_pod_container_info":
             self.containers.setdefault(pod, set()).add(container)
         elif metric == queries.INIT_INFO and queries.is_sidecar(labels):

@@ -21,7 +21,7 @@ from functions.recommender.jvm import Jvm
 from functions.recommender.rules import PERCENTILE, Rules
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
-from shared.contracts.quantities import MIB, format_cpu, format_memory
+from shared.contracts.quantities import MIB, MOST, format_cpu, format_memory
 from shared.contracts.wording import LABELS, counted, quantity
 
 __all__ = [
@@ -247,6 +247,9 @@ def _too_little(container: ObservedContainer, observed: Observed, rules: Rules) 
     ):
         if (ago := min(told, default=0)) > _SILENT_DAYS:
             return f"{container.name}: nothing is told of its {what} for {ago} days"
+    for what, most in (("CPU", container.usage.cpu_max_m), ("memory", container.usage.memory_max_bytes)):
+        if most >= MOST:
+            return f"{container.name}: its {what} is told to be more than anything uses"
     return None
 
 
