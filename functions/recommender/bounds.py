@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from functions.recommender import nodes, queries
 from shared.contracts.events import Resources
+from shared.contracts.quantities import within
 
 if TYPE_CHECKING:
     from shared.contracts.prometheus import Series
@@ -70,7 +71,7 @@ class Bounds:
             if ratio and limit is not None:
                 least[request] = max(least.get(request, 0), ceil(limit / ratio))
             if ratio and now is not None:
-                most[of_limit] = int(now * ratio)
+                most[of_limit] = int(within(now * ratio))
             if (high := told.get((resource, "max"))) is not None:
                 most[request] = round(high)
         return Resources(**least), Resources(**most)
@@ -90,7 +91,7 @@ class Bounds:
             together = sum(getattr(each, name) or 0 for each in set_now)
             counted = max((together, *(getattr(each, name) or 0 for each in init)))
             if hard and used >= counted * max(1, pods):
-                most = counted + max(0, hard - used) // max(1, pods)
+                most = int(within(counted + max(0, hard - used) // max(1, pods)))
                 by_quota[name] = min(most, by_quota.get(name, most))
         bounds = {POD_RANGE: self._pods.get(namespace, {}), QUOTA: by_quota, NODE: self._node}
         return {who: Resources(**most) for who, most in bounds.items() if most}
@@ -99,7 +100,7 @@ class Bounds:
         constraint = labels.get("constraint", "")
         if labels.get("type") == "Container":
             ranges = self._containers.setdefault(namespace, {})
-            value *= 1000 if resource == "cpu" and constraint in ("min", "max") else 1
+            value = within(value * 1000 if resource == "cpu" and constraint in ("min", "max") else value)
             strictest = max if constraint == "min" else min
             ranges[resource, constraint] = strictest(value, ranges.get((resource, constraint), value))
         elif labels.get("type") == "Pod" and constraint == "max" and resource in _REQUESTS:
@@ -111,4 +112,4 @@ class Bounds:
 
 def _amount(resource: str, value: float) -> int:
     """Millicores or bytes."""
-    return round(value * 1000 if resource.endswith("cpu") else value)
+    return round(within(value * 1000 if resource.endswith("cpu") else value))

@@ -12,6 +12,7 @@ from functions.recommender import nodes, queries
 from functions.recommender.bounds import Bounds
 from functions.recommender.jvm import Jvms
 from shared.contracts.events import Resources
+from shared.contracts.quantities import within
 
 if TYPE_CHECKING:
     from shared.contracts.prometheus import Series
@@ -36,6 +37,9 @@ _NONE: frozenset[str] = frozenset()
 # A CronJob names its Jobs after itself and the minute since 1970 that they were due in (kubernetes,
 # pkg/controller/cronjob: getJobName). Minutes of later than 2020, for a day is written with 8 digits too.
 _CRON_JOBS = re.compile(r"(.+)-(2[7-9]|[3-9]\d)\d{6}")
+# Any exporter may tell of owners, and what no object can be named would keep a shard, or the whole scan, from
+# being told of: subjects are parted by slashes, and events bounded. Kubernetes' own rule is stricter.
+_NAME = re.compile(r"[^/\x00-\x1f]{1,253}")
 # What no autoscaler can scale.
 _UNSCALED = ("DaemonSet", "Job", "CronJob")
 
@@ -163,7 +167,9 @@ class Cluster:
             # scraped without honor_labels, it has the namespace of their controller.
             if kind == "Rollout":
                 found.setdefault((namespace, kind, name), [])
-        return found
+        return {
+            controller: pods for controller, pods in found.items() if all(map(_NAME.fullmatch, controller))
+        }
 
     def requests(self, pod: Pod) -> Resources:
         """Of its containers together."""
@@ -237,7 +243,7 @@ class Cluster:
         for row in rows:
             autoscaler = (row.labels.get("namespace", ""), row.labels.get("horizontalpodautoscaler", ""))
             if (controller := self._autoscaled.get(autoscaler)) is not None:
-                found[controller] = round(row.value, 2)
+                found[controller] = round(within(row.value), 2)
         return found
 
     def scales_on(self, controller: Controller) -> frozenset[str]:
@@ -293,9 +299,9 @@ class Cluster:
         namespace = labels.get("namespace", "")
         match metric:
             case "kube_deployment_spec_replicas":
-                self.deployments[namespace, "Deployment", labels.get("deployment", "")] = int(value)
+                self.deployments[namespace, "Deployment", labels.get("deployment", "")] = int(within(value))
             case queries.ROLLOUT_REPLICAS:
-                self._rollouts[namespace, "Rollout", labels.get("name", "")] = int(value)
+                self._rollouts[namespace, "Rollout", labels.get("name", "")] = int(within(value))
             case metric if metric in queries.VPA_MODES:
                 mode = labels.get("update_mode", "")
                 if value > 0 and mode not in ("", "Off"):
@@ -321,9 +327,8 @@ class Cluster:
             self.init.setdefault(pod, set()).add(container)
         resource = labels.get("resource", "")
         if (name := _FIELD.get((metric, resource))) is not None:
-            self.values.setdefault(pod, {}).setdefault(container, {})[name] = round(
-                value * 1000 if resource == "cpu" else value
-            )
+            amount = value * 1000 if resource == "cpu" else value
+            self.values.setdefault(pod, {}).setdefault(container, {})[name] = round(within(amount))
         elif metric == "kube_pod_container_info":
             self.containers.setdefault(pod, set()).add(container)
         elif metric == queries.INIT_INFO and queries.is_sidecar(labels):

@@ -26,6 +26,7 @@ from functions.recommender import queries
 from functions.recommender.asking import MOST_WORKLOADS, at_once, both, pieces
 from shared.contracts.digests import POINTS, Digest, midnight
 from shared.contracts.errors import Temporary
+from shared.contracts.quantities import MOST, within
 
 if TYPE_CHECKING:
     from functions.recommender.asking import Asked, Asking, Part
@@ -538,7 +539,7 @@ def _take_cpu(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
             windows=min(max([pod.windows for pod in pods]) * steps, most),
             samples=sum([pod.windows for pod in pods]),
             first=int(min([pod.first for pod in pods])) - usage.window.step,
-            cpu_m=tuple([round(cores * 1000, 3) for cores in _worst(pods)]),
+            cpu_m=tuple([round(cores * 1000, 3) for cores in _worst(pods, MOST / 1000)]),
         )
     return asked
 
@@ -548,7 +549,7 @@ def _take_memory(usage: _Usage, grid: _Grid, piece: Part) -> list[Asked]:
     asked: list[Asked] = []
     for container, day, pods in _days(usage, grid, piece, "memory_windows", asked):
         usage.memory_windows[container, day] = max([pod.windows for pod in pods])
-        usage.memory.setdefault(container, {})[day] = tuple([round(size) for size in _worst(pods)])
+        usage.memory.setdefault(container, {})[day] = tuple([round(size) for size in _worst(pods, MOST)])
     return asked
 
 
@@ -561,9 +562,12 @@ class _PodsDay:
     points: Sequence[float]
 
 
-def _worst(pods: Sequence[_PodsDay]) -> Sequence[float]:
-    """Of each of POINTS the highest."""
-    return list(map(max, *[pod.points for pod in pods])) if len(pods) > 1 else pods[0].points
+def _worst(pods: Sequence[_PodsDay], most: float) -> Sequence[float]:
+    """Of each of POINTS the highest, `most` where it is higher than any can be."""
+    points = list(map(max, *[pod.points for pod in pods])) if len(pods) > 1 else pods[0].points
+    if points[0] >= 0 and points[-1] <= most:
+        return points
+    return [min(max(point, 0.0), most) for point in points]
 
 
 def _days(
@@ -663,15 +667,15 @@ class _Facts:
         """One pod's. Of the pods the worst counts, and every kill."""
         match name:
             case "memory_max":
-                self.memory_max = max(self.memory_max or 0, round(value))
+                self.memory_max = max(self.memory_max or 0, round(within(value)))
             case "cpu_max":
-                self.cpu_max = max(self.cpu_max, round(value * 1000, 3))
+                self.cpu_max = max(self.cpu_max, round(within(value * 1000), 3))
             case "oom_kills":
-                self.oom_kills += round(value)
+                self.oom_kills += round(within(value))
             case "killed_limit":
-                self.killed_limit = min(self.killed_limit or round(value), round(value))
+                self.killed_limit = min(self.killed_limit or MOST, round(within(value)))
             case _:
-                self.throttled_share = round(max(self.throttled_share or 0.0, value), 4)
+                self.throttled_share = round(max(self.throttled_share or 0.0, min(value, 1.0)), 4)
 
     def topped_cpu(self, cpu: tuple[float, ...]) -> tuple[float, ...]:
         """CPU at POINTS up to the peak, if there are windows that were looked at."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from functions.recommender import jvm_annotations
 from functions.recommender.jvm_annotations import Said, said
 from functions.recommender.queries import ANNOTATIONS, INIT_INFO, JVM_MAX, JVM_USED, is_sidecar
+from shared.contracts.quantities import within
 
 if TYPE_CHECKING:
     from shared.contracts.prometheus import Series
@@ -159,7 +160,7 @@ def _most(told: Iterable[Told], metrics: Iterable[str], area: str) -> int | None
     for each, metric in ((each, metric) for each in told for metric in metrics):
         pools: Mapping[str, float] = each.get((metric, area), {})
         amounts += [pools.get("", 0.0), sum(value for pool, value in pools.items() if pool)]
-    return round(max(amounts)) or None
+    return round(within(max(amounts))) or None
 
 
 def _short(image: str) -> str:

@@ -424,19 +424,27 @@ def _in_hour(ago: int) -> str:
 
 
 def samples(rows: Collection[Series]) -> tuple[float | None, float | None]:
-    """Those in a typical hour and in ten minutes, of the rows of `frequencies`; None where there are none.
+    """Those in a typical hour and in ten minutes, of the rows of `frequencies`; None where there are none. In
+    the last hour instead, if by it and the ten minutes scrapes come half as often by now, or less.
 
     Of a young server the last hour may be all that is told of, and in a part of it scrapes may have failed:
     the last ten minutes tell how many it would have at least.
     """
     lately = max((row.value for row in rows if row.labels.get("in") == "10m"), default=None)
-    least = {_in_hour(0): 6 * (lately - 1)} if lately else {}
-    hours = sorted(
-        max(row.value, least.get(which, 0))
-        for row in rows
-        if (which := row.labels.get("in", "")).startswith("1h")
-    )
-    return hours[len(hours) // 2] if hours else None, lately
+    least = 6 * (lately - 1) if lately else 0.0
+    hours: dict[str, float] = {}
+    for row in rows:
+        if (which := row.labels.get("in", "")).startswith("1h"):
+            hours[which] = max(row.value, hours.get(which, 0))
+    last = hours.get(_in_hour(0), 0)
+    if last:
+        hours[_in_hour(0)] = max(last, least)
+    ordered = sorted(hours.values())
+    typical = ordered[len(ordered) // 2] if ordered else None
+    if typical and lately and least <= last <= typical / 2:
+        # Windows that hold four scrapes of most of the history would tell of few that came since, or of none.
+        typical = last
+    return typical, lately
 
 
 def now(scope: Scope, window: Window) -> dict[str, str]:
@@ -697,5 +705,6 @@ def _joined(*matchers: str) -> str:
 
 def _any_of(names: Collection[str], end: str = "") -> str:
     """A quoted regular expression (RE2, anchored by Prometheus) that matches these beginnings."""
-    alternatives = "|".join(re.sub(r"([^A-Za-z0-9_-])", r"\\\1", name) for name in names)
+    # Not re.escape: RE2 takes a backslash before ASCII's punctuation alone.
+    alternatives = "|".join(re.sub(r"([][\\.+*?(){}^$|])", r"\\\1", name) for name in names)
     return json.dumps(f"(?:{alternatives}){end}" if end else alternatives, ensure_ascii=False)

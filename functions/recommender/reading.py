@@ -33,6 +33,7 @@ from functions.recommender.sizing import (
 from shared.contracts.digests import midnight
 from shared.contracts.events import Resources, Usage
 from shared.contracts.identity import Workload
+from shared.contracts.quantities import within
 
 if TYPE_CHECKING:
     from shared.contracts.digests import Digest, Digests
@@ -677,7 +678,7 @@ class _Past:
 def _recent(cpu: float | None, memory: float | None) -> dict[str, Any]:
     return {
         "cpu_p95_recent_m": None if cpu is None else _millicores(cpu),
-        "memory_p95_recent_bytes": None if memory is None else round(memory),
+        "memory_p95_recent_bytes": None if memory is None else round(within(memory)),
     }
 
 
@@ -701,18 +702,20 @@ def _of_runs(
         ),
         cpu_p95_m=_millicores(cpu),
         cpu_max_m=_millicores(cpu_max),
-        memory_p95_bytes=round(memory),
-        memory_max_bytes=round(memory_max),
+        memory_p95_bytes=round(within(memory)),
+        memory_max_bytes=round(within(memory_max)),
         samples=_windows(figures, pods, container, window, at),
         pods=len(figures.each("cpu_p95", pods, container)),
         # One may be told of both ways: as it ended, and once it was begun anew.
         oom_kills=round(
-            sum(
-                max(sum(figures.each(name, [pod], container)) for name in ("oom_kills", "killed"))
-                for pod in pods
+            within(
+                sum(
+                    max(sum(figures.each(name, [pod], container)) for name in ("oom_kills", "killed"))
+                    for pod in pods
+                )
             )
         ),
-        throttled_share=None if throttled is None else round(throttled, 4),
+        throttled_share=None if throttled is None else round(min(throttled, 1.0), 4),
     )
     return _Container(usage, seconds)
 
@@ -761,4 +764,4 @@ def _key(row: Series) -> Key:
 
 def _millicores(cores: float) -> float:
     """To a thousandth of a millicore: beyond that, floats of two servers differ."""
-    return round(cores * 1000, 3)
+    return round(within(cores * 1000), 3)

@@ -22,7 +22,7 @@ from functions.recommender.jvm import Jvm
 from functions.recommender.rules import PERCENTILE, Rules
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
-from shared.contracts.quantities import MIB, format_cpu, format_memory
+from shared.contracts.quantities import MIB, MOST, format_cpu, format_memory
 from shared.contracts.wording import LABELS, counted, quantity
 
 __all__ = [
@@ -44,6 +44,8 @@ RUN_TO_COMPLETION = ("Job", "CronJob")
 # Of a memory limit: beyond it there is no headroom that a limit is raised for. What has risen by so much in a
 # week is on its way to it.
 FULL, RISEN = 0.9, 1.02
+# Days since the last that use is told of: today may be minutes old, and who tells some hours behind.
+_SILENT_DAYS = 1
 # Why what is so is left alone, here and in a backtest.
 BEST_EFFORT_STAYS = "BestEffort: it sets no requests, and setting some would change its QoS class"
 SCALED_ON_UNKNOWN = (
@@ -245,6 +247,16 @@ def _too_little(container: ObservedContainer, observed: Observed, rules: Rules) 
         return (
             f"{container.name}: {counted(container.usage.samples, 'sample')}, {rules.minimum_samples} wanted"
         )
+    # What there is may be of another load by now.
+    for what, told in (
+        ("CPU", [day.ago for day in container.days if day.cpu_m]),
+        ("memory", [day.ago for day in container.days if day.memory_bytes]),
+    ):
+        if (ago := min(told, default=0)) > _SILENT_DAYS:
+            return f"{container.name}: nothing is told of its {what} for {ago} days"
+    for what, most in (("CPU", container.usage.cpu_max_m), ("memory", container.usage.memory_max_bytes)):
+        if most >= MOST:
+            return f"{container.name}: its {what} is told to be more than anything uses"
     return None
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from functions.recommender.explaining import Explanation, Figure, NotReproducible, explain, told
 from functions.recommender.report import DailyDigest, Entry, Report, Window, entry_at, read
 from functions.recommender.sizing import RUN_TO_COMPLETION
+from infra.cli.plain import say
 from infra.cli.rows import rows_of
 from infra.cli.tables import table, terminal, text_of
 from shared.adapters.mongo import MongoRecommendations
@@ -98,7 +99,7 @@ def run(question: str, form: Literal["table", "json"]) -> int:
     if form == "json":
         print(json.dumps(document(explained), indent=2))
     else:
-        print("\n".join(lines(explained)))
+        say("\n".join(lines(explained)))
     return 0 if explained.equal else 1
 
 

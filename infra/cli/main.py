@@ -4,13 +4,13 @@ scan, 3 too much waste, 4 read in part, 5 nothing measured; of doctor, 3 somethi
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from functions.recommender.rules import Peer, Strategy
+from infra.cli.plain import tell
 from shared.contracts.errors import BadSetting, KubeFinOpsError
 from shared.contracts.providers import Provider
 
@@ -407,8 +407,8 @@ def main() -> None:
     try:
         app()
     except BadSetting as error:
-        print(f"kubefinops: {error}", file=sys.stderr)
+        tell(str(error))
         raise SystemExit(2) from None
     except KubeFinOpsError as error:
-        print(f"kubefinops: {error}", file=sys.stderr)
+        tell(str(error))
         raise SystemExit(1) from None

@@ -19,6 +19,8 @@ from functions.gitops.planning import Edits, Rejected, WorkloadChange, plan_edit
 from functions.gitops.rendering import renderer
 from functions.policy.judging import Judged, judge
 from infra.cli.looking import look, sizing_settings
+from infra.cli.plain import say
+from infra.cli.writing import write
 from shared.adapters.kustomize import build
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import FailureReason, Outcome, RecommendationCreated, ReportPointer
@@ -61,27 +63,29 @@ def propose(
         BadSetting: the folder, a variable or the policies' file is wrong, or Prometheus has several clusters.
         NothingFound: Prometheus tells of no workload, or of no use of any.
         Temporary: Prometheus cannot be reached.
+        CannotWrite: a file cannot be; it is as it was, and those before it have their values.
     """
     files = _read(repo)
     folder = _folder(repo, path, files)
     settings = sizing_settings(prometheus_url, labels, strategy, provider=provider, prices=prices)
     judges = _policies(policies)
     if file_of(files, folder) is None and f"{folder}/Chart.yaml".removeprefix("/") in files:
-        print(f"{folder or '.'} is a Helm chart: its values are not edited; `kubefinops scan` says which")
+        say(f"{folder or '.'} is a Helm chart: its values are not edited; `kubefinops scan` says which")
         return 1
     at = datetime.now(UTC).replace(microsecond=0)
     found = look(settings, namespaces, at)
+    files = _read(repo)  # somebody may have worked on it in the meantime
     locator = Locator(files, folder)
     here = [entry for entry in found if _is_here(locator, _target(entry))]
     changes: dict[str, tuple[Entry, Judged]] = {}
     for entry in here:
         name = entry.workload.subject
         if entry.decision == "skipped":
-            print(f"{name}: left as it is: {entry.reason}")
+            say(f"{name}: left as it is: {entry.reason}")
             continue
         judged = judge(_proposal(entry, settings, at), judges)
         if judged.outcome is Outcome.DENY:
-            print(f"{name}: refused by policy: {judged.reason}")
+            say(f"{name}: refused by policy: {judged.reason}")
             continue
         changes[name] = (entry, judged)
     edits = plan_edits(
@@ -94,21 +98,21 @@ def propose(
         renderer(build),
     )
     for name, rejected in edits.rejected.items():
-        print(f"{name}: {_why_not(rejected)}")
+        say(f"{name}: {_why_not(rejected)}")
     _write(repo, edits.files)
     for name, not_in_git in edits.not_in_git.items():
         entry, judged = changes[name]
         changes[name] = (entry, _without(judged, not_in_git, _proposal(entry, settings, at)))
     for name, paths in edits.accepted.items():
-        print("\n".join(_told(*changes[name], paths, edits.not_in_git.get(name, ()))))
+        say("\n".join(_told(*changes[name], paths, edits.not_in_git.get(name, ()))))
     if len(here) < len(found):
         others = counted(len(found) - len(here), "other workload")
         verb = "has" if len(found) - len(here) == 1 else "have"
-        print(f"{others} that Prometheus tells of {verb} no manifest below {folder or '.'}")
+        say(f"{others} that Prometheus tells of {verb} no manifest below {folder or '.'}")
     if not edits.files:
         return _nothing_changed(edits)
     saving: Money = reduce(add, (changes[name][1].monthly_saving for name in edits.accepted))
-    print(
+    say(
         f"changed {counted(len(edits.accepted), 'workload')} in {counted(len(edits.files), 'file')},"
         f" which saves {saving} a month; see git diff"
     )
@@ -116,10 +120,9 @@ def propose(
 
 
 def _write(repo: Path, files: Mapping[str, str]) -> None:
+    """Each is the old one or the new one, whatever happens: what is not committed is nowhere else."""
     for name, text in files.items():
-        # newline="": the file keeps the line endings that it has.
-        with (repo / name).open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        write(text, repo / name)
 
 
 def _why_not(rejected: Rejected) -> str:
@@ -134,9 +137,9 @@ def _why_not(rejected: Rejected) -> str:
 def _nothing_changed(edits: Edits) -> int:
     """Says so; 0 where the proposed values are there already, else 1."""
     if any(rejected.reason is FailureReason.ALREADY_IN_GIT for rejected in edits.rejected.values()):
-        print("nothing left to change; git diff shows what is not committed yet")
+        say("nothing left to change; git diff shows what is not committed yet")
         return 0
-    print("nothing changed")
+    say("nothing changed")
     return 1
 
 

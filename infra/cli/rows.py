@@ -19,8 +19,8 @@ from shared.contracts.wording import LABELS
 LEVELS = ("workload", "namespace", "cluster")
 # The decision of a workload that another tool's rule would change: nothing is proposed by it.
 COMPARED = "compared"
-# A spreadsheet takes a cell for a formula that begins with one of these.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet takes a cell for a formula that begins with one of these; some take the wide ones too.
+FORMULA = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from functions.recommender.report import Entry
 from functions.recommender.rules import Peer
 from infra.cli.looking import follows, see, sizing_settings
 from infra.cli.notes import looked_at, of_container, of_workload, prices_of
+from infra.cli.plain import tell
 from infra.cli.rows import COMPARED, Row, as_csv, rows_of
 from infra.cli.summing import by_namespace, total
 from infra.cli.tables import Table, table, terminal, text_of, wrapped
@@ -89,18 +89,18 @@ def scan(
     width = terminal() if to_stdout(output) else None
     write(_text(form, seen, at, settings, width), output)
     if seen.no_histories:
-        print(f"kubefinops: the page is without plots: {seen.no_histories}", file=sys.stderr)
+        tell(f"the page is without plots: {seen.no_histories}")
     for note in seen.notes:
-        print(f"kubefinops: {note}", file=sys.stderr)
+        tell(note)
     saving = total(seen.entries, settings.currency).saving
     too_much = most is not None and saving.amount > most.amount
     if too_much:
-        print(f"kubefinops: {saving} a month of waste is above --fail-on-waste {most}", file=sys.stderr)
+        tell(f"{saving} a month of waste is above --fail-on-waste {most}")
     if seen.missing:
         # What is missing may save, or cost: whether it is too much of all is not known.
         names = [name for each in seen.missing for name in each.namespaces]
         what = counted(len(names), "namespace")
-        print(f"kubefinops: {what} could not be read: {some(names)}", file=sys.stderr)
+        tell(f"{what} could not be read: {some(names)}")
     if seen.is_unmeasured:
         return UNMEASURED
     if seen.missing:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Literal
 
+from infra.cli.plain import say
 from infra.cli.tables import show, table
 from shared.adapters.mongo import Mongo
 from shared.contracts.documents import Entry, Recommendation, Transition
@@ -52,7 +53,7 @@ def status(workload: str | None, form: Literal["table", "json"]) -> int:
     elif workload is None:
         _print_overview(latest)
     else:
-        print("\n\n".join("\n".join(story(item)) for item in chosen))
+        say("\n\n".join("\n".join(story(item)) for item in chosen))
     return 0 if chosen else 1
 
 
@@ -82,7 +83,7 @@ def _print_overview(latest: list[Recommendation]) -> None:
     show(made)
     for item in latest:
         if item.message:
-            print(f"{item.workload.subject}: {item.state.value}: {item.message}")
+            say(f"{item.workload.subject}: {item.state.value}: {item.message}")
 
 
 def since(moment: datetime, today: datetime) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from rich.cells import cell_len
 
+from infra.cli.plain import plain, say
+
 # Of a column's sides together.
 GAP = 2
 # On a narrow terminal a column of texts is folded, figures never are: down to the first width before other
@@ -31,7 +33,8 @@ class Table:
 
     def add_row(self, *cells: str) -> None:
         """The texts, then the figures."""
-        self.rows.append(cells)
+        # A name's line end would begin a line of the table.
+        self.rows.append(tuple(plain(cell).replace("\n", r"\n") for cell in cells))
 
 
 def table(texts: Iterable[str], figures: Iterable[str] = (), spare: Iterable[str] = ()) -> Table:
@@ -157,6 +160,7 @@ def folded(text: str, width: int) -> list[str]:
 
 def wrapped(line: str, width: int | None) -> str:
     """A sentence in lines of this width, folded between words; what follows the first is set in."""
+    line = plain(line).replace("\n", r"\n")
     if width is None:
         return line
     indent = " " * (len(line) - len(line.lstrip()))
@@ -172,4 +176,4 @@ def wrapped(line: str, width: int | None) -> str:
 
 def show(made: Table) -> None:
     """Prints it, as wide as the terminal."""
-    print(text_of(made, terminal()))
+    say(text_of(made, terminal()))

@@ -14,14 +14,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import requests
 import simdjson
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
+from shared.adapters.bounded import BoundedAdapter
 from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import (
     AT_ONCE,
@@ -45,6 +45,9 @@ CONNECT_SECONDS = 5.0
 # More than a query's own time, for the server's answer that it took too long.
 ANSWER_SECONDS = 2.0
 _CHUNK = 1 << 18  # bytes of an answer that are taken at once, if so many are there
+# Of an answer, compressed or not; taken apart it is several times as much. Of what is more, halves are asked
+# for.
+MOST_BYTES = 1 << 28
 # Of a query and of a server's answer, so much is shown in an error: they can be long.
 SHOWN = 300
 # What servers say of a query that reads too much or is too long, in this order: Prometheus; VictoriaMetrics,
@@ -82,14 +85,18 @@ class HttpPrometheus:
 
         `user` is a name with its password, `ca_file` is in place of the authorities that are known anyway.
         """
-        self._api_url = f"{url.rstrip('/')}/api/v1"
         self._timeout = timeout
-        address = urlsplit(url)
+        address = urlsplit(url.rstrip("/"))
+        login, _, server = address.netloc.rpartition("@")
+        if login:
+            name, _, password = login.partition(":")
+            user = unquote(name), unquote(password)
         # Errors go into logs and dead letters: the address without what is secret in it.
-        self._shown_url = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
+        self._shown_url = f"{address.scheme}://{server}{address.path}"
+        self._api_url = f"{self._shown_url}/api/v1"
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=AT_ONCE))
+            self._session.mount(scheme, BoundedAdapter(pool_maxsize=AT_ONCE))
         # Over all threads of the process: a scan shall not be what a shared Prometheus is busy with. Of
         # ranges one, for they take a server's memory: where all their samples are, and several times as much
         # as their text.
@@ -146,10 +153,11 @@ class HttpPrometheus:
                 timeout=timeout,
                 allow_redirects=False,
                 verify=self._verify,
+                stream=True,
             )
-        except requests.RequestException:
+            document = _object(_body(response))
+        except (requests.RequestException, HTTPError, _Trickled, _TooMuch):
             return Build()
-        document = _object(response.content)
         data = document.get("data") if document is not None and response.ok else None
         return _build(response.headers, data if isinstance(data, dict) else {})
 
@@ -171,14 +179,13 @@ class HttpPrometheus:
         # former answers may lack samples that came late, and what is read now may be kept for good.
         what = "match[]" if path == "series" else "query"
         form = {what: promql, **times, "timeout": f"{max(1, int(seconds * 1000))}ms", "nocache": "1"}
-        # The server's own timeout comes first and says more.
-        end = time.monotonic() + seconds + ANSWER_SECONDS
         try:
             # In the body, because the names of a shard's workloads make long queries. A redirect would
             # become a GET without the body: it is told instead of followed.
             response = self._session.post(
                 f"{self._api_url}/{path}",
                 data=form,
+                # The server's own timeout comes first and says more.
                 timeout=(min(CONNECT_SECONDS, seconds), seconds + ANSWER_SECONDS),
                 # To compress windows costs a server five times what finding them does.
                 headers={"Accept-Encoding": "identity", "Cache-Control": "no-store"},
@@ -186,11 +193,14 @@ class HttpPrometheus:
                 verify=self._verify,
                 stream=True,
             )
-            return _Answer(response, _body(response, end))
+            return _Answer(response, _body(response))
         except _Trickled as error:
             said = f"no whole answer within {_told(seconds)}: {error}"
             raise self._failed(QueryTooSlow, promql, said) from error
-        except (requests.ReadTimeout, ReadTimeoutError) as error:
+        except _TooMuch as error:
+            said = f"an answer of more than {MOST_BYTES >> 20} MiB"
+            raise self._failed(QueryTooLarge, promql, said) from error
+        except requests.ReadTimeout as error:
             raise self._failed(QueryTooSlow, promql, f"no answer within {_told(seconds)}") from error
         except (requests.RequestException, HTTPError) as error:
             if _is_cut_off(error):
@@ -304,17 +314,23 @@ class _Trickled(Exception):
     """How much of an answer had come when its time was over."""
 
 
-def _body(response: requests.Response, end: float) -> bytes:
-    """All of it; a socket's own timeout bounds no more than what lies between two of its parts.
+class _TooMuch(Exception):
+    """More came than MOST_BYTES."""
 
-    Raises _Trickled where it is not whole at `end`, by the monotonic clock, and what urllib3 does.
-    """
+
+def _body(response: requests.Response) -> bytes:
+    """All of it. Raises _Trickled where its time is over before, _TooMuch, and what urllib3 does."""
     parts: list[bytes] = []
-    while part := response.raw.read1(_CHUNK, decode_content=True):
-        parts.append(part)
-        if time.monotonic() > end:
-            response.close()
-            raise _Trickled(f"{sum(map(len, parts)):,} bytes of it had come")
+    size = 0
+    try:
+        while part := response.raw.read1(_CHUNK, decode_content=True):
+            parts.append(part)
+            size += len(part)
+            if size > MOST_BYTES:
+                response.close()
+                raise _TooMuch
+    except ReadTimeoutError as error:
+        raise _Trickled(f"{size:,} bytes of it had come") from error
     return b"".join(parts)
 
 
@@ -328,7 +344,7 @@ def _reason(error: Exception, seconds: float) -> str:
     if isinstance(error, requests.ConnectTimeout):
         return f"no connection within {_told(seconds)}"
     if isinstance(error, requests.exceptions.InvalidURL):
-        return "this is no address"  # its text quotes the credentials in it
+        return "this is no address"
     if untrusted := re.search(r"certificate verify failed: ([^(']+)", str(error)):
         return f"its certificate is not trusted ({untrusted[1].strip()}); see PROMETHEUS_CA_FILE"
     found = re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", str(error))
@@ -374,7 +390,7 @@ def _apart(body: bytes) -> tuple[bytes, list[bytes]]:
 def _object(body: bytes) -> dict[str, Any] | None:
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of brackets within thousands of brackets
         return None
     return document if isinstance(document, dict) else None
 

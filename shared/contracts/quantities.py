@@ -11,6 +11,14 @@ Bytes = NewType("Bytes", int)
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+# Of millicores or bytes: a petabyte. What is sized and priced by as much is still a number that JSON holds.
+MOST = 1 << 50
+
+
+def within(value: float) -> float:
+    """From 0 to MOST: counters that wrapped around, and wishes, are told of as far beyond as 1e308."""
+    return min(max(value, 0.0), float(MOST))
+
 
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 _QUANTITY = re.compile(

@@ -490,6 +490,26 @@ def test_scrapes_rarer_than_a_window_are_read_whenever_they_come(tmp_path: Path)
     )
 
 
+def test_what_is_used_since_scrapes_have_become_rare_is_seen(tmp_path: Path) -> None:
+    history, rare = History(), int(END) - DAY // 2
+    here = {"namespace": "shop", "pod": "web-0"}
+    times = [*range(int(BEGIN), rare, 60), *range(rare + 7, int(END), 300)]
+    used = [(at, 0.1 * (at - BEGIN) + 0.7 * max(0, at - rare)) for at in times]
+    app = {**here, "container": "app"}
+    history.add("container_cpu_usage_seconds_total", app, used)
+    history.add("container_memory_working_set_bytes", app, [(at, 1e8) for at in times])
+    owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_is_controller": "true"}
+    told = [(at, 1.0) for at in range(int(BEGIN), int(END) + 1, 60)]
+    history.add("kube_pod_owner", {**here, **owner}, told)
+    history.add("kube_pod_container_info", {**app, "image": "x"}, told)
+    with prometheus_server(openmetrics=history.write(tmp_path / "history.om")) as server:
+        client = HttpPrometheus(str(server.address))
+        read = reading.read(client, "local", NOW, history=timedelta(days=DAYS), oom_days=1)
+    [usage] = [container_of(each).usage for each in read.workloads]
+    assert usage is not None
+    assert usage.cpu_p95_m == pytest.approx(800, rel=0.01)
+
+
 def test_jobs_of_a_cronjob_are_its_own(seen: dict[str, Observed], written: Written) -> None:
     nightly = seen["CronJob/nightly"]
     check_usage(nightly, written, "nightly-1-zzzzz", "nightly-2-zzzzz", steps=(WINDOW, WINDOW))
@@ -825,6 +845,23 @@ def test_a_query_longer_than_an_address_may_be_is_answered(prometheus: HttpProme
     assert prometheus.query(f'count(kube_pod_owner{{pod=~"{names}"}}) or vector(7)', NOW)[0].value == 7
 
 
+@pytest.mark.parametrize(
+    "name", ["a.*", "x|y", "$1", 'q"\\e', "two\nlines", "\u00fcn\u2603", "[^b]", "(a)?{2}"]
+)
+def test_a_name_of_any_characters_is_matched_by_itself_alone(prometheus: HttpPrometheus, name: str) -> None:
+    def told(text: str) -> str:
+        return json.dumps(text.replace("$", "$$"), ensure_ascii=False)
+
+    def found(text: str) -> bool:
+        [pattern] = re.findall('=~(".*")', queries.Scope((name,)).namespace_matcher)
+        named = f'label_replace(vector(1), "namespace", {told(text)}, "", "")'
+        [row] = prometheus.query(f'label_replace({named}, "found", "yes", "namespace", {pattern})', NOW)
+        return "found" in row.labels
+
+    assert found(name)
+    assert not any(found(text) for text in ("ab", "x", "y", "a", "1", ""))
+
+
 class _Wrong(BaseHTTPRequestHandler):
     """Answers as what stands between us and Prometheus does when something is wrong."""
 
@@ -854,6 +891,7 @@ class _Wrong(BaseHTTPRequestHandler):
         "/429": (429, "text/plain", "slow down"),
         "/html": (200, "text/html", "<html>log in</html>"),
         "/half": (200, "application/json", '{"status":"success","data":{"resultType":"vec'),
+        "/deep": (200, "application/json", "[" * 100_000),
         "/other": (200, "application/json", '{"status":"success","data":{"resultType":"vector"}}'),
         "/401": (401, "text/plain", "no"),
         "/302": (302, "text/html", ""),
@@ -906,6 +944,7 @@ def wrong() -> Iterator[str]:
         ("/429", "status 429: slow down", True),
         ("/html", "text/html, not its JSON", True),
         ("/half", "not its JSON", True),
+        ("/deep", "not its JSON", True),
         ("/nothing", "the connection ended before its answer did", True),
         ("/cut", "the connection ended before its answer did", True),
         ("/stores", "the answer is incomplete: no store-1", True),

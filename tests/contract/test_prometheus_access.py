@@ -121,6 +121,17 @@ def test_a_name_and_a_password_of_any_language_are_sent_in_utf_8(
     assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")).decode() == "J\u00fcrg:5\u20ac"
 
 
+@pytest.mark.parametrize("login", ["J\u00fcrg:5\u20ac@", "J%C3%BCrg:5%E2%82%AC@"])
+def test_a_user_in_the_address_is_sent_alike(login: str) -> None:
+    with serving() as server:
+        one = HttpPrometheus(f"http://{login}127.0.0.1:{server.server_port}")
+        assert [row.value for row in one.query("up", NOW)] == [7.0]
+        assert one.address == f"http://127.0.0.1:{server.server_port}"
+    (received,) = server.received
+    told = base64.b64decode(received["Authorization"].removeprefix("Basic ")).decode()
+    assert told == "J\u00fcrg:5\u20ac"
+
+
 def test_the_tenant_of_mimir_is_sent_beside_either(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     headers = sent(monkeypatch, tmp_path, PROMETHEUS_TOKEN="t", PROMETHEUS_TENANT="team-a|team-b")
     assert (headers["X-Scope-OrgID"], headers["Authorization"]) == ("team-a|team-b", "Bearer t")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cli import kubefinops
+from functions.recommender.report import Entry
+from infra.cli import propose as verb
+from infra.cli.looking import look
+from tests.cli import COMMAND, ROOT, kubefinops
 from tests.fakes.prometheus import History
 from tests.servers import prometheus_server
 
@@ -115,6 +120,32 @@ def test_a_proposal_that_policy_refuses_changes_nothing(address: str, tree: Path
     assert "shop/StatefulSet/web: refused by policy: changes are paused" in done.stdout
     assert "git diff" not in done.stdout
     assert (tree / "apps/shop/web.yaml").read_text() == MANIFEST
+
+
+def test_a_file_that_cannot_be_written_is_as_it_was(address: str, tree: Path) -> None:
+    # As on a full disk.
+    command = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); {COMMAND}"
+    asked = ["propose", "--repo", str(tree), "--path", "apps/shop", "--prometheus", address]
+    done = subprocess.run(
+        [sys.executable, "-c", command, *asked], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"kubefinops: cannot write {tree}/apps/shop/web.yaml: file too large\n"
+    assert (tree / "apps/shop/web.yaml").read_text() == MANIFEST
+    assert {each.name for each in (tree / "apps/shop").iterdir()} == {"web.yaml", "notes.txt"}
+
+
+def test_what_is_edited_while_prometheus_is_read_stays(
+    address: str, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edited_meanwhile(*asked: Any) -> list[Entry]:
+        found = look(*asked)
+        (tree / "apps/shop/web.yaml").write_text(MANIFEST.replace("# four", "# edited"))
+        return found
+
+    monkeypatch.setattr(verb, "look", edited_meanwhile)
+    assert verb.propose(tree, "apps/shop", address, [], policies=None, labels=[]) == 0
+    assert "cpu: 2000m  # edited" in (tree / "apps/shop/web.yaml").read_text()
 
 
 def test_what_was_proposed_before_is_in_the_working_tree_already(address: str, tree: Path) -> None:

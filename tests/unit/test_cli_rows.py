@@ -6,6 +6,8 @@ import csv
 import io
 from decimal import Decimal
 
+import pytest
+
 from functions.recommender.report import Entry, entry
 from functions.recommender.sizing import Observed, ObservedContainer, QosClass, Sized
 from infra.cli.parts import Missing
@@ -131,9 +133,10 @@ def test_containers_without_usage_and_workloads_without_containers_have_a_row() 
     assert app + idle_cost == entries[0].monthly_cost_before.amount
 
 
-def test_no_cell_is_a_spreadsheets_formula() -> None:
-    (cells,) = read(seen(container("=HYPERLINK(1)")))
-    assert cells["container"] == "'=HYPERLINK(1)"
+@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "@SUM(1)", "\n=1", "\uff1d1"])
+def test_no_cell_is_a_spreadsheets_formula(name: str) -> None:
+    (cells,) = read(seen(container(name)))
+    assert cells["container"] == f"'{name}"
 
 
 def test_what_could_not_be_read_is_a_row_without_figures() -> None:

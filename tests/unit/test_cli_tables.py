@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from infra.cli.plain import say, tell
 from infra.cli.tables import Table, folded, table, text_of, wrapped
 
 NAME = "shop/Deployment/checkout-service-primary"
@@ -64,3 +65,20 @@ def test_a_sentence_is_folded_between_words_on_a_terminal_alone() -> None:
     sentence = "  too little data: shop/StatefulSet/young"
     assert wrapped(sentence, None) == sentence
     assert wrapped(sentence, 30).splitlines() == ["  too little data:", "    shop/StatefulSet/young"]
+
+
+def test_a_name_does_nothing_to_a_terminal_and_begins_no_line() -> None:
+    made = table(["workload"])
+    made.add_row("web\x1b]0;owned\x07\nweb-2\t\u202egnp.exe")
+    shown = r"web\x1b]0;owned\x07\nweb-2\t\u202egnp.exe"
+    assert text_of(made, None).splitlines()[-1].strip() == shown
+    assert wrapped("  left: web\x1b[2J\nweb", 80) == r"  left: web\x1b[2J\nweb"
+
+
+def test_what_is_told_does_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    # The last is half of a pair, which no encoding has.
+    tell("status 400: \x1b[31m\x9b\ud800")
+    say("web\x08\nweb-2 \u2603")
+    captured = capsys.readouterr()
+    assert captured.err == "kubefinops: status 400: \\x1b[31m\\x9b\\ud800\n"
+    assert captured.out == "web\\x08\nweb-2 \u2603\n"

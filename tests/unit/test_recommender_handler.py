@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -135,6 +136,40 @@ def test_a_scan_fans_out_into_shards_that_carry_its_time_and_cause(product: Prod
     assert cause is not None
     assert shard.traceparent is not None
     assert shard.traceparent.split("-")[1] == cause.split("-")[1], "the same trace goes on"
+
+
+def test_an_owner_that_no_object_can_be_keeps_nobody_from_being_sized(product: Product) -> None:
+    product.prometheus.pods += [
+        FakePod("data", ("StatefulSet", "db/x")),
+        FakePod("da/ta", ("StatefulSet", "db")),
+        FakePod("data", ("apps/v1", "db")),
+        FakePod("data", ("StatefulSet", "d" * 254)),
+        FakePod("data", ("StatefulSet", "db\n")),
+    ]
+    product.whole_scan()
+    assert [document.workload.name for document in product.recommendations.documents.values()] == ["checkout"]
+
+
+@pytest.mark.parametrize(
+    ("figures", "why"),
+    [
+        ({"requests": {"cpu": 1e306, "memory": 2.0**63}}, None),
+        ({"limits": {"cpu": -1.0, "memory": 1e20}}, None),
+        ({"memory_max": 2.0**64}, "its memory is told to be more than anything uses"),
+        ({"cpu_max": 1e306}, "its CPU is told to be more than anything uses"),
+        ({"oom_kills": 1e20, "former_limit": 1e306, "throttled": 1e306}, None),
+        ({"jvm": {("jvm_memory_max_bytes", "heap"): 1e300}}, None),
+    ],
+)
+def test_a_number_that_nothing_has_keeps_nobody_from_being_sized(
+    product: Product, figures: dict[str, Any], why: str | None
+) -> None:
+    product.prometheus.pods.append(FakePod("data", ("StatefulSet", "db"), **figures))
+    product.whole_scan()
+    names = {document.workload.name for document in product.recommendations.documents.values()}
+    assert names - {"db"} == {"checkout"}
+    if why is not None:
+        assert product.last_entry("db").reason == f"too little data: app: {why}"
 
 
 def test_several_clusters_in_one_prometheus_are_refused_until_labels_choose_one(product: Product) -> None:

@@ -73,6 +73,23 @@ def test_a_longer_past_tells_how_often_scrapes_came_in_most_of_it() -> None:
     assert queries.samples([*told, *lately]) == (12, 20)
 
 
+def test_where_scrapes_have_become_rare_windows_are_long_enough_for_them() -> None:
+    before = [Series({"in": f"1h, {ago}h ago"}, 60) for ago in (77, 174, 255)]
+
+    def samples(in_hour: float, in_ten_minutes: float | None) -> tuple[float | None, float | None]:
+        last = Series({"in": "1h, 0h ago"}, in_hour)
+        return queries.samples(
+            [*before, last, *([Series({"in": "10m"}, in_ten_minutes)] if in_ten_minutes else [])]
+        )
+
+    assert samples(12, 2) == (12, 2)
+    assert samples(13, 3) == (13, 3)
+    # The server was down in a part of the hour, or is; or its containers are some minutes old.
+    assert samples(20, 10) == (60, 10)
+    assert samples(20, None) == (60, None)
+    assert samples(5, 5) == (60, 5)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(1209600, "14d"), (3600, "1h"), (300, "5m"), (90, "90s"), (0, "0s")]
 )

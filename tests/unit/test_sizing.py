@@ -529,6 +529,33 @@ def test_confidence_grows_with_days_and_samples(days: int, samples: int, confide
 
 
 @pytest.mark.parametrize(
+    ("silent", "why"),
+    [
+        ({}, None),
+        ({"cpu": 1, "memory": 1}, None),
+        ({"cpu": 2}, "too little data: app: nothing is told of its CPU for 2 days"),
+        ({"memory": 3}, "too little data: app: nothing is told of its memory for 3 days"),
+    ],
+)
+def test_nothing_is_proposed_by_what_was_used_before_measuring_ended(
+    silent: dict[str, int], why: str | None
+) -> None:
+    days = tuple(
+        Day(
+            ago,
+            288,
+            cpu_m=(100.0,) if ago >= silent.get("cpu", 0) else (),
+            memory_bytes=100 * MIB if ago >= silent.get("memory", 0) else 0,
+        )
+        for ago in range(14)
+    )
+    seen = observed(resources(1000, 1024))
+    [container] = seen.containers
+    sized = size(replace(seen, containers=(replace(container, days=days),)), RULES)
+    assert sized.skipped == why
+
+
+@pytest.mark.parametrize(
     ("containers", "qos"),
     [
         ([Resources(), Resources()], QosClass.BEST_EFFORT),
