@@ -390,8 +390,10 @@ def _memory_limit(
             f"memory limit {_arrow(limit, request, format_memory)}: equal to the request (Guaranteed)"
         )
     if raised is not None and raised[0] > limit:
-        target = max(round_memory(raised[0]), request)
-        return target, f"memory limit {_arrow(limit, target, format_memory)}: {raised[1]}"
+        target, why = round_memory(raised[0]), raised[1]
+        if request > target:
+            target, why = request, f"{why}; not below the request"
+        return target, f"memory limit {_arrow(limit, target, format_memory)}: {why}"
     percent = _percent(rules.memory_limit_headroom)
     wanted = max(round_memory(peak * rules.memory_limit_headroom), request)
     why = f"at least {percent} above the peak of {_mebibytes(peak)}, and not below the request"

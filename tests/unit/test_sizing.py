@@ -752,6 +752,16 @@ def test_in_a_guaranteed_pod_an_oom_kill_raises_by_its_own_rule_whatever_a_limit
     assert proposed.memory_request_bytes == proposed.memory_limit_bytes == round_memory(512 * 1.2 * MIB)
 
 
+def test_a_limit_that_kills_is_not_told_to_be_a_fifth_more_where_it_is_the_request() -> None:
+    one = observed(resources(1000, 128, None, 256), usage(cpu=200, cpu_max=300, peak=255, oom_kills=1))
+    (container,) = one.containers
+    killed = replace(container, estimate=ESTIMATE, oom_killed=True)
+    sized = size(replace(one, containers=(killed,)), RULES).containers[0]
+    assert (sized.proposed.memory_request_bytes, sized.proposed.memory_limit_bytes) == (500 * MIB, 500 * MIB)
+    assert sized.reasons[3].startswith("memory limit 256Mi -> 500Mi: 1 OOM kill within 7 days")
+    assert sized.reasons[3].endswith("or 100Mi if that is more; not below the request")
+
+
 def test_in_a_guaranteed_pod_memory_without_headroom_is_raised_to_the_request_that_is_paid_for() -> None:
     assert sized_by_estimate(resources(1000, 250, 1000, 250)).proposed == resources(345, 500, 345, 500)
 
