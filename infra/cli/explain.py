@@ -252,17 +252,21 @@ def _around(entry: Entry) -> Iterator[str]:
     if not entry.tells_kills:
         yield "OOM kills would not have been seen: no memory is lowered"
     for name, asked in entry.init_containers.items():
-        yield f"init container {name} asks for {_requests(asked)}"
+        yield f"init container {name} asks for {_requests(asked) or 'nothing'}"
     for each in entry.seen:
         if each.bounds is not None:
-            least, most = each.bounds
-            yield f"{each.name}: LimitRanges want {_requests(least)} at least, and allow {_requests(most)}"
+            least, most = map(_requests, each.bounds)
+            told = [f"want {least} at least"] if least else []
+            told += [f"allow {most} at most"] if most else []
+            yield f"{each.name}: LimitRanges {' and '.join(told)}"
 
 
 def _requests(asked: Resources) -> str:
+    """What is set of the two, which may be neither."""
     return " and ".join(
-        f"{quantity(field, getattr(asked, field))} of {what}"
+        f"{quantity(field, value)} of {what}"
         for field, what in (("cpu_request_m", "CPU"), ("memory_request_bytes", "memory"))
+        if (value := getattr(asked, field)) is not None
     )
 
 
