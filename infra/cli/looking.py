@@ -404,8 +404,8 @@ def require(
     if not found:
         where = f"namespace {', '.join(namespaces)}" if namespaces else "any namespace"
         raise NothingFound(
-            f"no workload in {where}{chosen} at {address}: it needs the series of"
-            " kube-state-metrics (kube_pod_owner) and cAdvisor, up to now"
+            f"no workload in {where}{chosen} at {address}: it needs the series of kube-state-metrics"
+            " (kube_pod_owner) and cAdvisor, up to now: `kubefinops doctor` says which are there"
         )
 
 

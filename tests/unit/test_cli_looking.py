@@ -65,8 +65,9 @@ def test_where_nothing_is_found_the_label_that_was_asked_for_is_told(
     nobody = FakePrometheus()
     monkeypatch.setattr(HttpPrometheus, "query", lambda _, *given: nobody.query(*given))
     settings = sizing_settings("http://h:9090", ["cluster=eu-1"])
-    with pytest.raises(NothingFound, match=r'^no .* with cluster="eu-1" at http://h:9090[:;]'):
+    with pytest.raises(NothingFound, match=r'^no .* with cluster="eu-1" at http://h:9090[:;]') as caught:
         look(settings, namespaces, datetime(2026, 11, 20, tzinfo=UTC))
+    assert ("`kubefinops doctor`" in str(caught.value)) == (not namespaces)
 
 
 def entries_without(metric: str) -> list[Entry]:
