@@ -259,6 +259,10 @@ def _memory_by_estimate(now: int | None, peak: int, told: Estimate) -> tuple[flo
     elif now is None or now < wanted:
         # To set one where none is only helps, however few days are known.
         wanted, why = told.memory_raise_bytes, told.why_raise
+        if now is not None and peak <= now < fits:
+            # Of a peak that lies below what is set nothing else would tell why that is raised.
+            short = f"{_mebibytes(fits)}, the peak and a little more, no longer fit in {format_memory(now)}"
+            why = f"{why}; {short}"
     if wanted < peak:  # a history may be longer than what the estimator looks back at
         return peak, peak, f"{why}; not below the peak of {_mebibytes(peak)} before"
     return wanted, fits, why

@@ -681,7 +681,15 @@ def test_nothing_is_raised_to_an_estimate_while_use_fits_in_what_is_set() -> Non
         "memory request stays 240Mi: 240Mi, the peak and a little more, fit in it, so it is not raised to"
         " 500Mi (balanced: so much memory)"
     )
-    assert sized_by_estimate(resources(129, 239)).proposed == resources(150, 500)
+    raised = sized_by_estimate(resources(129, 239))
+    assert raised.proposed == resources(150, 500)
+    assert raised.reasons[2] == (
+        "memory request 239Mi -> 500Mi: balanced: so much memory; 240Mi, the peak and a little more, no"
+        " longer fit in 239Mi"
+    )
+    # A peak above what is set tells it by itself.
+    below = sized_by_estimate(resources(129, 150))
+    assert below.reasons[2] == "memory request 150Mi -> 500Mi: balanced: so much memory"
 
 
 def test_of_few_days_little_is_lowered_and_no_more_is_raised_than_of_many() -> None:
@@ -696,7 +704,7 @@ def test_of_few_days_little_is_lowered_and_no_more_is_raised_than_of_many() -> N
         " so much memory)"
     )
     assert raised.proposed.memory_request_bytes == unset.proposed.memory_request_bytes == 300 * MIB
-    assert raised.reasons[2] == "memory request 239Mi -> 300Mi: balanced: enough"
+    assert raised.reasons[2].startswith("memory request 239Mi -> 300Mi: balanced: enough; 240Mi, the peak")
     assert unset.reasons[2] == "memory request (not set) -> 300Mi: balanced: enough"
     guaranteed = resources(1000, 200, 1000, 200)
     assert sized_by_estimate(guaranteed, estimate=few).proposed.memory_limit_bytes == 300 * MIB
