@@ -200,12 +200,13 @@ def _disagreement(change: WorkloadChange, in_git: Mapping[str, Resources]) -> Re
         return Rejected(FailureReason.ALREADY_IN_GIT, "already in Git: the manifest has the proposed values")
     for one in change.containers:
         for wanted, live in differences(in_git[one.name], one.current).items():
-            said = shown(wanted, value_of(in_git[one.name], wanted))
+            value, field = value_of(in_git[one.name], wanted), ".".join(wanted)
+            runs = f"without {field}" if live is None else f"with {field} {shown(wanted, live)}"
             return Rejected(
                 FailureReason.MANAGED_ELSEWHERE,
-                f"managed-elsewhere: container {one.name} runs with {'.'.join(wanted)} "
-                f"{shown(wanted, live)}, Git says {said}: a change is under way, or something else "
-                "(VPA, a webhook, a LimitRange, a change by hand) sets it",
+                f"managed-elsewhere: container {one.name} runs {runs}, Git says"
+                f" {'nothing of it' if value is None else shown(wanted, value)}: a change is under way, or"
+                " something else (VPA, a webhook, a LimitRange, a change by hand) sets it",
             )
     return None
 

@@ -20,7 +20,7 @@ from shared.contracts.events import (
 from shared.contracts.money import Money
 from shared.contracts.policy import Policy, applying, matches
 from shared.contracts.pricing import saving_of
-from shared.contracts.quantities import format_cpu, format_memory
+from shared.contracts.quantities import MIB, format_cpu, format_memory
 from shared.contracts.wording import LABELS
 
 SEVERITY = list(Outcome)
@@ -301,13 +301,16 @@ def _intervals(policy: Policy, field: str, current: Resources) -> Iterator[tuple
     is_cpu = field.startswith("cpu")
     unit, show = ("CPU", format_cpu) if is_cpu else ("memory", format_memory)
     now = getattr(current, field)
+    # A share of what is set is no round figure, and this one ends up in a manifest: in whole MiB, on the
+    # careful side, but never beyond what is set, which no step is.
+    step = 1 if is_cpu else MIB
     if now is not None and rules.max_step_down_percent is not None:
         words = f"steps down of at most {rules.max_step_down_percent:g}%"
-        low = ceil(now * (1 - rules.max_step_down_percent / 100))
+        low = min(now, ceil(now * (1 - rules.max_step_down_percent / 100) / step) * step)
         yield "max_step_down_percent", words, Interval(low=low)
     if now is not None and rules.max_step_up_percent is not None:
         words = f"steps up of at most {rules.max_step_up_percent:g}%"
-        high = floor(now * (1 + rules.max_step_up_percent / 100))
+        high = max(now, floor(now * (1 + rules.max_step_up_percent / 100) / step) * step)
         yield "max_step_up_percent", words, Interval(high=high)
     least = rules.cpu_floor if is_cpu else rules.memory_floor
     most = rules.cpu_ceiling if is_cpu else rules.memory_ceiling

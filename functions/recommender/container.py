@@ -268,6 +268,10 @@ def _memory_by_estimate(now: int | None, peak: int, told: Estimate) -> tuple[flo
     elif now is None or now < wanted:
         # To set one where none is only helps, however few days are known.
         wanted, why = told.memory_raise_bytes, told.why_raise
+        if now is not None and peak <= now < fits:
+            # Of a peak that lies below what is set nothing else would tell why that is raised.
+            short = f"{_mebibytes(fits)}, the peak and a little more, no longer fit in {format_memory(now)}"
+            why = f"{why}; {short}"
     if wanted < peak:  # a history may be longer than what the estimator looks back at
         return peak, peak, f"{why}; not below the peak of {_mebibytes(peak)} before"
     return wanted, fits, why
@@ -399,8 +403,10 @@ def _memory_limit(
             f"memory limit {_arrow(limit, request, format_memory)}: equal to the request (Guaranteed)"
         )
     if raised is not None and raised[0] > limit:
-        target = max(round_memory(raised[0]), request)
-        return target, f"memory limit {_arrow(limit, target, format_memory)}: {raised[1]}"
+        target, why = round_memory(raised[0]), raised[1]
+        if request > target:
+            target, why = request, f"{why}; not below the request"
+        return target, f"memory limit {_arrow(limit, target, format_memory)}: {why}"
     percent = _percent(rules.memory_limit_headroom)
     wanted = max(round_memory(peak * rules.memory_limit_headroom), request)
     why = f"at least {percent} above the peak of {_mebibytes(peak)}, and not below the request"

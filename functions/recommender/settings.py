@@ -64,13 +64,15 @@ class SizingSettings(PrometheusSettings):
         "KUBEFINOPS_CPU_HEADROOM_PERCENT",
         _percent,
         15.0,
-        "percent of headroom of a CPU request, above the p95",
+        "percent of headroom of a CPU request: above the p95 by percentile; by the other strategies above the"
+        " peak of Jobs and Guaranteed pods, and where it is throttled",
     )
     memory_headroom: float = setting(
         "KUBEFINOPS_MEMORY_HEADROOM_PERCENT",
         _percent,
         15.0,
-        "percent of headroom of a memory request, above the peak",
+        "percent of headroom of a memory request above the peak: by percentile, and of Jobs and JVMs by any"
+        " strategy; the others measure theirs",
     )
     memory_limit_headroom: float = setting(
         "KUBEFINOPS_MEMORY_LIMIT_HEADROOM_PERCENT",

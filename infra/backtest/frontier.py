@@ -19,6 +19,7 @@ from infra.backtest.walking import Pace, Strategy
 KRR_FACTORS = (0.8, 0.9, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.3, 2.6, 3.0)
 OWN_SCALES = (0.45, 0.55, 0.65, 0.75, 0.85, 1.0, 1.2, 1.4, 1.7)
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 460, 70, 56, 24, 130
+LINE = 12  # between two names, one below the other
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,10 @@ def svg(found: Frontier) -> str:
     up = [(y(times), f"{times:g}x") for times in (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4) if times <= top]
     return _TEMPLATE.render(
         width=WIDTH, height=HEIGHT, left=LEFT, bottom=HEIGHT - BOTTOM, top=TOP, right=WIDTH - RIGHT,
-        lines=lines, points=[(each, any(map(each.would_cover, points))) for each in points],
+        lines=lines, points=points, names=[
+            (each, each.across - 16 - each.width >= LEFT and any(map(each.would_cover, points)))
+            for each in _names(points, [_Place(name, across, up) for name, _, across, up in lines])
+        ],
         across=across, up=up,
     )  # fmt: skip
 
@@ -120,9 +124,43 @@ class _Place:
     across: float
     up: float
 
+    def touches(self, other: _Place) -> bool:
+        """Whether the names of the two, both beside their points, would lie upon each other."""
+        return abs(other.across - self.across) < 16 and abs(other.up - self.up) < LINE
+
     def would_cover(self, other: _Place) -> bool:
         """Whether the other lies where this one's name would be, on its right."""
-        return 0 < other.across - self.across < 16 + 7 * len(self.name) and abs(other.up - self.up) < 12
+        return 0 < other.across - self.across < 16 + self.width and abs(other.up - self.up) < LINE
+
+    @property
+    def width(self) -> int:
+        """Of its name, somewhat more than less."""
+        return 7 * len(self.name)
+
+
+def _names(points: Sequence[_Place], ends: Sequence[_Place]) -> list[_Place]:
+    """What is written where: points that lie upon each other have one name together, from the top down, and
+    one at the end of its own line, where that line's name is, none.
+
+    On a small cluster many points have the same share of weeks, and nearly the same height.
+    """
+    groups: list[list[_Place]] = []
+    for each in sorted(points, key=lambda place: place.up):
+        near = (group for group in groups if any(map(each.touches, group)))
+        if any(each.name == end.name and each.touches(end) for end in ends):
+            continue
+        if (group := next(near, None)) is None:
+            groups.append([each])
+        else:
+            group.append(each)
+    return [
+        _Place(
+            ", ".join(each.name for each in group),
+            max(each.across for each in group),
+            round(sum(each.up for each in group) / len(group), 1),
+        )
+        for group in groups
+    ]
 
 
 _TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
@@ -148,9 +186,11 @@ else '#9ca3af' }}"/>
 <text x="{{ across + 8 }}" y="{{ up + 4 }}" fill="{{ '#2563eb' if name == 'balanced' else '#6b7280' }}">\
 {{ name }}, with other margins</text>
 {% endfor %}
-{% for each, is_left in points %}
+{% for each in points %}
 <circle cx="{{ each.across }}" cy="{{ each.up }}" r="4.5" fill="{{ '#2563eb' if each.name in ('balanced', \
 'cautious', 'lean') else '#111827' }}"><title>{{ each.name }}</title></circle>
+{% endfor %}
+{% for each, is_left in names %}
 <text x="{{ each.across + (-8 if is_left else 8) }}" y="{{ each.up + 4 }}" fill="#111827" stroke="#fff" \
 stroke-width="3" paint-order="stroke"{{ ' text-anchor="end"' | safe if is_left }}>{{ each.name }}</text>
 {% endfor %}

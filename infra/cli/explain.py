@@ -253,24 +253,28 @@ def _around(entry: Entry) -> Iterator[str]:
     if not entry.tells_kills:
         yield "OOM kills would not have been seen: no memory is lowered"
     for name, asked in entry.init_containers.items():
-        yield f"init container {name} asks for {_requests(asked)}"
+        yield f"init container {name} asks for {_requests(asked) or 'nothing'}"
     for each in entry.seen:
         if each.bounds is not None:
-            least, most = each.bounds
-            yield f"{each.name}: LimitRanges want {_requests(least)} at least, and allow {_requests(most)}"
-    for who, most in entry.pod_bounds.items():
+            least, most = map(_requests, each.bounds)
+            told = [f"want {least} at least"] if least else []
+            told += [f"allow {most} at most"] if most else []
+            yield f"{each.name}: LimitRanges {' and '.join(told)}"
+    for who, bound in entry.pod_bounds.items():
         values = (
             f"{label} {quantity(field, value)}"
             for field, label in LABELS.items()
-            if (value := getattr(most, field)) is not None
+            if (value := getattr(bound, field)) is not None
         )
         yield f"of a pod, {who}: at most {', '.join(values)} together"
 
 
 def _requests(asked: Resources) -> str:
+    """What is set of the two, which may be neither."""
     return " and ".join(
-        f"{quantity(field, getattr(asked, field))} of {what}"
+        f"{quantity(field, value)} of {what}"
         for field, what in (("cpu_request_m", "CPU"), ("memory_request_bytes", "memory"))
+        if (value := getattr(asked, field)) is not None
     )
 
 

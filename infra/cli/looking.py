@@ -392,18 +392,20 @@ def require(
         NothingFound: one of `namespaces` is not there, or no workload at all.
     """
     missing = set(namespaces) - set(found)
+    # A label that no series has is the likeliest cause of all, and nothing is wrong with the series then.
+    chosen = f" with {labels}" if labels else ""
     if missing:
         owners = f"count by (namespace) (kube_pod_owner{{{labels}}})"
         rows = prometheus.query(owners, at)
         there = {row.labels.get("namespace", "") for row in rows}
         if unknown := missing - there:
             seen = f"seen: {some(there) or 'none'}{f'; {why}' if why else ''}"
-            raise NothingFound(f"no namespace {some(unknown)} at {address}; {seen}")
+            raise NothingFound(f"no namespace {some(unknown)}{chosen} at {address}; {seen}")
     if not found:
         where = f"namespace {', '.join(namespaces)}" if namespaces else "any namespace"
         raise NothingFound(
-            f"no workload in {where} at {address}: it needs the series of"
-            " kube-state-metrics (kube_pod_owner) and cAdvisor, up to now"
+            f"no workload in {where}{chosen} at {address}: it needs the series of kube-state-metrics"
+            " (kube_pod_owner) and cAdvisor, up to now: `kubefinops doctor` says which are there"
         )
 
 

@@ -20,6 +20,8 @@ app = typer.Typer(
     "scan, propose and doctor need a Prometheus, backtest one or traces, status a MongoDB, explain object"
     " storage too, migrate all the servers, config nothing.",
     no_args_is_help=True,
+    # Else a line of the source ends a line of the help, after however few words.
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,

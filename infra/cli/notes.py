@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 from functions.recommender.fitted import CPU_DAYS, MEMORY_DAYS
 from functions.recommender.rules import PERCENTILE
 from functions.recommender.sizing import QosClass
+from infra.cli.rows import Row, rows_of
 from shared.contracts.wording import counted
 
 if TYPE_CHECKING:
     from functions.recommender.report import Entry
     from infra.cli.comparing import Rule
-    from infra.cli.rows import Row
 
 
 MOST_RATES = 2  # each told by itself
+MOST_KILLED = 10
 
 
 def of_workload(entry: Entry) -> Iterator[str]:
@@ -41,6 +42,20 @@ def of_container(row: Row, throttled_share: float) -> Iterator[str]:
         yield counted(row.seen.usage.oom_kills, "OOM kill")
     if (row.seen.usage.throttled_share or 0) > throttled_share:
         yield "throttled"
+
+
+def killed(found: Iterable[Entry], days: int) -> Iterator[str]:
+    """What memory killed, most often first: in a table it is last, for it saves nothing, and its note may
+    have no room.
+    """
+    kills = Counter[str]()
+    for each in found:
+        for row in rows_of(each):
+            kills[each.workload.subject] += row.seen.usage.oom_kills if row.seen is not None else 0
+    often = [f"{subject} ({count})" for subject, count in (+kills).most_common()]
+    if often:
+        more = f" and {len(often) - MOST_KILLED} more" if len(often) > MOST_KILLED else ""
+        yield f"OOM kills within {counted(days, 'day')}: {', '.join(often[:MOST_KILLED])}{more}"
 
 
 def prices_of(found: Iterable[Entry], currency: str) -> Iterator[str]:

@@ -70,7 +70,7 @@ def propose(
     settings = sizing_settings(prometheus_url, labels, strategy, provider=provider, prices=prices)
     judges = _policies(policies)
     if file_of(files, folder) is None and f"{folder}/Chart.yaml".removeprefix("/") in files:
-        say(f"{folder or '.'} is a Helm chart: its values are not edited; `kubefinops scan` says which")
+        say(f"{folder or '.'} is a Helm chart: its values are not edited; `kubefinops scan` says what to set")
         return 1
     at = datetime.now(UTC).replace(microsecond=0)
     found = look(settings, namespaces, at)

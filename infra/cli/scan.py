@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from functions.recommender.report import Entry
 from functions.recommender.rules import Peer
 from infra.cli.looking import follows, see, sizing_settings
-from infra.cli.notes import looked_at, of_container, of_workload, prices_of
+from infra.cli.notes import killed, looked_at, of_container, of_workload, prices_of
 from infra.cli.plain import tell
 from infra.cli.rows import COMPARED, Row, as_csv, rows_of
 from infra.cli.summing import by_namespace, total
@@ -201,6 +201,7 @@ def _footer(seen: Seen, settings: SizingSettings) -> Iterator[str]:
     if seen.missing:
         yield "not read, and nothing is proposed there:"
     yield from (f"  {part.named}: {part.reason}" for part in seen.missing)
+    yield from killed(found, settings.rules.oom_days)
     whole = total(found, settings.currency)
     are = "is" if whole.proposed == 1 else "are"
     only = "of what could be read: " if seen.missing else ""

@@ -253,7 +253,7 @@ def test_two_containers_that_are_new_to_a_patch_are_added_together() -> None:
                     '[{"op": "remove", "path": "/spec/template/spec/containers/0/resources/limits"}]'
                 ),
             },
-            "limits.memory 1Gi, Git says -",
+            "runs with limits.memory 1Gi, Git says nothing of it: a change",
         ),
         ({**BASE, PROD: PATCHED, PATCH: "a: b: c"}, "no YAML"),
         ({**BASE, PROD: ON_BASE + "nope: {\n"}, "no YAML"),

@@ -226,5 +226,7 @@ def test_a_path_that_is_no_folder_of_the_repository_is_said_as_what_it_is(
 def test_a_helm_chart_is_said_in_one_line(tree: Path) -> None:
     done = propose(tree, "charts/shop")
     assert done.returncode == 1
-    assert done.stdout.startswith("charts/shop is a Helm chart: its values are not edited")
+    assert done.stdout.startswith(
+        "charts/shop is a Helm chart: its values are not edited; `kubefinops scan` says what to set"
+    )
     assert done.stdout.count("\n") == 1

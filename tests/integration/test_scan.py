@@ -389,6 +389,11 @@ def test_the_help_tells_the_exit_codes() -> None:
         assert code in words
 
 
+def test_the_help_is_folded_to_the_terminal_and_not_where_its_source_is() -> None:
+    lines = [line.strip() for line in scan("--help", columns="80").stdout.splitlines()]
+    assert "to look at, the file cannot be written" in lines
+
+
 def on_terminal(columns: int, *arguments: str) -> str:
     """What a terminal so wide shows."""
     ours, theirs = pty.openpty()

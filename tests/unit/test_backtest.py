@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from infra.backtest.estimating import Sizes
 from infra.backtest.fleet import Fleet, TraceError, Treatment, read
-from infra.backtest.frontier import frontier
+from infra.backtest.frontier import Frontier, Point, frontier, svg
 from infra.backtest.scoring import Rates, Score, score
 from infra.backtest.strategies import AS_PROVISIONED, ORACLE, Oracle, all_of, names
 from infra.backtest.walking import Held, Pace, Past, walk, walk_on
@@ -413,3 +414,17 @@ class TestCommand:
             backtest(traces, ["magic"], Pace(1, 1), "table", Outputs())
         with pytest.raises(BadSetting, match="--hold-days"):
             backtest(traces, [], Pace(1, 0), "table", Outputs())
+
+
+def test_names_of_points_that_lie_upon_each_other_stand_in_one_text() -> None:
+    """On a small cluster many strategies exceed in the same weeks: their names lay upon each other."""
+    points = [
+        Point("balanced", 0.0, 1.56), Point("oracle", 0.0, 1.0), Point("vpa", 0.025, 1.23),
+        Point("krr", 0.025, 1.15), Point("crane", 0.025, 1.19), Point("as provisioned", 0.21, 1.57),
+    ]  # fmt: skip
+    lines = {"krr": [points[3], Point("krr", 0.0, 2.8)], "balanced": [points[0]]}
+    picture = svg(Frontier(lines=lines, points=points))
+    texts = re.findall(r'fill="#111827" stroke="#fff".*?>([^<]+)</text>', picture, re.DOTALL)
+    assert texts == ["as provisioned", "vpa, crane, krr", "oracle"]
+    assert picture.count("balanced, with other margins") == 1
+    assert picture.count("<circle") == len(points)

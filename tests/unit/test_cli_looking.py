@@ -57,6 +57,19 @@ def test_where_nothing_is_found_is_told_without_the_password_in_its_address(
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("namespaces", [[], ["shop"]])
+def test_where_nothing_is_found_the_label_that_was_asked_for_is_told(
+    namespaces: Collection[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a label that no series has, not the series are to blame."""
+    nobody = FakePrometheus()
+    monkeypatch.setattr(HttpPrometheus, "query", lambda _, *given: nobody.query(*given))
+    settings = sizing_settings("http://h:9090", ["cluster=eu-1"])
+    with pytest.raises(NothingFound, match=r'^no .* with cluster="eu-1" at http://h:9090[:;]') as caught:
+        look(settings, namespaces, datetime(2026, 11, 20, tzinfo=UTC))
+    assert ("`kubefinops doctor`" in str(caught.value)) == (not namespaces)
+
+
 def entries_without(metric: str) -> list[Entry]:
     class Lacking(FakePrometheus):
         def _rows(self, promql: str, at: datetime) -> list[Series]:

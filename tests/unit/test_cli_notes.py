@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from functions.recommender.report import JvmSeen
+from functions.recommender.report import Entry, JvmSeen
 from infra.cli.comparing import RULES
-from infra.cli.notes import looked_at, of_container, of_workload, prices_of
+from infra.cli.notes import killed, looked_at, of_container, of_workload, prices_of
 from infra.cli.rows import rows_of
 from shared.contracts.pricing import rates
 from tests.examples import container
@@ -35,6 +35,25 @@ def test_what_is_special_is_said_in_a_word() -> None:
 
     other = seen(plain)
     assert not [*of_workload(other), *of_container(next(rows_of(other)), 0.1)]
+
+
+def test_what_memory_killed_is_named_the_most_often_killed_first() -> None:
+    plain = container()
+
+    def web(name: str, *kills: int) -> Entry:
+        each = [
+            plain.model_copy(update={"usage": plain.usage.model_copy(update={"oom_kills": count})})
+            for count in kills
+        ]
+        one = seen(*each, unmeasured=("idle",))
+        return one.model_copy(update={"workload": one.workload.model_copy(update={"name": name})})
+
+    assert list(killed([web("once", 1), web("never", 0), web("often", 3, 40)], 7)) == [
+        "OOM kills within 7 days: shop/Deployment/often (43), shop/Deployment/once (1)"
+    ]
+    assert not list(killed([web("never", 0)], 7))
+    (line,) = killed([web(f"web-{number}", 100 - number) for number in range(12)], 7)
+    assert line.endswith("shop/Deployment/web-9 (91) and 2 more")
 
 
 def test_it_is_said_which_windows_and_days_are_looked_at() -> None:

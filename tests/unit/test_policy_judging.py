@@ -96,6 +96,23 @@ def test_a_step_is_clamped_and_both_values_are_told() -> None:
     assert judged.verdicts[0].inputs == {"before": "100", "after": "500", "current": "1000"}
 
 
+@pytest.mark.parametrize(
+    ("now", "wanted", "rules", "left"),
+    [
+        (512, 100, {"max_step_down_percent": 30}, 359),  # 358.4Mi would be 375809639 in the manifest
+        (512, 900, {"max_step_up_percent": 15}, 588),  # not 588.8Mi: a step up stays below
+        (8, 4, {"max_step_down_percent": 10}, 8),  # 7.2Mi; what is set is never left for a whole MiB
+        (8, 32, {"max_step_up_percent": 10}, 8),
+    ],
+)
+def test_a_step_of_memory_ends_at_a_whole_mebibyte(
+    now: int, wanted: int, rules: dict[str, Any], left: int
+) -> None:
+    one = container(current=resources(100, now), proposed=resources(100, wanted))
+    judged = judge(created(containers=(one,)), [policy(**rules)])
+    assert judged.containers[0].proposed.memory_request_bytes == left * MIB
+
+
 def test_a_clamp_takes_its_part_of_the_saving_back() -> None:
     big = container(current=resources(1000, 1024), proposed=resources(500, 1024))
     small_step = [policy(max_step_down_percent=25)]

@@ -19,7 +19,7 @@ from functions.recommender.reading import read
 from functions.recommender.report import Entry, Report, entry_at
 from functions.recommender.settings import RecommenderSettings
 from functions.recommender.sizing import Observed, ObservedContainer
-from infra.cli.explain import _apart
+from infra.cli.explain import _apart, _around
 from shared.contracts.documents import Recommendation
 from shared.contracts.envelope import Event
 from shared.contracts.events import Resources, ScanRequested
@@ -435,6 +435,20 @@ def test_how_far_windows_lay_apart_is_told_by_namespace(balanced: Scan) -> None:
     thrice = report.window.model_copy(update={"every_third_in": (namespace,)})
     assert _apart(thrice, lasting.workload) == ", CPU in every 2610 s and memory in every 10440 s"
     assert not _apart(twice, nightly.workload)
+
+
+def test_what_a_limit_range_or_an_init_container_does_not_set_is_not_told_as_a_dash(balanced: Scan) -> None:
+    _, entry = balanced.of("reserved")
+    assert "init container migrate asks for 2500m of CPU" in list(_around(entry))
+    least, most = Resources(cpu_request_m=50, memory_request_bytes=64 * MIB), Resources(cpu_request_m=4000)
+    for bounds, words in (
+        ((least, Resources()), "want 50m of CPU and 64Mi of memory at least"),
+        ((Resources(), most), "allow 4 of CPU at most"),
+        ((least, most), "want 50m of CPU and 64Mi of memory at least and allow 4 of CPU at most"),
+    ):
+        seen = [each.model_copy(update={"bounds": bounds}) for each in entry.seen[:1]]
+        *_, line = _around(entry.model_copy(update={"seen": seen}))
+        assert line == f"{seen[0].name}: LimitRanges {words}"
 
 
 def test_a_setting_that_a_report_lacks_is_told_and_one_that_is_not_known_is_refused(balanced: Scan) -> None:

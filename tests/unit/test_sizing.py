@@ -781,7 +781,15 @@ def test_nothing_is_raised_to_an_estimate_while_use_fits_in_what_is_set() -> Non
         "memory request stays 240Mi: 240Mi, the peak and a little more, fit in it, so it is not raised to"
         " 500Mi (balanced: so much memory)"
     )
-    assert sized_by_estimate(resources(129, 239)).proposed == resources(150, 500)
+    raised = sized_by_estimate(resources(129, 239))
+    assert raised.proposed == resources(150, 500)
+    assert raised.reasons[2] == (
+        "memory request 239Mi -> 500Mi: balanced: so much memory; 240Mi, the peak and a little more, no"
+        " longer fit in 239Mi"
+    )
+    # A peak above what is set tells it by itself.
+    below = sized_by_estimate(resources(129, 150))
+    assert below.reasons[2] == "memory request 150Mi -> 500Mi: balanced: so much memory"
 
 
 def test_of_few_days_little_is_lowered_and_no_more_is_raised_than_of_many() -> None:
@@ -796,7 +804,7 @@ def test_of_few_days_little_is_lowered_and_no_more_is_raised_than_of_many() -> N
         " so much memory)"
     )
     assert raised.proposed.memory_request_bytes == unset.proposed.memory_request_bytes == 300 * MIB
-    assert raised.reasons[2] == "memory request 239Mi -> 300Mi: balanced: enough"
+    assert raised.reasons[2].startswith("memory request 239Mi -> 300Mi: balanced: enough; 240Mi, the peak")
     assert unset.reasons[2] == "memory request (not set) -> 300Mi: balanced: enough"
     guaranteed = resources(1000, 200, 1000, 200)
     assert sized_by_estimate(guaranteed, estimate=few).proposed.memory_limit_bytes == 300 * MIB
@@ -850,6 +858,16 @@ def test_in_a_guaranteed_pod_an_oom_kill_raises_by_its_own_rule_whatever_a_limit
     killed = replace(container, estimate=ESTIMATE, oom_killed=True)
     proposed = size(replace(one, containers=(killed,)), RULES).containers[0].proposed
     assert proposed.memory_request_bytes == proposed.memory_limit_bytes == round_memory(512 * 1.2 * MIB)
+
+
+def test_a_limit_that_kills_is_not_told_to_be_a_fifth_more_where_it_is_the_request() -> None:
+    one = observed(resources(1000, 128, None, 256), usage(cpu=200, cpu_max=300, peak=255, oom_kills=1))
+    (container,) = one.containers
+    killed = replace(container, estimate=ESTIMATE, oom_killed=True)
+    sized = size(replace(one, containers=(killed,)), RULES).containers[0]
+    assert (sized.proposed.memory_request_bytes, sized.proposed.memory_limit_bytes) == (500 * MIB, 500 * MIB)
+    assert sized.reasons[3].startswith("memory limit 256Mi -> 500Mi: 1 OOM kill within 7 days")
+    assert sized.reasons[3].endswith("or 100Mi if that is more; not below the request")
 
 
 def test_in_a_guaranteed_pod_memory_without_headroom_is_raised_to_the_request_that_is_paid_for() -> None:
