@@ -266,7 +266,7 @@ def _around(entry: Entry) -> Iterator[str]:
             for field, label in LABELS.items()
             if (value := getattr(bound, field)) is not None
         )
-        yield f"of a pod, {who}: at most {', '.join(values)} together"
+        yield f"the containers of a pod may have together, by {who}, at most: {', '.join(values)}"
 
 
 def _requests(asked: Resources) -> str:
