@@ -68,7 +68,7 @@ class ObservedContainer:
     under on any day that is known. `estimate` is what a strategy says, where one is asked. `jvm`
     is the Java virtual machine that it is known to run. `days` are the digests that `usage` and `estimate`
     rest on; none where pods run to completion. `bounds` are what LimitRanges have it request at least, and
-    set at most.
+    set at most. `torn`: two answers about its memory contradict each other.
     """
 
     name: str
@@ -81,6 +81,7 @@ class ObservedContainer:
     jvm: Jvm | None = None
     days: tuple[Day, ...] = ()
     bounds: tuple[Resources, Resources] = (Resources(), Resources())
+    torn: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def size(observed: Observed, rules: Rules) -> Sized:
         history_seconds=min((container.history_seconds for container in enough), default=0),
         qos=qos,
     )
-    if (reason := _resized(observed) or _unfit(observed, used, qos, rules)) is not None:
+    if (reason := _resized(observed) or _torn(used) or _unfit(observed, used, qos, rules)) is not None:
         return replace(sized, skipped=reason)
     proposals = tuple(_propose(container, observed, qos, rules) for container in used)
     beside = tuple(_beside_autoscaler(proposal, observed, qos) for proposal in proposals)
@@ -187,6 +188,16 @@ def _resized(observed: Observed) -> str | None:
         f"a VerticalPodAutoscaler sets its requests and limits (mode {observed.resized_by}), whatever they"
         " are in Git"
     )
+
+
+def _torn(used: list[ObservedContainer]) -> str | None:
+    """Whose usage was not read whole."""
+    if names := ", ".join(container.name for container in used if container.torn):
+        return (
+            f"memory of {names} was read in part: of some day its peak is told and no window, or windows and"
+            " no peak; several servers behind one address may have answered"
+        )
+    return None
 
 
 def _unfit(observed: Observed, used: list[ObservedContainer], qos: QosClass, rules: Rules) -> str | None:
