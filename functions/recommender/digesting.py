@@ -98,10 +98,14 @@ class Plan:
 
 @dataclass
 class Days:
-    """Each container's digests, in the order of their days, and the pods that they are known of."""
+    """Each container's digests, in the order of their days, and the pods that they are known of.
+
+    `torn` are containers of which two answers contradict each other: what was read of them is not all.
+    """
 
     digests: dict[Of, list[Digest]] = field(default_factory=dict)
     pods: dict[Controller, set[Pod]] = field(default_factory=dict)
+    torn: set[Of] = field(default_factory=set)
 
 
 def apart(replicas: Mapping[Controller, int]) -> dict[str, int]:
@@ -271,6 +275,8 @@ def read(
             ]
             there.extend(made)
             there.sort(key=lambda digest: digest.day)
+            if any(usage.is_torn((controller, each), digest, facts) for digest in made):
+                days.torn.add((controller, each))
             fresh += (
                 digest
                 for digest in made
@@ -466,19 +472,32 @@ class _Usage:
 
         Around its midnights, and of what lived for minutes, one may have a window where another has none.
         """
-        apart = self.plan.apart[container[0][0]]
+        if self.is_torn(container, digest, facts):
+            return False
         cpu, memory = digest.windows, self.memory_windows[container, digest.day]
-
-        def most(seconds: float) -> int:
-            """Windows of CPU that end within so many seconds, as a digest counts them."""
-            return (int(seconds / (self.window.cpu_step * apart)) + 1) * apart
-
-        # Use is told by windows of CPU for as long as one is, and of memory for as long as a scrape counts.
-        longer = self.window.cpu - self.window.interval
         if facts.get((container, digest.day), _NO_FACTS).memory_max is None:
-            return cpu <= most(longer) and memory < 2
-        alone = self.window.memory_step * apart - self.window.step + longer
-        return bool(memory or cpu <= most(alone)) and bool(cpu or memory < 2)
+            return cpu <= self._most(container, self._longer)
+        return bool(cpu or memory < 2)
+
+    def is_torn(self, container: Of, digest: Digest, facts: Mapping[tuple[Of, date], _Facts]) -> bool:
+        """Whether memory's windows and its peak, which are of the same series, contradict each other: one of
+        the two is there without the other. That is no lack of series: an answer was not whole.
+        """
+        memory = self.memory_windows[container, digest.day]
+        if facts.get((container, digest.day), _NO_FACTS).memory_max is None:
+            return memory >= 2
+        alone = self.window.memory_step * self.plan.apart[container[0][0]] - self.window.step + self._longer
+        return not memory and digest.windows > self._most(container, alone)
+
+    @property
+    def _longer(self) -> float:
+        """Use is told by windows of CPU as long as one is, and of memory as long as a scrape counts."""
+        return self.window.cpu - self.window.interval
+
+    def _most(self, container: Of, seconds: float) -> int:
+        """Windows of CPU that end within so many seconds, as a digest counts them."""
+        apart = self.plan.apart[container[0][0]]
+        return (int(seconds / (self.window.cpu_step * apart)) + 1) * apart
 
     def sure(self, days: Days, facts: Mapping[tuple[Of, date], _Facts]) -> set[date]:
         """The days that are over, and of which there is usage, be it stored: else an empty digest might be of

@@ -102,6 +102,7 @@ def observed(report: Report, stored: Entry, lacking: list[str]) -> Observed:
                 jvm=_jvm(stored, each.name),
                 days=_days(stored.digests.get(each.name, ())),
                 bounds=each.bounds or (Resources(), Resources()),
+                torn=each.torn,
             )
             for each in stored.seen
         )

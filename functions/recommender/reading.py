@@ -552,6 +552,7 @@ def _observed(
             estimate=estimates.get((controller, name)),
             jvm=now.jvms.of(live, name),
             days=found[name].days,
+            torn=found[name].torn,
         )
         for name in names
     )
@@ -588,7 +589,7 @@ def _observed(
 class _Container:
     """What one used; `usage` is None where CPU or memory was not measured. `killed_limit` is the largest that
     it was killed under within the days for which kills count, `ever_killed_limit` within all, in bytes, as
-    far as days tell.
+    far as days tell. `torn`: see ObservedContainer.
     """
 
     usage: Usage | None
@@ -596,6 +597,7 @@ class _Container:
     days: tuple[Day, ...] = ()
     killed_limit: int = 0
     ever_killed_limit: int = 0
+    torn: bool = False
 
 
 def _is_killed_under(
@@ -644,7 +646,7 @@ class _Past:
             max((each.killed_limit_bytes for each in some if each.oom_kills), default=0)
             for some in (killed, self._days.digests[container])
         )
-        return _Container(usage, seconds, seen, limit, ever)
+        return _Container(usage, seconds, seen, limit, ever, container in self._days.torn)
 
     def is_measured(self, controller: Controller, names: Collection[str]) -> bool:
         """Whether a pod of it ever was, as far as is known."""

@@ -79,8 +79,8 @@ class JvmSeen(Payload):
 class SeenContainer(Payload):
     """What the engine knew of a container beside its usage, which `Entry.containers` has.
 
-    `oom_killed`, `killed_limit_bytes`: see ObservedContainer. `resources` are what is set where its usage was
-    not measured, None where `containers` has them.
+    `oom_killed`, `killed_limit_bytes`, `torn`: see ObservedContainer. `resources` are what is set where its
+    usage was not measured, None where `containers` has them.
     """
 
     name: str
@@ -91,6 +91,7 @@ class SeenContainer(Payload):
     bounds: tuple[Resources, Resources] | None = Field(
         default=None, description="what LimitRanges have it request at least, and set at most, if anything"
     )
+    torn: bool = False
 
 
 class Cost(Payload):
@@ -317,6 +318,7 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
                 killed_limit_bytes=each.killed_limit_bytes,
                 resources=None if each.name in measured else each.current,
                 bounds=each.bounds if any(bound != Resources() for bound in each.bounds) else None,
+                torn=each.torn,
             )
             for each in observed.containers
         ),

@@ -12,7 +12,7 @@ PERCENTILE = "percentile"
 WORTH_RAISING = 0.5
 Strategy = Literal["percentile", "balanced", "cautious", "lean"]
 # Other tools' published rules (peers.py), by which nothing is ever proposed.
-Peer = Literal["krr", "vpa", "crane", "kubecost"]
+Peer = Literal["krr", "vpa", "goldilocks", "crane", "kubecost"]
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class ObservedContainer:
     under on any day that is known. `estimate` is what a strategy says, where one is asked. `jvm`
     is the Java virtual machine that it is known to run. `days` are the digests that `usage` and `estimate`
     rest on; none where pods run to completion. `bounds` are what LimitRanges have it request at least, and
-    set at most.
+    set at most. `torn`: two answers about its memory contradict each other.
     """
 
     name: str
@@ -85,6 +85,7 @@ class ObservedContainer:
     jvm: Jvm | None = None
     days: tuple[Day, ...] = ()
     bounds: tuple[Resources, Resources] = (Resources(), Resources())
+    torn: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ def size(observed: Observed, rules: Rules) -> Sized:
         history_seconds=min((container.history_seconds for container in enough), default=0),
         qos=qos,
     )
-    if (reason := resized(observed.resized_by) or _unfit(observed, used, qos, rules)) is not None:
+    reason = resized(observed.resized_by) or _torn(used) or _unfit(observed, used, qos, rules)
+    if reason is not None:
         return replace(sized, skipped=reason)
     proposals = tuple(_propose(container, observed, qos, rules) for container in used)
     beside = tuple(_beside_autoscaler(proposal, observed, qos) for proposal in proposals)
@@ -196,6 +198,16 @@ def resized(mode: str) -> str | None:
     if not mode:
         return None
     return f"a VerticalPodAutoscaler sets its requests and limits (mode {mode}), whatever they are in Git"
+
+
+def _torn(used: list[ObservedContainer]) -> str | None:
+    """Whose usage was not read whole."""
+    if names := ", ".join(container.name for container in used if container.torn):
+        return (
+            f"memory of {names} was read in part: of some day its peak is told and no window, or windows and"
+            " no peak; several servers behind one address may have answered"
+        )
+    return None
 
 
 def _unfit(observed: Observed, used: list[ObservedContainer], qos: QosClass, rules: Rules) -> str | None:

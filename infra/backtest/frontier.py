@@ -49,6 +49,11 @@ class Frontier:
                 return low.requested + part * (high.requested - low.requested)
         return None
 
+    def beside_krr(self) -> list[tuple[Point, float]]:
+        """Each of our strategies, with what krr's rule requests where it is exceeded in as many weeks."""
+        own = [(each, self.krr_at(each.above)) for each in self.points if each.name in constants()]
+        return [(each, krr) for each, krr in own if krr]
+
 
 def frontier(
     fleets: Sequence[Fleet],
@@ -103,7 +108,10 @@ def svg(found: Frontier) -> str:
     for name, line in found.lines.items():
         places = [(x(each.above), y(each.requested)) for each in line if each.requested <= top]
         lines.append((name, " ".join(f"{across},{up}" for across, up in places), *places[-1]))
-    points = [_Place(each.name, x(each.above), y(each.requested)) for each in found.points]
+    named: dict[tuple[float, float], list[str]] = {}
+    for each in found.points:
+        named.setdefault((x(each.above), y(each.requested)), []).append(each.name)
+    points = [_Place(", ".join(names), *place) for place, names in named.items()]
     across = [(x(share), f"{share:.0%}") for share in np.arange(0.0, right, 0.05)]
     up = [(y(times), f"{times:g}x") for times in (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4) if times <= top]
     return _TEMPLATE.render(

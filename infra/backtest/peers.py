@@ -18,7 +18,7 @@ import numpy as np
 from infra.backtest.digests import Floats
 from shared.contracts.quantities import MIB
 
-__all__ = ["PEERS", "Windows", "crane", "highest", "krr", "kubecost", "quantile", "vpa"]
+__all__ = ["PEERS", "Windows", "crane", "goldilocks", "highest", "krr", "kubecost", "quantile", "vpa"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,13 @@ def vpa(past: Windows) -> tuple[Floats, Floats]:
     return np.maximum(cpu * 1.15, 0.025), np.maximum(memory * 1.15, 250 * MIB)
 
 
+def goldilocks(past: Windows) -> tuple[Floats, Floats]:
+    """FairwindsOps/goldilocks, Guaranteed QoS: the VerticalPodAutoscaler's target as it is, for request and
+    limit (pkg/summary/summary.go, pkg/dashboard/templates/container.gohtml).
+    """
+    return vpa(past)
+
+
 def crane(past: Windows) -> tuple[Floats, Floats]:
     """gocrane/crane, resource recommendation: p99 of CPU and memory over 7 days, each sample weighing as much
     as it is, in buckets of 0.1 cores and 100 MiB, so no less than one of these, plus 15 %
@@ -83,7 +90,7 @@ def kubecost(past: Windows) -> tuple[Floats, Floats]:
 
 
 PEERS: Mapping[str, Callable[[Windows], tuple[Floats, Floats]]] = MappingProxyType(
-    {"krr": krr, "vpa": vpa, "crane": crane, "kubecost": kubecost}
+    {"krr": krr, "vpa": vpa, "goldilocks": goldilocks, "crane": crane, "kubecost": kubecost}
 )
 
 

@@ -228,6 +228,17 @@ def _document(
             name: [[round(point.above, 5), round(point.requested, 4)] for point in line]
             for name, line in found.lines.items()
         },
+        # Memory, of the oracle's, as the frontier has it.
+        "beside_krr": None
+        if found is None
+        else {
+            point.name: {
+                "weeks_memory_above": round(point.above, 5),
+                "memory_requested": round(point.requested, 4),
+                "krr_requests": round(krr, 4),
+            }
+            for point, krr in found.beside_krr()
+        },
     }
 
 
@@ -266,15 +277,13 @@ def _print(given: Tested, scores: dict[str, Score], pace: Pace, found: Frontier 
     if compared := _compared(scores):
         _show_compared(compared, given.currency)
     if found is not None:
-        for point in found.points:
-            krr = found.krr_at(point.above)
-            if point.name in ("balanced", "cautious", "lean") and krr:
-                saved = 1 - point.requested / krr
-                print(
-                    f"{point.name}: memory exceeds its request in {point.above:.1%} of weeks, with"
-                    f" {abs(saved):.0%} {'less' if saved > 0 else 'more'} requested than krr's rule takes to"
-                    " do as well"
-                )
+        for point, krr in found.beside_krr():
+            saved = 1 - point.requested / krr
+            print(
+                f"{point.name}: memory exceeds its request in {point.above:.1%} of weeks, with"
+                f" {abs(saved):.0%} {'less' if saved > 0 else 'more'} requested than krr's rule takes to"
+                " do as well"
+            )
 
 
 def _show_compared(compared: dict[str, Comparison], currency: str) -> None:

@@ -140,6 +140,15 @@ RULES: Mapping[Peer, Rule] = MappingProxyType(
             "VPA itself samples the metrics API once a minute, raises memory after an OOM kill, and divides"
             " its least values among the containers of a pod",
         ),
+        "goldilocks": Rule(
+            "goldilocks",
+            8,
+            "VPA's target as it is: p90 of CPU and of daily memory peaks over 8 days, weights halved every 24"
+            " hours, plus 15%; at least 25m and 250Mi",
+            "https://github.com/FairwindsOps/goldilocks, Guaranteed QoS",
+            "Goldilocks itself asks a VerticalPodAutoscaler, and shows its bounds beside: the lower one as a"
+            " request and the upper one as a limit, for Burstable QoS",
+        ),
         "crane": Rule(
             "crane",
             7,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from infra.cli.comparing import Rule
+    from shared.contracts.events import ContainerProposal
     from shared.contracts.prometheus import Curve, Prometheus, Series
 
 S = TypeVar("S", bound=PrometheusSettings)
@@ -365,6 +366,11 @@ def _notes(
         what = "no memory" if len(blind) == len(running) else f"memory of {counted(len(blind), 'workload')}"
         lowered = "is lowered" if len(blind) == len(running) else "is not lowered"
         yield f"{what} {lowered}, as OOM kills would not be seen: `kubefinops doctor` tells what lacks"
+    if rule is None and _lacks_limits([each for entry in running for each in entry.containers]):
+        yield (
+            "no limit is told of any container (kube_pod_container_resource_limits), though some have one: a"
+            " Guaranteed pod is taken for a Burstable one; `kubefinops doctor` tells how to get that"
+        )
     kinds = {each.workload.kind for each in found if each.seen}
     lacks = any(each.replicas for each in found if each.workload.kind == "Deployment")
     if lacks and "ReplicaSet" in kinds and kinds.isdisjoint({"Deployment", "Rollout"}):
@@ -374,6 +380,14 @@ def _notes(
         )
     if unmeasured:
         yield unmeasured
+
+
+def _lacks_limits(containers: Collection[ContainerProposal]) -> bool:
+    """Whether limits are not told: of none there is any, though some are counted CFS periods, as what has a
+    CPU limit alone is.
+    """
+    told = any(each.current.cpu_limit_m or each.current.memory_limit_bytes for each in containers)
+    return not told and any(each.usage.throttled_share is not None for each in containers)
 
 
 def require(

@@ -91,8 +91,8 @@ StrategyOption = Annotated[
     typer.Option(
         help="how requests are found: balanced (the default), cautious or lean, the estimator's trade-offs,"
         " or percentile; see backtest."
-        " krr, vpa, crane and kubecost are those tools' published rules: scan shows what they say, for"
-        " comparison only"
+        " krr, vpa, goldilocks, crane and kubecost are those tools' published rules: scan shows what they"
+        " say, for comparison only"
     ),
 ]
 

@@ -216,9 +216,9 @@ class HttpPrometheus:
         if not response.ok or response.is_redirect:
             raise self._failure(promql, answer, document)
         if document is None or document.get("status") != "success":
-            kind = response.headers.get("Content-Type", "no content type")
-            said = f"status {response.status_code} with {kind}, not its JSON"
-            raise self._failed(QueryFailed, promql, said)
+            raise self._failed(
+                QueryFailed, promql, f"status {response.status_code} with {_no_answer(answer)}"
+            )
         # Warnings are about the query, or tell that a store has not answered; VictoriaMetrics says isPartial.
         warnings = [str(text) for text in document.get("warnings") or ()]
         lacking = [text for text in warnings if not text.startswith("PromQL ")]
@@ -249,6 +249,8 @@ class HttpPrometheus:
         if document is None and response.headers.get("Content-Type", "").startswith("text/plain"):
             # A page of a proxy is of no use, but this is what VictoriaMetrics says of its queue.
             said = f"{said}: {answer.body.decode(errors='replace').strip()}"
+        if status in {429, 503} and kind in {QueryThrottled, QueryFailed}:
+            said = f"{said}; try again later"
         match status:
             case 401 | 403:
                 return self._elsewhere(
@@ -385,6 +387,16 @@ def _apart(body: bytes) -> tuple[bytes, list[bytes]]:
         values.append(body[first:last])
         at = last + end
     return b"".join((*rest, body[at:])), values
+
+
+def _no_answer(answer: _Answer) -> str:
+    """What came in place of an answer, and where to look."""
+    kind = answer.response.headers.get("Content-Type", "no content type")
+    if "html" in kind:
+        return f"{kind}, not its JSON: look whether a login or another server is at this address"
+    if "json" in kind and _object(answer.body) is None:
+        return f"{kind} of {len(answer.body):,} bytes, cut short or broken: look at what is before the server"
+    return f"{kind}, not its JSON"
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

@@ -157,7 +157,7 @@ def test_a_prometheus_says_what_the_same_usage_says_as_traces(both: Both, tmp_pa
     for path in emitted:
         with path.open() as file:
             rows.append(list(csv.DictReader(file)))
-    assert len(rows[0]) == 9 * 2 * 2
+    assert len(rows[0]) == 10 * 2 * 2
     for one, other in zip(*rows, strict=True):
         for column, value in one.items():
             if column.endswith(("cores", "bytes")) and value:

@@ -177,7 +177,7 @@ def test_anothers_rule_is_shown_by_its_name_and_source_and_nothing_is_proposed(a
     assert json.loads(scan("--prometheus", address, "--format", "json").stdout)["comparison"] is None
 
 
-@pytest.mark.parametrize("peer", ["krr", "vpa", "crane", "kubecost"])
+@pytest.mark.parametrize("peer", ["krr", "vpa", "goldilocks", "crane", "kubecost"])
 def test_nothing_is_proposed_by_anothers_rule(address: str, peer: str, tmp_path: Path) -> None:
     done = kubefinops("propose", "--repo", str(tmp_path), "--prometheus", address, "--strategy", peer)
     assert (done.returncode, done.stdout) == (2, "")

@@ -343,9 +343,19 @@ class TestCommand:
         assert len(rows) == 3 * 3 * 2
         assert rows[0]["valid_from"] == "1970-01-02T00:00:00Z"
         assert plot.read_text().startswith("<svg")
+        (balanced,) = document["beside_krr"].values()
+        above = document["strategies"]["balanced"]["weeks_memory_above"]
+        assert balanced["weeks_memory_above"] == pytest.approx(above, abs=1e-5)
+        line = [requested for _, requested in document["frontier"]["krr"]]
+        assert min(line) <= balanced["krr_requests"] <= max(line)
         # Judged again, from the file alone.
         above = [self._is_above(traces, row) for row in rows if row["strategy"] == "krr"]
         assert document["strategies"]["krr"]["weeks_memory_above"] == pytest.approx(np.mean(above), abs=1e-6)
+
+    def test_rules_that_say_the_same_are_one_point_of_the_plot(self, traces: Path) -> None:
+        plot = traces / "f.svg"
+        assert backtest(traces, ["vpa", "goldilocks"], Pace(1, 1), "json", Outputs(plot=plot)) == 0
+        assert ">vpa, goldilocks</text>" in plot.read_text()
 
     def _is_above(self, traces: Path, row: dict[str, str]) -> bool:
         day = int(row["valid_from"][8:10]) - 1

@@ -59,6 +59,7 @@ def test_each_rule_of_the_backtest_can_be_looked_at_and_none_is_a_strategy() -> 
     [
         ("krr", 200, 253),  # the p95 as it is, 220 MiB plus 15 %
         ("vpa", 249, 260),  # the end of the bucket, plus 15 %
+        ("goldilocks", 249, 260),  # VPA's target
         ("crane", 345, 345),  # up to whole 100m and 100 MiB, plus 15 %
         ("kubecost", 572, 315),  # divided by 0.7
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,12 +71,12 @@ def test_where_nothing_is_found_the_label_that_was_asked_for_is_told(
     assert ("`kubefinops doctor`" in str(caught.value)) == (not namespaces)
 
 
-def entries_without(metric: str) -> list[Entry]:
+def entries_without(metric: str, **pod: Any) -> list[Entry]:
     class Lacking(FakePrometheus):
         def _rows(self, promql: str, at: datetime) -> list[Series]:
             return [each for each in super()._rows(promql, at) if each.labels.get("__name__") != metric]
 
-    server, settings = Lacking(deployment("shop", "web")), RecommenderSettings.read({})
+    server, settings = Lacking(deployment("shop", "web", **pod)), RecommenderSettings.read({})
     at, fortnight = datetime(2026, 11, 20, tzinfo=UTC), timedelta(days=14)
     found = read(server, "local", at, history=fortnight, oom_days=7).workloads
     return [entry(each, size(each, settings.rules), settings.price_list.base) for each in found]
@@ -94,6 +95,16 @@ def test_where_nothing_tells_whose_replica_sets_are_it_is_said_that_no_deploymen
     # One that was made by hand is no Deployment's.
     by_hand = [each for each in found if each.workload.kind == "ReplicaSet"]
     assert list(_notes(by_hand, Whose(), None, None)) == []
+
+
+def test_where_nothing_tells_of_limits_that_throttle_it_is_said_what_a_guaranteed_pod_is_taken_for() -> None:
+    metric, limits = "kube_pod_container_resource_limits", {"cpu": 1.0, "memory": float(2**30)}
+    throttled = entries_without(metric, limits=limits, throttled=0.0)
+    assert [each.qos for each in throttled] == ["Burstable"]
+    (note,) = _notes(throttled, Whose(), None, None)
+    assert note.startswith(f"no limit is told of any container ({metric}), though some have one")
+    assert list(_notes(entries_without("nothing", limits=limits, throttled=0.0), Whose(), None, None)) == []
+    assert list(_notes(entries_without("nothing", limits={}), Whose(), None, None)) == []
 
 
 def test_where_nothing_tells_whose_pods_are_cadvisor_is_not_blamed() -> None:

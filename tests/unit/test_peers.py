@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from infra.backtest.peers import PEERS, Windows, crane, krr, kubecost, vpa
+from infra.backtest.peers import PEERS, Windows, crane, goldilocks, krr, kubecost, vpa
 
 MIB = 2**20
 GIB = 2**30
@@ -43,6 +43,13 @@ def test_vpa_answers_within_a_bucket_of_5_percent_above() -> None:
     cpu, memory = vpa(steady(1.0, 4 * GIB))
     assert 1.15 <= cpu[0] <= 1.15 * 1.06
     assert 1.15 * 4 * GIB <= memory[0] <= 1.15 * 1.06 * 4 * GIB
+
+
+def test_goldilocks_shows_vpas_target() -> None:
+    past = steady(1.0, 4 * GIB)
+    past.cpu[0, ::7] = 3.0
+    past.memory[0, -24:] = 6 * GIB
+    assert [each.tolist() for each in goldilocks(past)] == [each.tolist() for each in vpa(past)]
 
 
 def test_crane_answers_at_the_end_of_a_bucket_of_a_tenth_of_a_core_and_100_mebibytes() -> None:

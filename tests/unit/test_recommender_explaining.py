@@ -282,6 +282,7 @@ def test_what_the_engine_is_given_is_known_to_who_gives_it_again() -> None:
         "jvm",
         "days",
         "bounds",
+        "torn",
     }
 
 
@@ -360,6 +361,7 @@ FIRST = ("containers", 0)
         (("scales_on",), ["cpu", "memory"], "decision"),
         (("resized_by",), "Auto", "decision"),
         (("tells_kills",), False, "memory_request_bytes"),
+        (("seen", 0, "torn"), True, "decision"),
         (("seen", 0, "bounds"), [{"cpu_request_m": 700}, {}], "cpu_request_m"),
         (("pod_bounds",), {"node": {"memory_request_bytes": 1}}, None),
     ],

@@ -274,6 +274,16 @@ def test_too_little_data_is_said() -> None:
     assert reason(resources(1000, 1024), usage(samples=29)) == "too little data: app: 29 samples, 30 wanted"
 
 
+def test_nothing_is_proposed_of_what_was_read_in_part() -> None:
+    whole = observed(resources(1000, 1024))
+    torn = replace(whole, containers=(replace(whole.containers[0], torn=True),))
+    assert size(whole, RULES).skipped is None
+    assert size(torn, RULES).skipped == (
+        "memory of app was read in part: of some day its peak is told and no window, or windows and no peak;"
+        " several servers behind one address may have answered"
+    )
+
+
 def test_a_container_of_which_little_is_known_keeps_no_other_from_being_sized() -> None:
     whole = observed(resources(1000, 1024, 2000, 2048))
     new = ObservedContainer("sidecar", resources(500, 512), usage(), 4 * 3600)
