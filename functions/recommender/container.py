@@ -389,9 +389,6 @@ def _memory_limit(
         return request, (
             f"memory limit {_arrow(limit, request, format_memory)}: equal to the request (Guaranteed)"
         )
-    if raised is not None and raised[0] > limit:
-        target = max(round_memory(raised[0]), request)
-        return target, f"memory limit {_arrow(limit, target, format_memory)}: {raised[1]}"
     percent = _percent(rules.memory_limit_headroom)
     wanted = max(round_memory(peak * rules.memory_limit_headroom), request)
     why = f"at least {percent} above the peak of {_mebibytes(peak)}, and not below the request"
@@ -403,6 +400,14 @@ def _memory_limit(
         wanted, why = round_memory(told.memory_limit_bytes), told.why_limit
         if wanted > most:
             wanted, why = round_memory(most), f"{why}; no further than twice what is set or requested"
+    if raised is not None and raised[0] > limit:
+        # No less than where it had not killed yet: else it would go on killing until it got there.
+        target = max(round_memory(raised[0]), request)
+        if stance.jvm is not None or stance.fills_limit or wanted <= target:
+            wanted, why = target, raised[1]
+        else:
+            why = f"{_told_kills(usage, rules)}; {why}"
+        return wanted, f"memory limit {_arrow(limit, wanted, format_memory)}: {why}"
     # However few the mebibytes: they keep a small container from being killed.
     worth = is_worth(limit, wanted, rules.relative_change, 0)
     if wanted > limit and not stance.fills_limit and (worth or request > limit):
@@ -422,9 +427,13 @@ def _after_oom_kill(
     used = max(usage.memory_max_bytes, current.memory_limit_bytes or 0)
     what = "the limit" if used == current.memory_limit_bytes else "the peak"
     return _above_kill(used), (
-        f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days under this limit:"
-        f" at once a fifth more than {what} of {_mebibytes(used)}, or 100Mi if that is more"
+        f"{_told_kills(usage, rules)}: at once a fifth more than {what} of {_mebibytes(used)},"
+        " or 100Mi if that is more"
     )
+
+
+def _told_kills(usage: Usage, rules: Rules) -> str:
+    return f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days under this limit"
 
 
 def _above_kill(used: int) -> float:
