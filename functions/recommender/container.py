@@ -20,10 +20,6 @@ _UNSEEN = "OOM kills would not be seen, so it is not lowered (kubefinops doctor 
 _BURST = 2
 # Where a limit throttles in so many periods, bursts come up to it, though the mean be far below.
 REACHED = 0.01
-_FILLS = (
-    "it comes up to its limit day by day and is not killed, as with cache, which the kernel takes back and"
-    " which would fill more"
-)
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class Day:
     """One day's digest, `ago` days before the scan's.
 
     `windows` are of 5 minutes. CPU is told at digests.POINTS (not without windows), memory by its
-    peak and at the same points. `samples` are the windows of all `pods`.
+    peak and at the same points. `samples` are the windows of all `pods`. `near_limit_bytes`: see Digest.
     """
 
     ago: int
@@ -41,6 +37,7 @@ class Day:
     memory_points: tuple[int, ...] = ()
     pods: int = 0
     samples: int = 0
+    near_limit_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class Stance:
 
     `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`,
     `killed_limit_bytes`, `estimate`, `jvm`: see ObservedContainer. `tells_kills`: see Observed.
-    `fills_limit`: its memory comes up to its limit day by day, and is not killed.
+    `fills_limit` says why its memory comes up to its limit without a need, where it does.
     """
 
     guaranteed: bool = False
@@ -80,7 +77,7 @@ class Stance:
     oom_killed: bool = False
     killed_limit_bytes: int = 0
     tells_kills: bool = True
-    fills_limit: bool = False
+    fills_limit: str = ""
     estimate: Estimate | None = None
     jvm: Jvm | None = None
 
@@ -219,7 +216,7 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
         why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(rules.memory_headroom)}"
     most = inf
     if stance.fills_limit and wanted > (limit := current.memory_limit_bytes or 0):
-        wanted, most, why = limit, limit, f"{why}; not above the limit: {_FILLS}"
+        wanted, most, why = limit, limit, f"{why}; not above the limit: {stance.fills_limit}"
     floor = (
         max(rules.memory_floor_bytes, LEAST_MEMORY_LIMIT) if stance.guaranteed else rules.memory_floor_bytes
     )
@@ -413,7 +410,7 @@ def _memory_limit(
     if wanted > limit and not stance.fills_limit and (worth or request > limit):
         return wanted, f"memory limit {format_memory(limit)} -> {format_memory(wanted)}: {why}"
     why = f"the peak is {_mebibytes(peak)}; a limit costs nothing, and lowering one can only kill"
-    return limit, f"memory limit stays {format_memory(limit)}: {_FILLS if stance.fills_limit else why}"
+    return limit, f"memory limit stays {format_memory(limit)}: {stance.fills_limit or why}"
 
 
 def _after_oom_kill(

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from itertools import chain, groupby, pairwise, repeat
-from math import ceil
+from math import ceil, inf
 from operator import itemgetter
 from statistics import median_low
 from typing import TYPE_CHECKING
@@ -56,6 +56,9 @@ _MOST_APART = 3
 # So many days of workloads, and of one, one question by the day is about: for each a server holds where its
 # samples are; or all of its windows.
 _PLAIN, _OVER_WINDOWS = (5_250, _MOST_DAYS), (1_400, 3)
+# Of a memory limit, from which on the day's is kept: whether use rose with it shows by that. What takes less
+# of it is below it with every margin.
+NEAR = 0.4
 # Of a day's windows: those at or below the points before each, and those that it stands for.
 _UP_TO = (0.0, *POINTS)
 _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
@@ -87,12 +90,13 @@ class Span:
 class Plan:
     """`apart`: by namespace, how many of a Window's steps lie between two windows that are looked at;
     `limited`: namespace and name of what has a CPU limit, of which the peaks of all windows are asked for.
-    `pods` are there now.
+    `pods` are there now, and `memory_limits` (bytes) are set for their containers.
     """
 
     apart: Mapping[str, int]
     limited: frozenset[tuple[str, str]]
     pods: frozenset[Pod] = frozenset()
+    memory_limits: Mapping[Of, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -320,6 +324,11 @@ class _Grid:
         """Each of them; the last may be today."""
         return [self.begin + DAY * number for number in range(self.count)]
 
+    @property
+    def whole(self) -> _Grid:
+        """The same without today."""
+        return replace(self, count=sum(1 for day in self.days if midnight(day) + DAY <= self.at))
+
     def cut(self, days: int) -> Iterator[tuple[datetime, datetime, timedelta]]:
         """The windows of so many days at a time: the first and last of each part, and the step."""
         for day in range(0, self.count, days):
@@ -508,6 +517,7 @@ class _Usage:
                     oom_kills=its.oom_kills,
                     killed_limit_bytes=its.killed_limit if its.oom_kills else 0,
                     throttled_share=its.throttled_share,
+                    near_limit_bytes=its.near_limit,
                 )
             )
         return made
@@ -657,6 +667,7 @@ class _Facts:
     cpu_max: float = 0.0
     oom_kills: int = 0
     killed_limit: int = 0
+    memory_limit: int = 0
     throttled_share: float | None = None
 
     def take(self, name: str, value: float) -> None:
@@ -670,6 +681,8 @@ class _Facts:
                 self.oom_kills += round(value)
             case "killed_limit":
                 self.killed_limit = min(self.killed_limit or round(value), round(value))
+            case "memory_limit":
+                self.memory_limit = min(self.memory_limit or round(value), round(value))
             case _:
                 self.throttled_share = round(max(self.throttled_share or 0.0, value), 4)
 
@@ -685,6 +698,10 @@ class _Facts:
             (*memory[:-1], max(memory[-1], self.memory_max)) if memory else (self.memory_max,) * len(POINTS)
         )
 
+    @property
+    def near_limit(self) -> int:
+        return self.memory_limit if (self.memory_max or 0) >= NEAR * self.memory_limit else 0
+
 
 _NO_FACTS = _Facts()
 
@@ -696,6 +713,15 @@ def _facts(usage: _Usage, part: Part) -> dict[tuple[Of, date], _Facts]:
     ask({"memory_max": queries.memory_max}, part)
     if usage.span.memory_alone:
         return found
+    limits, whole = usage.plan.memory_limits, usage.grid.whole
+    days = set(whole.days)
+    near = {
+        _workload(container)
+        for (container, day), its in found.items()
+        if day in days and (its.memory_max or 0) >= NEAR * limits.get(container, inf)
+    }
+    if near:  # what it is today is known
+        ask({"memory_limit": queries.memory_limits}, part.narrowed(near), grid=whole)
     end = min(usage.grid.at, usage.grid.start + DAY * usage.grid.count)
     told = usage.asking.told("limited", queries.periods, part, usage.grid.start, end)
     # Who has a limit now is asked about though nothing be told of it: some servers forget the older series.
@@ -726,9 +752,11 @@ def _ask(
     questions: Mapping[str, Callable[[int], Question]],
     part: Part,
     most: tuple[int, int] = _PLAIN,
+    *,
+    grid: _Grid | None = None,
 ) -> None:
     """Adds the answers about the part's workloads."""
-    for name, labels, day, value in _by_day(usage.asking, usage.grid, questions, part, most):
+    for name, labels, day, value in _by_day(usage.asking, grid or usage.grid, questions, part, most):
         whose = usage.container(labels)
         # Narrowed by the beginnings of names, or not at all, it is about others too.
         if whose is not None and _workload(whose[0]) in part.workloads:
@@ -745,7 +773,7 @@ def _by_day(
     """The answers about each whole day, and about today so far: which question, whose row, day and value.
     `most` days of workloads are in one, and of one of them.
     """
-    over = sum(1 for day in grid.days if midnight(day) + DAY <= grid.at)
+    over = grid.whole.count
     of_a_day = {name: question(86400) for name, question in questions.items()}
     for first in range(0, over, most[1]):
         last = min(first + most[1], over)
