@@ -378,7 +378,8 @@ def _fills_limit(container: ObservedContainer) -> str:
         _is_near(peaks, days, share * limit)
         for days, share in ((STEADY_DAYS, _FULL), (MEMORY_DAYS - 1, _NEARLY_FULL))
     )
-    return _FILLS if fills and not container.usage.oom_kills else ""
+    # What was killed some time needed more than it had: it may be that which comes up to the limit.
+    return _FILLS if fills and not container.usage.oom_kills and not container.killed_limit_bytes else ""
 
 
 def _is_near(peaks: Mapping[int, int], days: int, least: float) -> bool:
@@ -389,11 +390,12 @@ def _is_near(peaks: Mapping[int, int], days: int, least: float) -> bool:
 
 def _followed(container: ObservedContainer, limit: int) -> int:
     """The limit that was set before it was raised to this one, if use rose with it and has not risen in a
-    week since; else 0.
+    week since; else 0. A limit that killed tells nothing: use ended at it.
     """
     assert container.usage is not None
+    killed = container.killed_limit_bytes
     before = [
-        day for day in container.days if day.memory_bytes and 0 < day.near_limit_bytes * _RAISED <= limit
+        day for day in container.days if day.memory_bytes and killed < day.near_limit_bytes <= limit / _RAISED
     ]
     if not before or (container.oom_killed and container.usage.oom_kills):
         return 0

@@ -142,7 +142,7 @@ demands = st.builds(
 def test_what_does_not_change_is_left_alone_after_some_weeks(
     demand: Demand, qos: str, strategy: str, provisioned: float
 ) -> None:
-    """However memory fills its limit: it is raised to what is needed and once more, and not without end."""
+    """However memory fills its limit: in two raises, of six times at most, it shows that it does."""
     loop = Loop(demand, strategy, given_(qos, demand, provisioned))
     first = loop.current.memory_limit_bytes
     loop.run(7 * (WEEKS - 3))
@@ -150,7 +150,7 @@ def test_what_does_not_change_is_left_alone_after_some_weeks(
     assert not any(killed for _, killed, _ in loop.lived[-7 * WEEKS // 2 :])
     if first is not None:
         assert loop.current.memory_limit_bytes is not None
-        assert loop.current.memory_limit_bytes <= 16 * (max(first, demand.memory) + 100 * MIB)
+        assert loop.current.memory_limit_bytes <= 50 * (max(first, demand.memory) + 100 * MIB)
 
 
 @pytest.mark.parametrize("strategy", constants())

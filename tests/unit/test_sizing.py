@@ -642,9 +642,19 @@ def test_a_limit_that_use_rose_with_when_it_was_raised_is_not_raised_again() -> 
         raised_ago(3, [840, 850, 850, 800, 840]),
         raised_ago(9, [890, 880, 870, 860, 850, 840, 830, 820, 810, 425]),
         raised_ago(3, [840, 850, 850, 425, 430], oom_killed=True),
+        raised_ago(3, [840, 850, 850, 425, 430], killed_limit_bytes=500 * MIB),
         raised_ago(9, [850] * 9),
     ):
         assert other.proposed.memory_limit_bytes == 2000 * MIB
+
+
+def test_what_comes_up_to_its_limit_since_a_smaller_one_killed_it_is_raised() -> None:
+    days = tuple(Day(ago, 99, (), 990 * MIB) for ago in range(8))
+    used = usage(cpu=130, cpu_max=130, peak=990)
+    current = resources(150, 600, None, 1000)
+    assert sized_by_estimate(current, used, days=days).proposed.memory_limit_bytes == 1000 * MIB
+    killed = sized_by_estimate(current, used, days=days, killed_limit_bytes=900 * MIB)
+    assert killed.proposed.memory_limit_bytes == 2000 * MIB
 
 
 def test_four_weeks_with_little_reserve_are_as_one_with_none() -> None:
