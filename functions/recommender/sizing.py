@@ -277,12 +277,18 @@ def _unwanted(
         moved.add("cpu")
     if any(each.proposed.memory_request_bytes != each.current.memory_request_bytes for each in changed):
         moved.add("memory")
+    # What goes on killing meanwhile is for a person to see to.
+    killed = "".join(
+        f"; {each.name} has {counted(each.usage.oom_kills, 'OOM kill')} within {rules.oom_days} days"
+        for each in proposals
+        if each.usage.oom_kills
+    )
     if moved and "unknown" in observed.scales_on:
-        return SCALED_ON_UNKNOWN
+        return f"{SCALED_ON_UNKNOWN}{killed}"
     if scaled := sorted(moved & observed.scales_on):
         return (
             f"a HorizontalPodAutoscaler scales it on the utilisation of {' and '.join(scaled)}:"
-            " another request would change the number of its pods"
+            f" another request would change the number of its pods{killed}"
         )
     after = _qos_after(observed, proposals)
     if after is not qos and rules.keep_qos:

@@ -452,6 +452,7 @@ def test_a_limit_that_kills_is_raised_beside_an_autoscaler_but_for_a_guaranteed_
     skipped = size(both, RULES).skipped
     assert skipped is not None
     assert "HorizontalPodAutoscaler" in skipped
+    assert skipped.endswith("; app has 1 OOM kill within 7 days")
 
 
 def test_a_kind_that_is_not_sized_and_a_workload_without_pods_or_usage_are_said() -> None:
