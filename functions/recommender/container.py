@@ -20,10 +20,6 @@ _UNSEEN = "OOM kills would not be seen, so it is not lowered (kubefinops doctor 
 _BURST = 2
 # Where a limit throttles in so many periods, bursts come up to it, though the mean be far below.
 REACHED = 0.01
-_FILLS = (
-    "it comes up to its limit day by day and is not killed, as with cache, which the kernel takes back and"
-    " which would fill more"
-)
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class Day:
     """One day's digest, `ago` days before the scan's.
 
     `windows` are of 5 minutes. CPU is told at digests.POINTS (not without windows), memory by its
-    peak and at the same points. `samples` are the windows of all `pods`.
+    peak and at the same points. `samples` are the windows of all `pods`. `near_limit_bytes`: see Digest.
     """
 
     ago: int
@@ -41,6 +37,7 @@ class Day:
     memory_points: tuple[int, ...] = ()
     pods: int = 0
     samples: int = 0
+    near_limit_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class Stance:
 
     `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`,
     `killed_limit_bytes`, `estimate`, `jvm`: see ObservedContainer. `tells_kills`: see Observed.
-    `fills_limit`: its memory comes up to its limit day by day, and is not killed.
+    `fills_limit` says why its memory comes up to its limit without a need, where it does.
     """
 
     guaranteed: bool = False
@@ -80,7 +77,7 @@ class Stance:
     oom_killed: bool = False
     killed_limit_bytes: int = 0
     tells_kills: bool = True
-    fills_limit: bool = False
+    fills_limit: str = ""
     estimate: Estimate | None = None
     jvm: Jvm | None = None
 
@@ -228,7 +225,7 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
         why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(rules.memory_headroom)}"
     most = inf
     if stance.fills_limit and wanted > (limit := current.memory_limit_bytes or 0):
-        wanted, most, why = limit, limit, f"{why}; not above the limit: {_FILLS}"
+        wanted, most, why = limit, limit, f"{why}; not above the limit: {stance.fills_limit}"
     floor = (
         max(rules.memory_floor_bytes, LEAST_MEMORY_LIMIT) if stance.guaranteed else rules.memory_floor_bytes
     )
@@ -402,11 +399,6 @@ def _memory_limit(
         return request, (
             f"memory limit {_arrow(limit, request, format_memory)}: equal to the request (Guaranteed)"
         )
-    if raised is not None and raised[0] > limit:
-        target, why = round_memory(raised[0]), raised[1]
-        if request > target:
-            target, why = request, f"{why}; not below the request"
-        return target, f"memory limit {_arrow(limit, target, format_memory)}: {why}"
     percent = _percent(rules.memory_limit_headroom)
     wanted = max(round_memory(peak * rules.memory_limit_headroom), request)
     why = f"at least {percent} above the peak of {_mebibytes(peak)}, and not below the request"
@@ -418,12 +410,22 @@ def _memory_limit(
         wanted, why = round_memory(told.memory_limit_bytes), told.why_limit
         if wanted > most:
             wanted, why = round_memory(most), f"{why}; no further than twice what is set or requested"
+    if raised is not None and raised[0] > limit:
+        # No less than where it had not killed yet: else it would go on killing until it got there.
+        target = round_memory(raised[0])
+        if stance.jvm is None and not stance.fills_limit and wanted > max(target, request):
+            why = f"{_told_kills(current, usage, rules)}; {why}"
+        elif request > target:
+            wanted, why = request, f"{raised[1]}; not below the request"
+        else:
+            wanted, why = target, raised[1]
+        return wanted, f"memory limit {_arrow(limit, wanted, format_memory)}: {why}"
     # However few the mebibytes: they keep a small container from being killed.
     worth = is_worth(limit, wanted, rules.relative_change, 0)
     if wanted > limit and not stance.fills_limit and (worth or request > limit):
         return wanted, f"memory limit {format_memory(limit)} -> {format_memory(wanted)}: {why}"
     why = f"the peak is {_mebibytes(peak)}; a limit costs nothing, and lowering one can only kill"
-    return limit, f"memory limit stays {format_memory(limit)}: {_FILLS if stance.fills_limit else why}"
+    return limit, f"memory limit stays {format_memory(limit)}: {stance.fills_limit or why}"
 
 
 def _after_oom_kill(
@@ -436,12 +438,16 @@ def _after_oom_kill(
         return None
     used = max(usage.memory_max_bytes, current.memory_limit_bytes or 0)
     what = "the limit" if used == current.memory_limit_bytes else "the peak"
+    return above_kill(used), (
+        f"{_told_kills(current, usage, rules)}: at once a fifth more than {what} of {_mebibytes(used)},"
+        " or 100Mi if that is more"
+    )
+
+
+def _told_kills(current: Resources, usage: Usage, rules: Rules) -> str:
     # Of what has none a node ran short, or a pod's limit of all its containers.
     under = "without a limit" if current.memory_limit_bytes is None else "under this limit"
-    return above_kill(used), (
-        f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days {under}:"
-        f" at once a fifth more than {what} of {_mebibytes(used)}, or 100Mi if that is more"
-    )
+    return f"{counted(usage.oom_kills, 'OOM kill')} within {rules.oom_days} days {under}"
 
 
 def above_kill(used: int) -> float:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from itertools import chain, groupby, pairwise, repeat
-from math import ceil
+from math import ceil, inf
 from operator import itemgetter
 from statistics import median_low
 from typing import TYPE_CHECKING
@@ -57,6 +57,9 @@ _MOST_APART = 3
 # So many days of workloads, and of one, one question by the day is about: for each a server holds where its
 # samples are; or all of its windows.
 _PLAIN, _OVER_WINDOWS = (5_250, _MOST_DAYS), (1_400, 3)
+# Of a memory limit, from which on the day's is kept: whether use rose with it shows by that. What takes less
+# of it is below it with every margin.
+NEAR = 0.4
 # Of a day's windows: those at or below the points before each, and those that it stands for.
 _UP_TO = (0.0, *POINTS)
 _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
@@ -88,12 +91,13 @@ class Span:
 class Plan:
     """`apart`: by namespace, how many of a Window's steps lie between two windows that are looked at;
     `limited`: namespace and name of what has a CPU limit, of which the peaks of all windows are asked for.
-    `pods` are there now.
+    `pods` are there now, and `memory_limits` (bytes) are set for their containers.
     """
 
     apart: Mapping[str, int]
     limited: frozenset[tuple[str, str]]
     pods: frozenset[Pod] = frozenset()
+    memory_limits: Mapping[Of, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -327,6 +331,11 @@ class _Grid:
         """Each of them; the last may be today."""
         return [self.begin + DAY * number for number in range(self.count)]
 
+    @property
+    def whole(self) -> _Grid:
+        """The same without today."""
+        return replace(self, count=sum(1 for day in self.days if midnight(day) + DAY <= self.at))
+
     def cut(self, days: int) -> Iterator[tuple[datetime, datetime, timedelta]]:
         """The windows of so many days at a time: the first and last of each part, and the step."""
         for day in range(0, self.count, days):
@@ -528,6 +537,7 @@ class _Usage:
                     oom_kills=its.oom_kills,
                     killed_limit_bytes=its.killed_limit if its.oom_kills else 0,
                     throttled_share=its.throttled_share,
+                    near_limit_bytes=its.near_limit,
                 )
             )
         return made
@@ -680,7 +690,9 @@ class _Facts:
     cpu_max: float = 0.0
     oom_kills: int = 0
     killed_limit: int = 0
+    memory_limit: int = 0
     throttled_share: float | None = None
+    is_of_gone: bool = False
 
     def take(self, name: str, value: float) -> None:
         """One pod's. Of the pods the worst counts, and every kill."""
@@ -693,6 +705,8 @@ class _Facts:
                 self.oom_kills += round(within(value))
             case "killed_limit":
                 self.killed_limit = min(self.killed_limit or MOST, round(within(value)))
+            case "memory_limit":
+                self.memory_limit = min(self.memory_limit or MOST, round(within(value)))
             case _:
                 self.throttled_share = round(max(self.throttled_share or 0.0, min(value, 1.0)), 4)
 
@@ -708,6 +722,10 @@ class _Facts:
             (*memory[:-1], max(memory[-1], self.memory_max)) if memory else (self.memory_max,) * len(POINTS)
         )
 
+    @property
+    def near_limit(self) -> int:
+        return self.memory_limit if (self.memory_max or 0) >= NEAR * self.memory_limit else 0
+
 
 _NO_FACTS = _Facts()
 
@@ -719,6 +737,9 @@ def _facts(usage: _Usage, part: Part) -> dict[tuple[Of, date], _Facts]:
     ask({"memory_max": queries.memory_max}, part)
     if usage.span.memory_alone:
         return found
+    if changed := _limits_from_now(usage, found):
+        limits = {"memory_limit": queries.memory_limits}
+        ask(limits, part.narrowed(changed), _PLAIN, grid=usage.grid.whole)
     end = min(usage.grid.at, usage.grid.start + DAY * usage.grid.count)
     told = usage.asking.told("limited", queries.periods, part, usage.grid.start, end)
     # Who has a limit now is asked about though nothing be told of it: some servers forget the older series.
@@ -731,6 +752,22 @@ def _facts(usage: _Usage, part: Part) -> dict[tuple[Of, date], _Facts]:
     if some := usage.workloads(row.labels for row in rows):
         ask({"oom_kills": queries.oom_kills, "killed_limit": queries.killed_limit}, part.narrowed(some))
     return found
+
+
+def _limits_from_now(usage: _Usage, found: Mapping[tuple[Of, date], _Facts]) -> set[tuple[str, str]]:
+    """Gives their present memory limit to the whole days near it on which no other pods than the present ones
+    ran: a pod keeps its limit. Returns namespace and name of the workloads of which others ran on such a day.
+    """
+    days, limits = set(usage.grid.whole.days), usage.plan.memory_limits
+    others = set()
+    for (container, day), its in found.items():
+        limit = limits.get(container, inf)
+        if day in days and (its.memory_max or 0) >= NEAR * limit:
+            if its.is_of_gone:
+                others.add(_workload(container))
+            else:
+                its.memory_limit = int(limit)
+    return others
 
 
 def _add_peaks(usage: _Usage, part: Part, facts: dict[tuple[Of, date], _Facts]) -> None:
@@ -749,13 +786,17 @@ def _ask(
     questions: Mapping[str, Callable[[int], Question]],
     part: Part,
     most: tuple[int, int] = _PLAIN,
+    *,
+    grid: _Grid | None = None,
 ) -> None:
     """Adds the answers about the part's workloads."""
-    for name, labels, day, value in _by_day(usage.asking, usage.grid, questions, part, most):
+    for name, labels, day, value in _by_day(usage.asking, grid or usage.grid, questions, part, most):
         whose = usage.container(labels)
         # Narrowed by the beginnings of names, or not at all, it is about others too.
         if whose is not None and _workload(whose[0]) in part.workloads:
-            facts.setdefault((whose[0], day), _Facts()).take(name, value)
+            its = facts.setdefault((whose[0], day), _Facts())
+            its.take(name, value)
+            its.is_of_gone |= whose[1] not in usage.plan.pods
 
 
 def _by_day(
@@ -768,7 +809,7 @@ def _by_day(
     """The answers about each whole day, and about today so far: which question, whose row, day and value.
     `most` days of workloads are in one, and of one of them.
     """
-    over = sum(1 for day in grid.days if midnight(day) + DAY <= grid.at)
+    over = grid.whole.count
     of_a_day = {name: question(86400) for name, question in questions.items()}
     for first in range(0, over, most[1]):
         last = min(first + most[1], over)

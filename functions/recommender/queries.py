@@ -590,6 +590,13 @@ def killed_limit(seconds: int) -> Question:
     )
 
 
+def memory_limits(_seconds: int) -> Question:
+    """As they are at the end, in bytes."""
+    return lambda scope: " or ".join(
+        f'min {CONTAINER} ({each}{{{scope.containers}, resource="memory"}})' for each in (LIMITS, INIT_LIMITS)
+    )
+
+
 def periods(scope: Scope) -> str:
     """The series of what has a CPU limit, and may be throttled."""
     return f"{PERIODS}{{{scope.containers}}}"

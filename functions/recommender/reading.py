@@ -302,6 +302,7 @@ def _survey(
                 if now.limits_cpu(pods)
             ),
             frozenset(pod for pods in controllers.values() for pod in pods),
+            _memory_limits(now, controllers),
         ),
         since=since,
         begun_lately=silent is not None,
@@ -314,6 +315,17 @@ def _survey(
         nodes=nodes_of(placed.get("nodes", ())),
         means=now.means(placed.get("mean_replicas", ())),
     )
+
+
+def _memory_limits(now: Cluster, controllers: Mapping[Controller, Collection[Pod]]) -> dict[Of, int]:
+    """In bytes, of each container that has one."""
+    found = {
+        (controller, name): now.resources(pods, name).memory_limit_bytes
+        for controller, pods in controllers.items()
+        if controller[1] not in RUN_TO_COMPLETION
+        for name in now.container_names(pods)
+    }
+    return {container: limit for container, limit in found.items() if limit is not None}
 
 
 def _owners(asking: Asking, now: Cluster, part: Part, since: date, gone: Mapping[Pod, timedelta]) -> Owners:
@@ -668,6 +680,7 @@ class _Past:
                         memory_points=points,
                         pods=digest.pods,
                         samples=digest.samples,
+                        near_limit_bytes=digest.near_limit_bytes,
                     )
                 )
         return tuple(seen)

@@ -64,6 +64,7 @@ class DailyDigest(Payload):
     memory_points: tuple[int, ...] = Field(default=(), description="bytes; older reports have none")
     pods: int = 0
     samples: int = Field(default=0, description="windows of all pods")
+    near_limit_bytes: int = Field(default=0, description="the memory limit at its end, if use came near it")
 
 
 class JvmSeen(Payload):

@@ -17,7 +17,7 @@ from functions.recommender.container import (
     left_alone,
     size_container,
 )
-from functions.recommender.fitted import STEADY_DAYS
+from functions.recommender.fitted import MEMORY_DAYS, STEADY_DAYS
 from functions.recommender.jvm import Jvm
 from functions.recommender.rules import PERCENTILE, Rules
 from shared.contracts.events import ContainerProposal, Resources, Usage
@@ -41,9 +41,15 @@ __all__ = [
 
 # Their pods come and go: they are sized per run, by peak.
 RUN_TO_COMPLETION = ("Job", "CronJob")
-# Of a memory limit: beyond it there is no headroom that a limit is raised for. What has risen by so much in a
-# week is on its way to it.
-FULL, RISEN = 0.9, 1.02
+# Of a memory limit: beyond these there is no headroom that it is raised for, if it has been so for a week, or
+# for four. What has risen by so much meanwhile is on its way to it.
+FULL, NEARLY_FULL, RISEN = 0.9, 0.75, 1.02
+# What rose by so much of its limit's raise, in proportion, depends on it; and the least raise that tells.
+_FOLLOWED, _RAISED = 0.5, 1.04
+_FILLS = (
+    "it comes up to its limit day by day and is not killed, as with cache, which the kernel takes back and"
+    " which would fill more"
+)
 # Days since the last that use is told of: today may be minutes old, and who tells some hours behind.
 _SILENT_DAYS = 1
 # Why what is so is left alone, here and in a backtest.
@@ -287,12 +293,18 @@ def _unwanted(
         moved.add("cpu")
     if any(each.proposed.memory_request_bytes != each.current.memory_request_bytes for each in changed):
         moved.add("memory")
+    # What goes on killing meanwhile is for a person to see to.
+    killed = "".join(
+        f"; {each.name} has {counted(each.usage.oom_kills, 'OOM kill')} within {rules.oom_days} days"
+        for each in proposals
+        if each.usage.oom_kills
+    )
     if moved and "unknown" in observed.scales_on:
-        return SCALED_ON_UNKNOWN
+        return f"{SCALED_ON_UNKNOWN}{killed}"
     if scaled := sorted(moved & observed.scales_on):
         return (
             f"a HorizontalPodAutoscaler scales it on the utilisation of {' and '.join(scaled)}:"
-            " another request would change the number of its pods"
+            f" another request would change the number of its pods{killed}"
         )
     after = _qos_after(observed, proposals)
     if after is not qos and rules.keep_qos:
@@ -382,7 +394,7 @@ def _propose(
         oom_killed=container.oom_killed,
         killed_limit_bytes=container.killed_limit_bytes,
         tells_kills=observed.tells_kills,
-        fills_limit=observed.tells_kills and _fills_limit(container),
+        fills_limit=_fills_limit(container) if observed.tells_kills else "",
         estimate=container.estimate,
         jvm=container.jvm,
     )
@@ -406,24 +418,57 @@ def _propose(
     )
 
 
-def _fills_limit(container: ObservedContainer) -> bool:
-    """Whether its memory came up to its limit on each whole day of a week, no further at its end than at its
-    beginning, and none killed it. What was above it was under another one.
+def _fills_limit(container: ObservedContainer) -> str:
+    """Why its memory is taken to come up to its limit without a need: by its peak the limit would be doubled
+    again and again. Empty where that is not known, or the limit killed.
 
-    Working set counts the cache of files that are read again, which grows into any limit: by its peak the
-    limit would be doubled week after week. What leaks does not stay there.
+    Working set counts the cache of files that are read again, which grows into any limit, and a runtime may
+    size its heap as a share of it. Such use rises as soon as the limit is raised; or it came up to the limit
+    on each whole day of a week, no further at its end than at its beginning. What leaks does not stay there.
     """
     limit = container.current.memory_limit_bytes
-    if limit is None or container.usage is None or container.usage.oom_kills:
-        return False
-    peaks = {
-        day.ago: day.memory_bytes for day in container.days if 0 < day.ago <= STEADY_DAYS and day.memory_bytes
-    }
-    return (
-        len(peaks) == STEADY_DAYS
-        and FULL * limit <= min(peaks.values()) <= max(peaks.values()) <= limit
-        and peaks[1] <= peaks[STEADY_DAYS] * RISEN
+    if limit is None or container.usage is None:
+        return ""
+    if former := _followed(container, limit):
+        return (
+            f"use rose with it from {format_memory(former)}, as with a heap that is a share of its limit, or"
+            " with cache, and would again"
+        )
+    peaks = {day.ago: day.memory_bytes for day in container.days if day.ago and day.memory_bytes}
+    fills = any(
+        _is_near(peaks, days, share * limit, limit)
+        for days, share in ((STEADY_DAYS, FULL), (MEMORY_DAYS - 1, NEARLY_FULL))
     )
+    # What was killed some time needed more than it had: it may be that which comes up to the limit.
+    return _FILLS if fills and not container.usage.oom_kills and not container.killed_limit_bytes else ""
+
+
+def _is_near(peaks: Mapping[int, int], days: int, least: float, limit: int) -> bool:
+    """Whether each of so many last whole days is known and had that much, the last no more than the first.
+    What was above the limit was under another one.
+    """
+    known = [peaks[ago] for ago in range(1, days + 1) if ago in peaks]
+    return len(known) == days and least <= min(known) <= max(known) <= limit and known[0] <= known[-1] * RISEN
+
+
+def _followed(container: ObservedContainer, limit: int) -> int:
+    """The limit that was set before it was raised to this one, if use rose with it and has not risen in a
+    week since; else 0. A limit that killed tells nothing: use ended at it.
+    """
+    assert container.usage is not None
+    killed = container.killed_limit_bytes
+    before = [
+        day for day in container.days if day.memory_bytes and killed < day.near_limit_bytes <= limit / _RAISED
+    ]
+    if not before or (container.oom_killed and container.usage.oom_kills):
+        return 0
+    last = min(before, key=lambda day: day.ago)
+    former = last.near_limit_bytes
+    then = max(day.memory_bytes for day in before if day.near_limit_bytes == former)
+    since = {day.ago: day.memory_bytes for day in container.days if day.ago < last.ago and day.memory_bytes}
+    rose = max(since.values(), default=0) / then - 1 >= (limit / former - 1) * _FOLLOWED
+    rises = STEADY_DAYS in since and since.get(1, 0) > since[STEADY_DAYS] * RISEN
+    return former if rose and not rises else 0
 
 
 def _beside_autoscaler(proposal: ContainerProposal, observed: Observed, qos: QosClass) -> ContainerProposal:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from functions.recommender.container import LEAST_CPU_LIMIT_M, LEAST_MEMORY_LIMIT
-from functions.recommender.fitted import STEADY_DAYS, Constants, constants
+from functions.recommender.fitted import MEMORY_DAYS, STEADY_DAYS, Constants, constants
 from functions.recommender.rules import Rules
-from functions.recommender.sizing import FULL, RISEN
+from functions.recommender.sizing import FULL, NEARLY_FULL, RISEN
 from infra.backtest.digests import Digests, Floats
 from infra.backtest.estimating import Estimates, Sizes, estimate, kept
 from infra.backtest.fleet import Fleet
@@ -46,14 +46,15 @@ class Estimator:
 
 
 def fills(digests: Digests, limit: Floats) -> NDArray[np.bool_]:
-    """Of each container whether memory came up to its limit day by day for a week, risen by hardly anything
-    and not killed: what is killed counts as just above it.
+    """Of each container whether memory came up to its limit day by day for a week, or near it for four, risen
+    by hardly anything and not killed: what is killed counts as just above it.
     """
-    tops = digests.before(digests.days, STEADY_DAYS).memory[:, :, -1]
-    if tops.shape[1] < STEADY_DAYS:
-        return np.zeros(len(tops), dtype=bool)
-    is_full = (tops >= FULL * limit[:, None]) & (tops <= limit[:, None])
-    found: NDArray[np.bool_] = is_full.all(axis=1) & (tops[:, -1] <= tops[:, 0] * RISEN)
+    found = np.zeros(len(limit), dtype=bool)
+    for days, share in ((STEADY_DAYS, FULL), (MEMORY_DAYS - 1, NEARLY_FULL)):
+        tops = digests.before(digests.days, days).memory[:, :, -1]
+        if tops.shape[1] == days:
+            is_near = (tops >= share * limit[:, None]) & (tops <= limit[:, None])
+            found |= is_near.all(axis=1) & (tops[:, -1] <= tops[:, 0] * RISEN)
     return found
 
 

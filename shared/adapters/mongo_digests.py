@@ -99,6 +99,7 @@ def _digest(document: dict[str, Any]) -> Digest:
         oom_kills=told("oom_kills", 0),
         killed_limit_bytes=told("killed_limit_bytes", 0),
         throttled_share=told("throttled_share"),
+        near_limit_bytes=told("near_limit_bytes", 0),
     )
 
 

@@ -19,7 +19,8 @@ class Digest:
     `samples` those of all `pods`; `first` is when the first of them began, in Unix seconds. CPU in millicores
     and memory in bytes at POINTS; empty where nothing was measured, for that too is known of a day then.
     `throttled_share` is of CPU periods. `killed_limit_bytes`, of a day with OOM kills, is the least limit of
-    memory that was set then; 0 where that is not known.
+    memory that was set then; 0 where that is not known. So is `near_limit_bytes`, the limit at its end, of a
+    day on which memory came near it.
     """
 
     container: str
@@ -33,6 +34,7 @@ class Digest:
     oom_kills: int = 0
     killed_limit_bytes: int = 0
     throttled_share: float | None = None
+    near_limit_bytes: int = 0
 
 
 def midnight(day: date) -> datetime:

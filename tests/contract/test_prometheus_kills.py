@@ -46,6 +46,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpPrometheus]
     replaced(written, "raised", 2 * LIMIT)
     # Jobs whose pods were killed, and are not begun anew: what they left is told of still, and of one of them
     # has been for longer than kills count.
+    rising = {"container": "app", "resource": "memory"}
+    written.deployment("filling", ("6c9f7",))
+    for pod, begin, end, limit in (
+        ("filling-6c9f7-aaaaa", BEGIN, GONE_AT, LIMIT),
+        ("filling-6c9f7-bbbbb", GONE_AT, END, 2 * LIMIT),
+    ):
+        written.pod(pod, ("ReplicaSet", "filling-6c9f7"), begin=begin, end=end)
+        written.run(pod, dict.fromkeys(blocks(begin, end), (0.1, limit * 0.9)))
+        written.told("kube_pod_container_resource_limits", limit, begin, end, pod=pod, **rising)
     for number, ago in enumerate((0, 1, 2, 9)):
         job, end = f"nightly-{number}", END - ago * DAY - 3600
         written.told(
@@ -89,6 +98,14 @@ def test_a_kill_counts_beyond_the_history_and_though_its_pod_is_gone(
     assert container.usage is not None
     assert (container.usage.oom_kills, container.oom_killed) == (1, under)
     assert container.killed_limit_bytes == LIMIT
+
+
+def test_the_limit_of_each_day_is_told_of_what_came_near_it(seen: dict[str, Observed]) -> None:
+    (container,) = seen["filling"].containers
+    limits = {day.ago: day.near_limit_bytes for day in container.days if day.ago}
+    assert limits == {ago: LIMIT if ago * DAY > END - GONE_AT else 2 * LIMIT for ago in limits}
+    assert set(limits.values()) == {LIMIT, 2 * LIMIT}
+    assert not any(day.near_limit_bytes for day in seen["raised"].containers[0].days)
 
 
 def test_each_run_that_ended_for_its_memory_is_a_kill(seen: dict[str, Observed]) -> None:

@@ -138,6 +138,7 @@ def test_the_clusters_labels_are_in_every_selector_of_every_query(scope: Scope) 
             for ask in (
                 queries.oom_kills,
                 queries.killed_limit,
+                queries.memory_limits,
                 queries.killed_runs,
                 lambda _: lambda scope: queries.mean_replicas(scope, FORTNIGHT),
                 queries.throttled_share,

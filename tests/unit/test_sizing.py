@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.recommender.container import is_worth, round_cpu, round_memory
+from functions.recommender.fitted import MEMORY_DAYS
 from functions.recommender.sizing import (
     Day,
     Estimate,
@@ -193,6 +194,20 @@ def test_a_limit_that_kills_is_raised_though_it_meet_the_request_and_the_pod_sta
     assert container.reasons[2].startswith(
         "memory request 190Mi -> 299Mi: at its limit's 300Mi the pod would be Guaranteed (else memory request"
         " 190Mi -> 300Mi: 1 OOM kill"
+    )
+
+
+def test_a_limit_that_kills_is_raised_no_less_than_one_that_does_not_yet() -> None:
+    near = usage(cpu=130, cpu_max=130, peak=480)
+    usual = sized_by_estimate(resources(150, 500, None, 500), near)
+    killed = sized_by_estimate(
+        resources(150, 500, None, 500), near.model_copy(update={"oom_kills": 2}), oom_killed=True
+    )
+    assert usual.proposed.memory_limit_bytes == 1000 * MIB
+    assert killed.proposed.memory_limit_bytes == 1200 * MIB
+    assert killed.reasons[3] == (
+        "memory limit 500Mi -> 1200Mi: 2 OOM kills within 7 days under this limit; balanced: so much more for"
+        " a limit; no further than twice what is set or requested"
     )
 
 
@@ -517,6 +532,7 @@ def test_a_limit_that_kills_is_raised_beside_an_autoscaler_but_for_a_guaranteed_
     skipped = size(both, RULES).skipped
     assert skipped is not None
     assert "HorizontalPodAutoscaler" in skipped
+    assert skipped.endswith("; app has 1 OOM kill within 7 days")
 
 
 def test_a_kind_that_is_not_sized_and_a_workload_without_pods_or_usage_are_said() -> None:
@@ -709,6 +725,55 @@ def test_a_limit_that_is_filled_day_by_day_without_a_kill_is_not_raised_as_cache
     assert lowered.proposed.memory_limit_bytes == 2000 * MIB
 
 
+def raised_ago(days: int, peaks: list[int], **more: Any) -> ContainerProposal:
+    """As `filled`, under a limit that was 500Mi up to so many days ago, and come up to."""
+    history = tuple(
+        Day(ago, 99, (), peak * MIB, near_limit_bytes=(500 if ago >= days else 1000) * MIB)
+        for ago, peak in enumerate(peaks)
+    )
+    used = usage(cpu=130, cpu_max=130, peak=max(peaks), oom_kills=1)
+    most = 1200 * MIB
+    near = replace(ESTIMATE, memory_request_bytes=most, memory_raise_bytes=most, memory_fits_bytes=most)
+    return sized_by_estimate(resources(150, 600, None, 1000), used, days=history, estimate=near, **more)
+
+
+def test_a_limit_that_use_rose_with_when_it_was_raised_is_not_raised_again() -> None:
+    container = raised_ago(3, [840, 850, 850, 425, 430])
+    assert container.proposed == resources(150, 1000, None, 1000)
+    assert container.reasons[3] == (
+        "memory limit stays 1000Mi: use rose with it from 500Mi, as with a heap that is a share of its limit,"
+        " or with cache, and would again"
+    )
+    # A share that leaves room is no less one: a request for which the limit is raised would rise with it.
+    half = raised_ago(3, [500, 500, 500, 250])
+    assert (half.proposed.memory_request_bytes, half.proposed.memory_limit_bytes) == (1000 * MIB, 1000 * MIB)
+    assert raised_ago(9, [850] * 9 + [425, 430]).proposed.memory_limit_bytes == 1000 * MIB
+    # What has not risen, or goes on rising, or was killed under this limit, depends on something else.
+    for other in (
+        raised_ago(3, [840, 850, 850, 800, 840]),
+        raised_ago(9, [890, 880, 870, 860, 850, 840, 830, 820, 810, 425]),
+        raised_ago(3, [840, 850, 850, 425, 430], oom_killed=True),
+        raised_ago(3, [840, 850, 850, 425, 430], killed_limit_bytes=500 * MIB),
+        raised_ago(9, [850] * 9),
+    ):
+        assert other.proposed.memory_limit_bytes == 2000 * MIB
+
+
+def test_what_comes_up_to_its_limit_since_a_smaller_one_killed_it_is_raised() -> None:
+    days = tuple(Day(ago, 99, (), 990 * MIB) for ago in range(8))
+    used = usage(cpu=130, cpu_max=130, peak=990)
+    current = resources(150, 600, None, 1000)
+    assert sized_by_estimate(current, used, days=days).proposed.memory_limit_bytes == 1000 * MIB
+    killed = sized_by_estimate(current, used, days=days, killed_limit_bytes=900 * MIB)
+    assert killed.proposed.memory_limit_bytes == 2000 * MIB
+
+
+def test_four_weeks_with_little_reserve_are_as_one_with_none() -> None:
+    assert filled([800] * MEMORY_DAYS).proposed.memory_limit_bytes == 1000 * MIB
+    for short in ([800] * (MEMORY_DAYS - 1), [740] + [800] * 20 + [740] * 10, [800] * 20 + [780] * 10):
+        assert filled(short).proposed.memory_limit_bytes == 2000 * MIB
+
+
 def test_a_peak_of_a_history_longer_than_the_estimators_is_no_less_safe() -> None:
     for set_ in (2048, 600):
         container = sized_by_estimate(resources(1000, set_), usage(peak=900))
@@ -873,7 +938,8 @@ def test_in_a_guaranteed_pod_an_oom_kill_raises_by_its_own_rule_whatever_a_limit
 def test_a_limit_that_kills_is_not_told_to_be_a_fifth_more_where_it_is_the_request() -> None:
     one = observed(resources(1000, 128, None, 256), usage(cpu=200, cpu_max=300, peak=255, oom_kills=1))
     (container,) = one.containers
-    killed = replace(container, estimate=ESTIMATE, oom_killed=True)
+    tight = replace(ESTIMATE, memory_limit_bytes=500 * MIB)
+    killed = replace(container, estimate=tight, oom_killed=True)
     sized = size(replace(one, containers=(killed,)), RULES).containers[0]
     assert (sized.proposed.memory_request_bytes, sized.proposed.memory_limit_bytes) == (500 * MIB, 500 * MIB)
     assert sized.reasons[3].startswith("memory limit 256Mi -> 500Mi: 1 OOM kill within 7 days")
