@@ -18,7 +18,7 @@ from functions.recommender.report import Entry, entry
 from functions.recommender.rules import PERCENTILE, Peer
 from functions.recommender.settings import SizingSettings
 from functions.recommender.sizing import RUN_TO_COMPLETION, SUPPORTED, size
-from functions.recommender.whose import Whose, whose, whose_query
+from functions.recommender.whose import CLUSTERS, Whose, whose, whose_query
 from infra.cli.histories import Histories, histories
 from infra.cli.parts import Missing, in_parts
 from infra.cli.progress import progress
@@ -26,7 +26,7 @@ from shared.contracts.errors import BadSetting, KubeFinOpsError, Temporary
 from shared.contracts.prometheus import QueryFailed
 from shared.contracts.quantities import GIB
 from shared.contracts.wording import counted, some
-from shared.runtime.settings import PrometheusSettings
+from shared.runtime.settings import CLUSTER_NAME, PrometheusSettings
 from shared.runtime.world import prometheus_of
 
 if TYPE_CHECKING:
@@ -141,7 +141,8 @@ def sizing_settings(
 def asked(
     kind: type[S], prometheus_url: str, labels: Sequence[str] = (), more: Mapping[str, str] | None = None
 ) -> S:
-    """The environment's settings, with this address and, if there are any, these labels, each KEY=VALUE.
+    """The environment's settings, with this address and, if there are any, these labels, each KEY=VALUE; by
+    them the cluster is called, unless KUBEFINOPS_CLUSTER says how.
 
     `more` are other variables of which those that are empty are left to the environment.
 
@@ -152,12 +153,15 @@ def asked(
         raise BadSetting("--prometheus: an address is needed, such as http://localhost:9090")
     given = {"PROMETHEUS_URL": prometheus_url, **({"PROMETHEUS_LABELS": ",".join(labels)} if labels else {})}
     given |= {variable: value for variable, value in (more or {}).items() if value}
+    if not os.environ.get("KUBEFINOPS_CLUSTER") and (name := _cluster_of(labels)):
+        given["KUBEFINOPS_CLUSTER"] = name
     options = {
         "PROMETHEUS_URL": "--prometheus",
         "PROMETHEUS_LABELS": "--label",
         "KUBEFINOPS_STRATEGY": "--strategy",
         "KUBEFINOPS_PRICE_PROVIDER": "--provider",
         "KUBEFINOPS_PRICES_FILE": "--prices",
+        "KUBEFINOPS_CLUSTER": "--label",
     }
     try:
         return kind.read({**os.environ, **given})
@@ -167,6 +171,13 @@ def asked(
             if os.environ.get(variable) != value:
                 text = re.sub(rf"(setting )?\b{variable}:", f"{options[variable]}:", text)
         raise BadSetting(text) from None
+
+
+def _cluster_of(labels: Sequence[str]) -> str:
+    """What the label that tells clusters apart says; empty where that is no cluster's name."""
+    told = {name.strip(): value.strip() for name, _, value in (each.partition("=") for each in labels)}
+    name = next((told[each] for each in CLUSTERS if each in told), "")
+    return name if re.fullmatch(CLUSTER_NAME, name) else ""
 
 
 def of_one_cluster(

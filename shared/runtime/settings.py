@@ -227,6 +227,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 RetentionMode = Literal["GOVERNANCE", "COMPLIANCE"]
+CLUSTER_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +236,7 @@ class Settings:
 
     cluster: str = setting(
         "KUBEFINOPS_CLUSTER",
-        matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a name: letters, digits, . _ and -"),
+        matching(CLUSTER_NAME, "a name: letters, digits, . _ and -"),
         "local",
         "this cluster's name in every event",
     )

@@ -47,6 +47,15 @@ def test_what_is_wrong_is_told_by_the_name_that_it_came_from(monkeypatch: pytest
         asked(PrometheusSettings, ADDRESS)
 
 
+def test_a_cluster_is_called_by_the_label_that_chooses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBEFINOPS_CLUSTER", raising=False)
+    assert sizing_settings(ADDRESS, ["team=web", "cluster=eu-1"]).cluster == "eu-1"
+    assert sizing_settings(ADDRESS, ["k8s_cluster_name=eu-2"]).cluster == "eu-2"
+    assert {sizing_settings(ADDRESS, [each]).cluster for each in ("team=web", "cluster=a b")} == {"local"}
+    monkeypatch.setenv("KUBEFINOPS_CLUSTER", "ours")
+    assert sizing_settings(ADDRESS, ["cluster=eu-1"]).cluster == "ours"
+
+
 @pytest.mark.parametrize("namespaces", [[], ["nowhere"]])
 def test_where_nothing_is_found_is_told_without_the_password_in_its_address(
     namespaces: Collection[str], monkeypatch: pytest.MonkeyPatch
