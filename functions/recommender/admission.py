@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from functions.recommender.bounds import NODE, POD_RANGE, QUOTA
 from functions.recommender.container import from_to
-from functions.recommender.rules import Rules
+from functions.recommender.rules import WORTH_RAISING, Rules
 from shared.contracts.events import ContainerProposal, Resources
 from shared.contracts.quantities import MIB
-from shared.contracts.wording import LABELS
+from shared.contracts.wording import LABELS, quantity
 
 _SAYS = {
     QUOTA: "a ResourceQuota of its namespace has no room for more in all of its pods",
@@ -59,7 +59,8 @@ def within_pod_bounds(
             for index, (each, raised) in enumerate(zip(held, raises, strict=True)):
                 if raised and share < 1:
                     held[index] = _held(each, name, _less(each, name, raised * share, rules), _SAYS[who])
-    return tuple(_request_within_limit(each) for each in held)
+    scaled = map(_limit_with_request, held, proposals)
+    return tuple(_request_within_limit(each) for each in scaled)
 
 
 def unmet(proposals: Sequence[ContainerProposal]) -> str | None:
@@ -80,15 +81,31 @@ def _twin(name: str) -> str:
 
 def _raise(proposal: ContainerProposal, name: str) -> int:
     now, new = getattr(proposal.current, name), getattr(proposal.proposed, name)
-    return 0 if now is None or new is None else max(0, new - now)
+    # What is not set reserves nothing: all of it is more.
+    return 0 if new is None else max(0, new - (now or 0))
 
 
-def _less(proposal: ContainerProposal, name: str, more: float, rules: Rules) -> int:
+def _less(proposal: ContainerProposal, name: str, more: float, rules: Rules) -> int | None:
     """The value with so much more at most; as it is, where so little more is not worth a change."""
-    now: int = getattr(proposal.current, name)
+    now: int | None = getattr(proposal.current, name)
     unit, worth = (1, rules.cpu_change_m) if name.startswith("cpu") else (MIB, rules.memory_change_bytes)
-    target = int(now + more) // unit * unit
-    return target if target - now > worth else now
+    target = int((now or 0) + more) // unit * unit
+    least = max(worth, (now or 0) * rules.relative_change * WORTH_RAISING)
+    return target if target - (now or 0) > least else now
+
+
+def _limit_with_request(proposal: ContainerProposal, wanted: ContainerProposal) -> ContainerProposal:
+    """The same, with a CPU limit that is raised no further than its request, which is not raised as far as
+    was wanted: else it would be raised again and again, for the sake of a request that stays.
+    """
+    now, limit = proposal.current.cpu_request_m, proposal.current.cpu_limit_m
+    request, raised = proposal.proposed.cpu_request_m, proposal.proposed.cpu_limit_m
+    if not now or limit is None or request is None or raised is None:
+        return proposal
+    most = max(limit, limit * request // now)
+    if request == wanted.proposed.cpu_request_m or raised <= most:
+        return proposal
+    return _held(proposal, "cpu_limit_m", most, "it scales with the request")
 
 
 def _request_within_limit(proposal: ContainerProposal) -> ContainerProposal:
@@ -100,8 +117,10 @@ def _request_within_limit(proposal: ContainerProposal) -> ContainerProposal:
     return proposal
 
 
-def _held(proposal: ContainerProposal, name: str, value: int, why: str) -> ContainerProposal:
+def _held(proposal: ContainerProposal, name: str, value: int | None, why: str) -> ContainerProposal:
     told = dict(zip(LABELS, proposal.reasons, strict=True))
-    told[name] = f"{from_to(name, getattr(proposal.current, name), value)}: {why} (else {told[name]})"
+    stays = f"{LABELS[name]} stays {quantity(name, value)}"  # also where nothing is set
+    arrow = stays if value is None else from_to(name, getattr(proposal.current, name), value)
+    told[name] = f"{arrow}: {why} (else {told[name]})"
     proposed = proposal.proposed.model_copy(update={name: value})
     return proposal.model_copy(update={"proposed": proposed, "reasons": tuple(told.values())})

@@ -77,21 +77,30 @@ class Bounds:
         return Resources(**least), Resources(**most)
 
     def of_pod(
-        self, namespace: str, set_now: Collection[Resources], init: Collection[Resources], pods: int
+        self,
+        namespace: str,
+        set_now: Collection[Resources],
+        init: Collection[Resources],
+        pods: int,
+        *,
+        surges: bool = False,
     ) -> dict[str, Resources]:
         """What the containers of one of so many pods, which set so much now, may set together at most.
 
         A quota is for all pods of its namespace: its room is taken as if no other workload were raised. An
         init container that asks for more than the others together is what it counts. Which pods it is for, if
-        not all, is not told: where less is used of it than these pods have, it is not for them.
+        not all, is not told: where less is used of it than these pods have, it is not for them. `pods` is 0
+        where they run to completion: what has ended is not counted as used. With `surges` a rollout ends one
+        once another is there beside them all.
         """
         by_quota = dict[str, int]()
         for (_, resource), told in self._quotas.get(namespace, {}).items():
             name, hard, used = _OF_QUOTA[resource], told.get("hard", 0), told.get("used", 0)
             together = sum(getattr(each, name) or 0 for each in set_now)
             counted = max((together, *(getattr(each, name) or 0 for each in init)))
-            if hard and used >= counted * max(1, pods):
-                most = int(within(counted + max(0, hard - used) // max(1, pods)))
+            if hard and used >= counted * pods:
+                room = max(0, hard - used - (counted if surges else 0))
+                most = int(within(counted + room // pods if pods else max(counted, room)))
                 by_quota[name] = min(most, by_quota.get(name, most))
         bounds = {POD_RANGE: self._pods.get(namespace, {}), QUOTA: by_quota, NODE: self._node}
         return {who: Resources(**most) for who, most in bounds.items() if most}

@@ -10,7 +10,7 @@ from math import ceil, inf
 from functions.recommender.jvm import Jvm
 from functions.recommender.rules import WORTH_RAISING, Rules
 from shared.contracts.events import Resources, Usage
-from shared.contracts.quantities import GIB, MIB, format_cpu, format_memory
+from shared.contracts.quantities import GIB, MIB, MOST, format_cpu, format_memory
 from shared.contracts.wording import LABELS, counted, quantity
 
 # A limit is not lowered below these: what is idle has to start some time, and a shell to fit in beside it.
@@ -436,7 +436,9 @@ def _after_oom_kill(
     """
     if not stance.oom_killed or not usage.oom_kills:
         return None
-    used = max(usage.memory_max_bytes, current.memory_limit_bytes or 0)
+    # A peak that nothing can have says nothing.
+    peak = usage.memory_max_bytes if usage.memory_max_bytes < MOST else 0
+    used = max(peak, current.memory_limit_bytes or 0)
     what = "the limit" if used == current.memory_limit_bytes else "the peak"
     return above_kill(used), (
         f"{_told_kills(current, usage, rules)}: at once a fifth more than {what} of {_mebibytes(used)},"

@@ -756,14 +756,16 @@ def _facts(usage: _Usage, part: Part) -> dict[tuple[Of, date], _Facts]:
 
 def _limits_from_now(usage: _Usage, found: Mapping[tuple[Of, date], _Facts]) -> set[tuple[str, str]]:
     """Gives their present memory limit to the whole days near it on which no other pods than the present ones
-    ran: a pod keeps its limit. Returns namespace and name of the workloads of which others ran on such a day.
+    ran: a pod keeps its limit. Returns namespace and name of the workloads of which others ran on such a day,
+    or may have.
     """
     days, limits = set(usage.grid.whole.days), usage.plan.memory_limits
     others = set()
     for (container, day), its in found.items():
         limit = limits.get(container, inf)
         if day in days and (its.memory_max or 0) >= NEAR * limit:
-            if its.is_of_gone:
+            # A StatefulSet's pod has the name of the one before it.
+            if its.is_of_gone or container[0][1] == "StatefulSet":
                 others.add(_workload(container))
             else:
                 its.memory_limit = int(limit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -164,15 +164,14 @@ def size(observed: Observed, rules: Rules) -> Sized:
     beside = tuple(_beside_autoscaler(proposal, observed, qos) for proposal in proposals)
     if any(each.proposed != each.current for each in beside):
         proposals = beside
-    proposals = tuple(
-        admission.within_limit_range(each, container.bounds[1])
-        for each, container in zip(proposals, used, strict=True)
-    )
+    proposals = _within_limit_ranges(proposals, used)
     if observed.pod_bounds:
         others, guaranteed = observed.unmeasured, qos is QosClass.GUARANTEED
         proposals = admission.within_pod_bounds(
             proposals, others, observed.pod_bounds, rules, guaranteed=guaranteed
         )
+        # The most of a limit goes with its request, which may be less now.
+        proposals = _within_limit_ranges(proposals, used)
     if qos is QosClass.BURSTABLE and rules.keep_qos:
         proposals = _kept_burstable(observed, proposals)
     proposals = init_containers.told(proposals, observed.init, observed.unmeasured)
@@ -286,19 +285,20 @@ def _unwanted(
 ) -> str | None:
     """Why a proposal that could be made is not."""
     changed = [each for each in proposals if each.proposed != each.current]
-    if not changed:
-        return admission.unmet(proposals) or _not_worth_it(observed, proposals, qos, rules)
-    moved = set()
-    if any(each.proposed.cpu_request_m != each.current.cpu_request_m for each in changed):
-        moved.add("cpu")
-    if any(each.proposed.memory_request_bytes != each.current.memory_request_bytes for each in changed):
-        moved.add("memory")
     # What goes on killing meanwhile is for a person to see to.
     killed = "".join(
         f"; {each.name} has {counted(each.usage.oom_kills, 'OOM kill')} within {rules.oom_days} days"
         for each in proposals
         if each.usage.oom_kills
     )
+    if not changed:
+        unmet = admission.unmet(proposals)
+        return f"{unmet}{killed}" if unmet else _not_worth_it(observed, proposals, qos, rules)
+    moved = set()
+    if any(each.proposed.cpu_request_m != each.current.cpu_request_m for each in changed):
+        moved.add("cpu")
+    if any(each.proposed.memory_request_bytes != each.current.memory_request_bytes for each in changed):
+        moved.add("memory")
     if moved and "unknown" in observed.scales_on:
         return f"{SCALED_ON_UNKNOWN}{killed}"
     if scaled := sorted(moved & observed.scales_on):
@@ -382,6 +382,15 @@ def _kept_burstable(
             kept = each.model_copy(update={"proposed": proposed, "reasons": tuple(told.values())})
             return (*proposals[:index], kept, *proposals[index + 1 :])
     return proposals
+
+
+def _within_limit_ranges(
+    proposals: Sequence[ContainerProposal], used: Sequence[ObservedContainer]
+) -> tuple[ContainerProposal, ...]:
+    return tuple(
+        admission.within_limit_range(each, container.bounds[1])
+        for each, container in zip(proposals, used, strict=True)
+    )
 
 
 def _propose(

@@ -259,6 +259,11 @@ def _around(entry: Entry) -> Iterator[str]:
             least, most = map(_requests, each.bounds)
             told = [f"want {least} at least"] if least else []
             told += [f"allow {most} at most"] if most else []
+            told += [
+                f"allow a {LABELS[field]} of {quantity(field, value)} beside the present request"
+                for field in ("cpu_limit_m", "memory_limit_bytes")
+                if (value := getattr(each.bounds[1], field)) is not None
+            ]
             yield f"{each.name}: LimitRanges {' and '.join(told)}"
     for who, bound in entry.pod_bounds.items():
         values = (

@@ -55,6 +55,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpPrometheus]
         written.pod(pod, ("ReplicaSet", "filling-6c9f7"), begin=begin, end=end)
         written.run(pod, dict.fromkeys(blocks(begin, end), (0.1, limit * 0.9)))
         written.told("kube_pod_container_resource_limits", limit, begin, end, pod=pod, **rising)
+    # A StatefulSet's has the name of the one before it.
+    written.pod("stored-0", ("StatefulSet", "stored"), begin=BEGIN)
+    written.run("stored-0", dict.fromkeys(blocks(BEGIN, END), (0.1, LIMIT * 0.9)))
+    for uid, begin, end, limit in (("a", BEGIN, GONE_AT, LIMIT), ("b", GONE_AT + SCRAPE, END, 2 * LIMIT)):
+        metric = "kube_pod_container_resource_limits"
+        written.told(metric, limit, begin, end, pod="stored-0", uid=uid, **rising)
     for number, ago in enumerate((0, 1, 2, 9)):
         job, end = f"nightly-{number}", END - ago * DAY - 3600
         written.told(
@@ -100,8 +106,9 @@ def test_a_kill_counts_beyond_the_history_and_though_its_pod_is_gone(
     assert container.killed_limit_bytes == LIMIT
 
 
-def test_the_limit_of_each_day_is_told_of_what_came_near_it(seen: dict[str, Observed]) -> None:
-    (container,) = seen["filling"].containers
+@pytest.mark.parametrize("name", ["filling", "stored"])
+def test_the_limit_of_each_day_is_told_of_what_came_near_it(seen: dict[str, Observed], name: str) -> None:
+    (container,) = seen[name].containers
     limits = {day.ago: day.near_limit_bytes for day in container.days if day.ago}
     assert limits == {ago: LIMIT if ago * DAY > END - GONE_AT else 2 * LIMIT for ago in limits}
     assert set(limits.values()) == {LIMIT, 2 * LIMIT}

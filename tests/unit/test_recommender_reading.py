@@ -499,6 +499,11 @@ def test_a_pod_may_set_what_limit_ranges_quotas_and_nodes_have_for_it() -> None:
     # What an init container asks for is counted where it is more.
     init = [Resources(cpu_request_m=4000)]
     assert bounds.of_pod("shop", set_now, init, 2)["ResourceQuota"].cpu_request_m == 4500
+    # A pod of a rollout that ends none before has to fit beside the others.
+    assert bounds.of_pod("shop", set_now, [], 1, surges=True)["ResourceQuota"].cpu_request_m == 2000
+    # What runs to completion is not counted in between.
+    assert bounds.of_pod("shop", set_now, [], 0)["ResourceQuota"].cpu_request_m == 2000
+    assert bounds.of_pod("shop", set_now[:1], [], 0)["ResourceQuota"].memory_request_bytes == 2**33
     assert Cluster.of([]).bounds.of_pod("shop", set_now, [], 4) == {}
 
 

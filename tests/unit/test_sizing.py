@@ -464,11 +464,52 @@ def test_nothing_is_raised_beyond_what_a_pod_may_have() -> None:
     none = {"node": resources(500, 100), "ResourceQuota": resources(None, None, None, 256)}
     assert size(replace(killed, pod_bounds=none), RULES).skipped == (
         "what it needs would not be admitted: a ResourceQuota of its namespace has no room for more in all of"
-        " its pods; no node has more to give to a pod"
+        " its pods; no node has more to give to a pod; app has 1 OOM kill within 7 days"
     )
     # What is lowered is not minded, though it be more than there is.
     lowered = replace(observed(resources(1000, 1024)), pod_bounds={"node": resources(100, 100)})
     assert only(size(lowered, RULES)).proposed == resources(230, 230)
+
+
+def test_a_cpu_limit_is_not_raised_for_a_request_that_a_pod_may_not_have() -> None:
+    """It would be doubled each time, for a request that stays."""
+    busy = replace(
+        observed(resources(1000, 460, 2000, None), usage(cpu=2600, cpu_max=2800, peak=400)),
+        pod_bounds={"node": resources(1000, None)},
+    )
+    assert (size(busy, RULES).skipped or "").startswith(
+        "what it needs would not be admitted: no node has more"
+    )
+    half = replace(busy, pod_bounds={"node": resources(1500, None)})
+    assert only(size(half, RULES)).proposed == resources(1500, 460, 3000, None)
+
+
+def test_what_a_limit_range_has_of_both_values_holds_for_a_request_that_is_held() -> None:
+    tight = observed(resources(1000, 1000, None, 2000), usage(cpu=900, peak=1700))
+    (container,) = tight.containers
+    most = resources(None, None, None, 2000)  # twice the request
+    tight = replace(
+        tight,
+        containers=(replace(container, bounds=(Resources(), most)),),
+        pod_bounds={"node": resources(None, 1100)},
+    )
+    assert only(size(tight, RULES)).proposed == resources(1000, 1100, None, 2200)
+
+
+def test_what_is_set_where_nothing_was_is_no_more_than_a_pod_may_have() -> None:
+    unset = observed(resources(1000, None), usage(cpu=900, peak=950))
+    assert only(size(unset, RULES)).proposed.memory_request_bytes == 1104 * MIB
+    bounded_ = replace(unset, pod_bounds={"node": resources(None, 1000)})
+    assert only(size(bounded_, RULES)).proposed == resources(1000, 1000)
+    nothing = replace(unset, pod_bounds={"node": resources(None, 1)})
+    reason = size(nothing, RULES).skipped
+    assert reason == "what it needs would not be admitted: no node has more to give to a pod"
+
+
+def test_a_peak_that_nothing_can_have_says_nothing_after_an_oom_kill() -> None:
+    used = usage(peak=200, oom_kills=1).model_copy(update={"memory_max_bytes": 2**50})
+    killed = observed(resources(500, 200, None, 256), used, oom_killed=True)
+    assert only(size(killed, RULES)).proposed.memory_limit_bytes == 356 * MIB
 
 
 def test_what_is_raised_in_a_pod_shares_what_there_is() -> None:
