@@ -125,10 +125,12 @@ def test_the_other_init_containers_are_known_with_what_they_ask_for(seen: dict[s
 
 
 def test_what_a_pod_may_have_is_known(seen: dict[str, Observed]) -> None:
-    """The init container asks for two cores, and a quota counts these; four more are free."""
+    """The init container asks for two cores, and a quota counts these; of four that are free the pod that a
+    rollout adds takes two.
+    """
     assert seen["web"].pod_bounds == {
         "LimitRange": Resources(memory_request_bytes=4096 * MIB, memory_limit_bytes=4096 * MIB),
-        "ResourceQuota": Resources(cpu_request_m=6000),
+        "ResourceQuota": Resources(cpu_request_m=4000),
         "node": Resources(cpu_request_m=15900),
     }
 
