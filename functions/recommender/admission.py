@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from functions.recommender.bounds import NODE, POD_RANGE, QUOTA
+from functions.recommender.bounds import NODE, POD_RANGE, QUOTA, REQUESTS
 from functions.recommender.container import from_to
 from functions.recommender.rules import WORTH_RAISING, Rules
 from shared.contracts.events import ContainerProposal, Resources
 from shared.contracts.quantities import MIB
-from shared.contracts.wording import LABELS, quantity
+from shared.contracts.wording import LABELS
 
 _SAYS = {
     QUOTA: "a ResourceQuota of its namespace has no room for more in all of its pods",
@@ -110,17 +110,15 @@ def _limit_with_request(proposal: ContainerProposal, wanted: ContainerProposal) 
 
 def _request_within_limit(proposal: ContainerProposal) -> ContainerProposal:
     """The same, with no request above a limit that is not raised as far as was wanted."""
-    for name in LABELS:
+    for name in REQUESTS.values():
         limit, new = getattr(proposal.proposed, _twin(name)), getattr(proposal.proposed, name)
-        if "request" in name and limit is not None and new is not None and new > limit:
+        if limit is not None and new is not None and new > limit:
             proposal = _held(proposal, name, limit, "not above its limit")
     return proposal
 
 
 def _held(proposal: ContainerProposal, name: str, value: int | None, why: str) -> ContainerProposal:
     told = dict(zip(LABELS, proposal.reasons, strict=True))
-    stays = f"{LABELS[name]} stays {quantity(name, value)}"  # also where nothing is set
-    arrow = stays if value is None else from_to(name, getattr(proposal.current, name), value)
-    told[name] = f"{arrow}: {why} (else {told[name]})"
+    told[name] = f"{from_to(name, getattr(proposal.current, name), value)}: {why} (else {told[name]})"
     proposed = proposal.proposed.model_copy(update={name: value})
     return proposal.model_copy(update={"proposed": proposed, "reasons": tuple(told.values())})

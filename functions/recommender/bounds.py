@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 # What bounds the values of a pod's containers together.
 QUOTA, POD_RANGE, NODE = "ResourceQuota", "LimitRange", "node"
-_REQUESTS = {"cpu": "cpu_request_m", "memory": "memory_request_bytes"}
+REQUESTS = {"cpu": "cpu_request_m", "memory": "memory_request_bytes"}
 # As a ResourceQuota names them; of requests there are two names.
-_OF_QUOTA = _REQUESTS | {
+_OF_QUOTA = REQUESTS | {
     "requests.cpu": "cpu_request_m",
     "requests.memory": "memory_request_bytes",
     "limits.cpu": "cpu_limit_m",
@@ -52,8 +52,8 @@ class Bounds:
                     quota = (labels.get("resourcequota", ""), resource)
                     told = bounds._quotas.setdefault(namespace, {}).setdefault(quota, {})
                     told[labels.get("type", "")] = _amount(resource, row.value)
-                case nodes.ALLOCATABLE if resource in _REQUESTS:
-                    bounds._node[_REQUESTS[resource]] = _amount(resource, row.value)
+                case nodes.ALLOCATABLE if resource in REQUESTS:
+                    bounds._node[REQUESTS[resource]] = _amount(resource, row.value)
         return bounds
 
     def of_container(self, namespace: str, current: Resources) -> tuple[Resources, Resources]:
@@ -62,7 +62,7 @@ class Bounds:
         """
         least, most = dict[str, int](), dict[str, int]()
         told = self._containers.get(namespace, {})
-        for resource, request in _REQUESTS.items():
+        for resource, request in REQUESTS.items():
             if (low := told.get((resource, "min"))) is not None:
                 least[request] = round(low)
             of_limit = request.replace("request", "limit")
@@ -112,10 +112,10 @@ class Bounds:
             value = within(value * 1000 if resource == "cpu" and constraint in ("min", "max") else value)
             strictest = max if constraint == "min" else min
             ranges[resource, constraint] = strictest(value, ranges.get((resource, constraint), value))
-        elif labels.get("type") == "Pod" and constraint == "max" and resource in _REQUESTS:
+        elif labels.get("type") == "Pod" and constraint == "max" and resource in REQUESTS:
             # Of the requests of all containers together, and of their limits.
             most, pods = _amount(resource, value), self._pods.setdefault(namespace, {})
-            for name in (_REQUESTS[resource], _REQUESTS[resource].replace("request", "limit")):
+            for name in (REQUESTS[resource], REQUESTS[resource].replace("request", "limit")):
                 pods[name] = min(most, pods.get(name, most))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from functions.recommender import nodes, queries
-from functions.recommender.bounds import Bounds
+from functions.recommender.bounds import REQUESTS, Bounds
 from functions.recommender.jvm import Jvms
 from shared.contracts.events import Resources
 from shared.contracts.quantities import within
@@ -31,7 +31,6 @@ _FIELD = {
     (queries.INIT_REQUESTS, "memory"): "memory_request_bytes",
     (queries.INIT_LIMITS, "memory"): "memory_limit_bytes",
 }
-_REQUESTS = {"cpu": "cpu_request_m", "memory": "memory_request_bytes"}
 _REASONS = (queries.LAST_REASON, queries.INIT_LAST_REASON, queries.ENDED_REASON)
 _NONE: frozenset[str] = frozenset()
 # A CronJob names its Jobs after itself and the minute since 1970 that they were due in (kubernetes,
@@ -174,7 +173,7 @@ class Cluster:
     def requests(self, pod: Pod) -> Resources:
         """Of its containers together."""
         found = [self.values.get(pod, {}).get(name, {}) for name in self._names(pod)]
-        return Resources(**{field: sum(each.get(field, 0) for each in found) for field in _REQUESTS.values()})
+        return Resources(**{field: sum(each.get(field, 0) for each in found) for field in REQUESTS.values()})
 
     def ownerless(self) -> Iterator[Pod]:
         """Static pods of nodes, and those that were made by hand: no workload's manifest has them."""

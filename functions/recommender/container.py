@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from math import ceil, inf
 
 from functions.recommender.jvm import Jvm
@@ -164,7 +162,7 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
         )
     if now is not None and not _request_is_worth(now, target, rules.cpu_change_m, stance, rules):
         return now, f"CPU request stays {format_cpu(now)}: {format_cpu(target)} ({why}) is not worth a change"
-    return target, f"CPU request {_arrow(now, target, format_cpu)}: {why}"
+    return target, f"{from_to('cpu_request_m', now, target)}: {why}"
 
 
 def _why_cpu_is_kept(throttled: float, stance: Stance, rules: Rules) -> str | None:
@@ -184,7 +182,7 @@ def _cpu_limit(current: Resources, request: int, usage: Usage, stance: Stance) -
     if limit is None:
         return None, "no CPU limit is set, and none is introduced"
     if stance.guaranteed:
-        return request, f"CPU limit {_arrow(limit, request, format_cpu)}: equal to the request (Guaranteed)"
+        return request, f"{from_to('cpu_limit_m', limit, request)}: equal to the request (Guaranteed)"
     if request == former:
         return limit, f"CPU limit stays {format_cpu(limit)}, as the request does"
     scaled = round_cpu(limit * request / former) if former else limit
@@ -209,7 +207,7 @@ def _cpu_limit(current: Resources, request: int, usage: Usage, stance: Stance) -
             if bursts >= LEAST_CPU_LIMIT_M
             else f"{LEAST_CPU_LIMIT_M}m"
         )
-    return target, f"CPU limit {_arrow(limit, target, format_cpu)}: {why}"
+    return target, f"{from_to('cpu_limit_m', limit, target)}: {why}"
 
 
 def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[int, str]:
@@ -234,7 +232,7 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
     raised = _request_after_oom_kill(current, usage, stance, rules, wanted)
     if raised is not None and raised[0] >= max(wanted, now or 0):
         target = round_memory(raised[0])
-        return target, f"memory request {_arrow(now, target, format_memory)}: {raised[1]}"
+        return target, f"{from_to('memory_request_bytes', now, target)}: {raised[1]}"
     if (stance.guaranteed or told is not None) and wanted == now:
         return now, f"memory request stays {format_memory(now)}: {why}"
     target = int(min(round_memory(wanted), most))
@@ -251,7 +249,7 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
             f"memory request stays {format_memory(now)}: {format_memory(target)} ({why})"
             " is not worth a change"
         )
-    return target, f"memory request {_arrow(now, target, format_memory)}: {why}"
+    return target, f"{from_to('memory_request_bytes', now, target)}: {why}"
 
 
 def _memory_by_estimate(now: int | None, peak: int, told: Estimate) -> tuple[float, float, str]:
@@ -316,7 +314,7 @@ def _memory_request_of_jvm(
     now, raised = current.memory_request_bytes, _request_after_oom_kill(current, usage, stance, rules, 0)
     if raised is not None and raised[0] >= (now or 0):
         target = round_memory(raised[0])
-        return target, f"memory request {_arrow(now, target, format_memory)}: {raised[1]}"
+        return target, f"{from_to('memory_request_bytes', now, target)}: {raised[1]}"
     if now is None:
         return None, f"no memory request is set, and none is introduced: it is {_jvm(jvm)}"
     stays = f"memory request stays {format_memory(now)}"
@@ -331,7 +329,7 @@ def _memory_request_of_jvm(
         return now, f"{stays}: {format_memory(target)} ({why}) is {end}"
     if not stance.tells_kills:
         return now, f"{stays}: {_UNSEEN}"
-    return target, f"memory request {_arrow(now, target, format_memory)}: {why}"
+    return target, f"{from_to('memory_request_bytes', now, target)}: {why}"
 
 
 def _why_kept(jvm: Jvm, usage: Usage, stance: Stance, rules: Rules) -> str:
@@ -397,7 +395,7 @@ def _memory_limit(
     assert request is not None
     if stance.guaranteed:
         return request, (
-            f"memory limit {_arrow(limit, request, format_memory)}: equal to the request (Guaranteed)"
+            f"{from_to('memory_limit_bytes', limit, request)}: equal to the request (Guaranteed)"
         )
     percent = _percent(rules.memory_limit_headroom)
     wanted = max(round_memory(peak * rules.memory_limit_headroom), request)
@@ -419,7 +417,7 @@ def _memory_limit(
             wanted, why = request, f"{raised[1]}; not below the request"
         else:
             wanted, why = target, raised[1]
-        return wanted, f"memory limit {_arrow(limit, wanted, format_memory)}: {why}"
+        return wanted, f"{from_to('memory_limit_bytes', limit, wanted)}: {why}"
     # However few the mebibytes: they keep a small container from being killed.
     worth = is_worth(limit, wanted, rules.relative_change, 0)
     if wanted > limit and not stance.fills_limit and (worth or request > limit):
@@ -523,12 +521,10 @@ def _pods(usage: Usage) -> str:
     return "in its one pod" if usage.pods == 1 else f"in the worst of {usage.pods} pods"
 
 
-def from_to(field: str, now: int | None, target: int) -> str:
-    """A value of LABELS: `memory request 1Gi -> 2Gi`, or `memory request stays 1Gi`."""
-    return f"{LABELS[field]} {_arrow(now, target, partial(quantity, field))}"
-
-
-def _arrow(now: int | None, target: int, form: Callable[[int], str]) -> str:
+def from_to(field: str, now: int | None, target: int | None) -> str:
+    """A value of LABELS: `memory request 1Gi -> 2Gi`, or `memory request stays 1Gi`; a dash for none."""
     if now == target:
-        return f"stays {form(target)}"
-    return f"{'(not set)' if now is None else form(now)} -> {form(target)}"
+        return f"{LABELS[field]} stays {quantity(field, target)}"
+    return (
+        f"{LABELS[field]} {'(not set)' if now is None else quantity(field, now)} -> {quantity(field, target)}"
+    )

@@ -43,7 +43,7 @@ __all__ = [
 RUN_TO_COMPLETION = ("Job", "CronJob")
 # Of a memory limit: beyond these there is no headroom that it is raised for, if it has been so for a week, or
 # for four. What has risen by so much meanwhile is on its way to it.
-FULL, NEARLY_FULL, RISEN = 0.9, 0.75, 1.02
+FILLED, RISEN = ((STEADY_DAYS, 0.9), (MEMORY_DAYS - 1, 0.75)), 1.02
 # What rose by so much of its limit's raise, in proportion, depends on it; and the least raise that tells.
 _FOLLOWED, _RAISED = 0.5, 1.04
 _FILLS = (
@@ -444,10 +444,7 @@ def _fills_limit(container: ObservedContainer) -> str:
             " with cache, and would again"
         )
     peaks = {day.ago: day.memory_bytes for day in container.days if day.ago and day.memory_bytes}
-    fills = any(
-        _is_near(peaks, days, share * limit, limit)
-        for days, share in ((STEADY_DAYS, FULL), (MEMORY_DAYS - 1, NEARLY_FULL))
-    )
+    fills = any(_is_near(peaks, days, share * limit, limit) for days, share in FILLED)
     # What was killed some time needed more than it had: it may be that which comes up to the limit.
     return _FILLS if fills and not container.usage.oom_kills and not container.killed_limit_bytes else ""
 

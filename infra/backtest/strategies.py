@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from functions.recommender.container import LEAST_CPU_LIMIT_M, LEAST_MEMORY_LIMIT
-from functions.recommender.fitted import MEMORY_DAYS, STEADY_DAYS, Constants, constants
+from functions.recommender.fitted import Constants, constants
 from functions.recommender.rules import Rules
-from functions.recommender.sizing import FULL, NEARLY_FULL, RISEN
+from functions.recommender.sizing import FILLED, RISEN
 from infra.backtest.digests import Digests, Floats
 from infra.backtest.estimating import Estimates, Sizes, estimate, kept
 from infra.backtest.fleet import Fleet
@@ -50,7 +50,7 @@ def fills(digests: Digests, limit: Floats) -> NDArray[np.bool_]:
     by hardly anything and not killed: what is killed counts as just above it.
     """
     found = np.zeros(len(limit), dtype=bool)
-    for days, share in ((STEADY_DAYS, FULL), (MEMORY_DAYS - 1, NEARLY_FULL)):
+    for days, share in FILLED:
         tops = digests.before(digests.days, days).memory[:, :, -1]
         if tops.shape[1] == days:
             is_near = (tops >= share * limit[:, None]) & (tops <= limit[:, None])
