@@ -24,16 +24,20 @@ class HttpArgoCD:
     Args:
         url: of the API server, without /api.
         token: of an account that may `get` applications.
-        read_timeout: seconds; a refresh compares before it answers.
+        read_timeout: seconds for a whole answer; a refresh compares before it answers.
     """
 
     def __init__(self, url: str, token: str, *, read_timeout: float = 15.0) -> None:
         # Here and not above: who only decides with what Argo CD says loads no client.
         import requests  # noqa: PLC0415
 
+        from shared.adapters.bounded import BoundedAdapter  # noqa: PLC0415
+
         self._url = url.rstrip("/")
         self._timeout = (_CONNECT_SECONDS, read_timeout)
         self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, BoundedAdapter())
         self._session.headers.update({"Authorization": f"Bearer {token}", "Accept": "application/json"})
 
     def applications(self) -> list[Application]:
@@ -73,15 +77,18 @@ class HttpArgoCD:
     def _get(self, path: str, parameters: Mapping[str, str] | None = None) -> JsonObject | None:
         """The JSON document; None for 404."""
         import requests  # noqa: PLC0415
+        from urllib3.exceptions import ReadTimeoutError  # noqa: PLC0415
 
         what = f"Argo CD {self._url}{path}"
         ask = partial(self._session.get, self._url + path, params=parameters, timeout=self._timeout)
         try:
             try:
                 answer = ask()
-            except requests.ConnectionError:
-                # Once more, for a kept connection that the server closed meanwhile; who hangs is not asked
-                # to hang twice, and anything longer is KafkaSource's.
+            except requests.ConnectionError as error:
+                # Once more, for a kept connection that the server closed meanwhile; who hangs, be it in the
+                # midst of a body, is not asked to hang twice, and anything longer is KafkaSource's.
+                if isinstance(next(iter(error.args), None), ReadTimeoutError):
+                    raise
                 answer = ask()
         except requests.RequestException as error:
             raise Temporary(f"{what}: {type(error).__name__}: {error}"[:400]) from error

@@ -14,7 +14,7 @@ from socket import socket
 from typing import Any
 
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPSConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 # Bytes; of the usual 8 KiB, to look at the time before each would be felt in answers of tens of megabytes.
@@ -34,6 +34,14 @@ class BoundedAdapter(HTTPAdapter):
         return pool
 
 
+class BoundedPools(PoolManager):
+    """The same for a client of urllib3 itself; where the time is over, that is its ReadTimeoutError."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+
+
 class _Bounded(HTTPResponse):
     """Made once a socket's timeout is what a request has for its answer."""
 
@@ -48,6 +56,14 @@ class _Http(HTTPConnection):
 
 class _Https(HTTPSConnection):
     response_class = _Bounded
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _Http
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _Https
 
 
 class _Until(io.RawIOBase):

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
+from typing import Any
 from urllib.parse import quote
 
 import requests
@@ -32,7 +33,9 @@ from github.GitTree import GitTree
 from github.NamedUser import NamedUser
 from github.PullRequest import PullRequest
 from github.Repository import Repository
+from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, Requester
 
+from shared.adapters.bounded import BoundedAdapter
 from shared.contracts.errors import KubeFinOpsError, Moved, Refused, Temporary, Throttled
 from shared.contracts.git_host import (
     AUTHOR,
@@ -45,7 +48,7 @@ from shared.contracts.git_host import (
     Relation,
 )
 
-TIMEOUT_SECONDS = 10
+TIMEOUT_SECONDS = 10  # for a connection, and for a whole answer
 COMPARED_COMMITS = 250  # GitHub's first page; a branch of ours has a few
 FULL_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 REGULAR_FILES = frozenset({"100644", "100755"})
@@ -66,16 +69,21 @@ class GitHubHost:
     ) -> None:
         self._url = base_url
         self._lock = threading.RLock()
-        # No retries in here: POST would be repeated too, and KafkaSource repeats the whole event.
-        self._github = Github(
-            base_url=base_url,
-            auth=Auth.Token(token) if token else None,
-            timeout=TIMEOUT_SECONDS,
-            retry=None,
-            lazy=True,
-            seconds_between_requests=request_pause or None,
-            seconds_between_writes=write_pause or None,
-        )
+        # What one is made with stays its own. Once they are reset, it keeps its connection open, too.
+        Requester.injectConnectionClasses(_Http, _Https)
+        try:
+            # No retries in here: POST would be repeated too, and KafkaSource repeats the whole event.
+            self._github = Github(
+                base_url=base_url,
+                auth=Auth.Token(token) if token else None,
+                timeout=TIMEOUT_SECONDS,
+                retry=None,
+                lazy=True,
+                seconds_between_requests=request_pause or None,
+                seconds_between_writes=write_pause or None,
+            )
+        finally:
+            Requester.resetConnectionClasses()
         # Named by the hash of what they are, these never change.
         self._commits = lru_cache(maxsize=1024)(self._read_commit)
         self._trees = lru_cache(maxsize=64)(self._read_tree)
@@ -299,6 +307,20 @@ class GitHubHost:
             raise Temporary(
                 f"Git host {self._url}: {type(error).__name__} at {what}: {error}"[:400]
             ) from error
+
+
+class _Http(HTTPRequestsConnectionClass):
+    """One answer that trickles would else hold the lock, and with it every thread."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.session.mount("http://", BoundedAdapter())
+
+
+class _Https(HTTPSRequestsConnectionClass):
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.session.mount("https://", BoundedAdapter())
 
 
 class _Files(Mapping[str, str]):

@@ -18,9 +18,11 @@ from minio import Minio
 from minio.error import MinioException, S3Error
 from minio.retention import Retention
 
+from shared.adapters.bounded import BoundedPools
 from shared.contracts.errors import BadSetting, Temporary
 
 CONTENT_TYPE = "application/json"
+CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 20.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def _translated(endpoint: str, bucket: str) -> Iterator[None]:
     try:
         yield
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        why = re.sub(r"^HTTPS?Connection(?:Pool)?\(.*?\): |\[Errno -?\d+\] ", "", str(error))
+        why = re.sub(r"^\w+\(.*?\): |\[Errno -?\d+\] ", "", str(error))
         raise Temporary(
             f"no object storage answers at {endpoint} (S3_ENDPOINT): {why[:300] or type(error).__name__}"
         ) from error
@@ -92,8 +94,10 @@ class S3ObjectStore:
             secret_key=secret_key,
             secure=address.scheme == "https",
             region=region,
-            http_client=urllib3.PoolManager(
-                timeout=urllib3.Timeout(connect=5, read=20), retries=False, maxsize=16
+            http_client=BoundedPools(
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
+                retries=False,
+                maxsize=16,
             ),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -20,6 +21,7 @@ from shared.contracts.errors import Temporary, Throttled
 from tests.argocd_standin import TOKEN, Repository, Starter, application, deployment
 from tests.fakes.argocd import FakeArgoCD
 from tests.fakes.kubernetes import FakeKubernetes
+from tests.trickling import TRICKLES, sending
 
 REFUSAL = 'Deployment.apps "web" is invalid: no'
 
@@ -364,6 +366,18 @@ def test_one_that_hangs_is_waited_for_once() -> None:
         with pytest.raises(Temporary, match="ReadTimeout"):
             adapter.applications()
         over.set()
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("what", ["headers", "length of a chunk", "without a length"])
+def test_one_whose_answer_trickles_is_waited_for_once(what: str) -> None:
+    """A byte now and then, from it or a proxy before it, would hold the stage for ever."""
+    asked: list[bytes] = []
+    with sending(TRICKLES[what], asked) as url, client(url, read_timeout=0.2) as adapter:
+        began = time.monotonic()
+        with pytest.raises(Temporary, match="Read timed out"):
+            adapter.applications()
+        assert time.monotonic() - began < 5
     assert len(asked) == 1
 
 

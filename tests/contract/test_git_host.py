@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Protocol
 
 import pytest
 
+from shared.adapters import github
 from shared.adapters.github import GitHubHost
 from shared.contracts.errors import Moved, Refused, Temporary, Throttled
 from shared.contracts.git_host import GitHost, MergeOutcome, PullState, Relation
@@ -23,6 +25,7 @@ from tests.github_standin_process import (
     github_standin,
     push_files,
 )
+from tests.trickling import TRICKLES, sending
 
 AT = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 FILES = {"README.md": "# shop\n", "apps/shop/app.yaml": "cpu: 500m\n", "apps/pay/app.yaml": "cpu: 1\n"}
@@ -461,3 +464,21 @@ def test_a_list_of_pull_requests_is_one_request_and_so_are_labels(
         on_github.host.label_pull_request(on_github.repository, first, ["kubefinops"])
         assert len([one for one in caplog.messages if "HTTP/1.1" in one]) == 1, caplog.messages
     assert on_github.host.pull_request(on_github.repository, first).labels == ("kubefinops",)
+
+
+@pytest.mark.parametrize("what", ["headers", "length of a chunk", "without a length"])
+def test_an_answer_that_trickles_is_given_up_in_time(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(github, "TIMEOUT_SECONDS", 1)
+    with sending(TRICKLES[what]) as address:
+        slow = GitHubHost(address, "", write_pause=0)
+        began = time.monotonic()
+        with pytest.raises(Temporary, match="Read timed out"):
+            slow.default_branch("acme/shop")
+        assert time.monotonic() - began < 5
+
+
+def test_a_connection_is_kept(on_github: OnStandin, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG", logger="urllib3.connectionpool"):
+        for _ in range(3):
+            on_github.host.head(on_github.repository, "main")
+    assert len([one for one in caplog.messages if "Starting new" in one]) <= 1, caplog.messages

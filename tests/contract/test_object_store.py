@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -10,9 +11,11 @@ from typing import Literal
 import pytest
 from minio.error import S3Error
 
+from shared.adapters import objectstore
 from shared.adapters.objectstore import ObjectStore, S3ObjectStore, canonical
 from shared.contracts.errors import BadSetting, Temporary
 from tests.fakes.objectstore import FakeObjectStore
+from tests.trickling import TRICKLES, sending
 
 KEY = "reports/local/2026/11/23/scan-0000.json"
 
@@ -110,6 +113,21 @@ def test_a_server_that_is_away_is_temporary() -> None:
         Temporary, match=r"^no object storage answers at http://127.0.0.1:1 \(S3_ENDPOINT\): Fa"
     ):
         away.put(KEY, b"", later())
+
+
+@pytest.mark.parametrize("what", ["headers", "length of a chunk", "without a length"])
+def test_an_answer_that_trickles_is_given_up_in_time(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objectstore, "ANSWER_SECONDS", 0.2)
+    with sending(TRICKLES[what]) as address:
+        slow = a_store(
+            {"S3_ENDPOINT": address, "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b", "S3_REGION": "us-east-1"}
+        )
+        began = time.monotonic()
+        with pytest.raises(Temporary, match="Read timed out"):
+            slow.get(KEY, None)
+        with pytest.raises(Temporary, match="Read timed out"):
+            slow.put(KEY, b"{}", later())
+        assert time.monotonic() - began < 5
 
 
 def test_canonical_json_is_the_same_for_the_same_document() -> None:
