@@ -21,6 +21,7 @@ import simdjson
 from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
+from shared.adapters import token_file
 from shared.adapters.bounded import BoundedAdapter
 from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import (
@@ -77,13 +78,15 @@ class HttpPrometheus:
         token: str = "",
         timeout: float = 30.0,
         *,
+        token_path: str = "",
         user: tuple[str, str] | None = None,
         tenant: str = "",
         ca_file: str = "",
     ) -> None:
         """`url` may hold a path prefix and credentials; `timeout` in seconds bounds one query.
 
-        `user` is a name with its password, `ca_file` is in place of the authorities that are known anyway.
+        `token_path` is a file that has the token, `user` is a name with its password, `ca_file` is in place
+        of the authorities that are known anyway.
         """
         self._timeout = timeout
         address = urlsplit(url.rstrip("/"))
@@ -102,7 +105,7 @@ class HttpPrometheus:
         # as their text.
         self._places, self._range = threading.BoundedSemaphore(AT_ONCE), threading.Lock()
         # As a session's header it would give way to a .netrc, as a session's `verify` to REQUESTS_CA_BUNDLE.
-        self._session.auth = _Bearer(token) if token else user and _basic(*user)
+        self._session.auth = _auth(token, token_path, user)
         self._verify = ca_file or None
         if tenant:
             self._session.headers["X-Scope-OrgID"] = tenant
@@ -156,7 +159,7 @@ class HttpPrometheus:
                 stream=True,
             )
             document = _object(_body(response))
-        except (requests.RequestException, HTTPError, _Trickled, _TooMuch):
+        except (requests.RequestException, HTTPError, _Trickled, _TooMuch, Temporary):
             return Build()
         data = document.get("data") if document is not None and response.ok else None
         return _build(response.headers, data if isinstance(data, dict) else {})
@@ -254,8 +257,8 @@ class HttpPrometheus:
         match status:
             case 401 | 403:
                 return self._elsewhere(
-                    f"{said}: PROMETHEUS_TOKEN, or PROMETHEUS_USERNAME with PROMETHEUS_PASSWORD, or"
-                    " PROMETHEUS_TENANT is missing or has no right to query"
+                    f"{said}: PROMETHEUS_TOKEN (or PROMETHEUS_TOKEN_FILE), or PROMETHEUS_USERNAME with"
+                    " PROMETHEUS_PASSWORD, or PROMETHEUS_TENANT is missing or has no right to query"
                 )
             case _ if response.is_redirect:
                 place = response.headers.get("Location")
@@ -290,6 +293,12 @@ def _kind(status: int, said: str) -> type[QueryFailed]:
             return QueryFailed
 
 
+def _auth(token: str, token_path: str, user: tuple[str, str] | None) -> AuthBase | None:
+    if token_path:
+        return _BearerOfFile(token_path)
+    return _Bearer(token) if token else user and _basic(*user)
+
+
 class _Bearer(AuthBase):
     def __init__(self, token: str) -> None:
         self._token = token
@@ -297,6 +306,19 @@ class _Bearer(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._token}"
         return request
+
+
+class _BearerOfFile(AuthBase):
+    """The token that is there as a request is sent: the one before it may have expired."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        try:
+            return _Bearer(token_file.read(self._path))(request)
+        except ValueError as error:
+            raise Temporary(f"PROMETHEUS_TOKEN_FILE: {error}") from None
 
 
 def _basic(name: str, password: str) -> AuthBase:

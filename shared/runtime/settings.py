@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, Literal, Self, TypeVar, get_args
 
+from shared.adapters import token_file
 from shared.contracts.errors import BadSetting
 
 T = TypeVar("T")
@@ -182,10 +183,14 @@ def _certificates(path: str) -> str:
 
 
 def _token(text: str) -> Secret:
-    # What a header cannot hold would be quoted by whoever sends it.
-    if not re.fullmatch(r"[\x21-\x7e]+", text):
+    if not re.fullmatch(token_file.PATTERN, text):
         raise ValueError("has a space, a line's end or another character in it that no token has")
     return Secret(text)
+
+
+def _token_file(path: str) -> str:
+    token_file.read(path)
+    return path
 
 
 def as_written(value: object) -> str:
@@ -364,6 +369,12 @@ class PrometheusSettings(Settings):
     prometheus_token: Secret = setting(
         "PROMETHEUS_TOKEN", _token, Secret(""), "bearer token, where it wants one"
     )
+    prometheus_token_file: str = setting(
+        "PROMETHEUS_TOKEN_FILE",
+        _token_file,
+        "",
+        "or the file that has it, read anew for each query: tokens of ServiceAccounts are replaced each hour",
+    )
     prometheus_username: str = setting(
         "PROMETHEUS_USERNAME", str, "", "user, where it wants basic authentication"
     )
@@ -396,14 +407,21 @@ class PrometheusSettings(Settings):
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         yield from super().conflicts()
-        token, user = bool(self.prometheus_token), bool(self.prometheus_username)
+        user = bool(self.prometheus_username)
+        tokens = {
+            "PROMETHEUS_TOKEN": bool(self.prometheus_token),
+            "PROMETHEUS_TOKEN_FILE": bool(self.prometheus_token_file),
+        }
+        token = next((name for name, is_set in tokens.items() if is_set), None)
+        if all(tokens.values()):
+            yield "PROMETHEUS_TOKEN_FILE", "cannot be set with PROMETHEUS_TOKEN"
         in_url = "@" in self.prometheus.partition("//")[2].partition("/")[0]
         if token and in_url:
-            yield "PROMETHEUS_TOKEN", "cannot be set where PROMETHEUS_URL has a user in it"
+            yield token, "cannot be set where PROMETHEUS_URL has a user in it"
         if user and in_url:
             yield "PROMETHEUS_USERNAME", "cannot be set where PROMETHEUS_URL has a user in it"
         elif user and token:
-            yield "PROMETHEUS_USERNAME", "cannot be set with PROMETHEUS_TOKEN"
+            yield "PROMETHEUS_USERNAME", f"cannot be set with {token}"
         elif user != bool(self.prometheus_password):
             yield "PROMETHEUS_PASSWORD", "must be set with PROMETHEUS_USERNAME, and only with it"
 

@@ -37,6 +37,7 @@ def prometheus_of(settings: PrometheusSettings, timeout: float = 30.0) -> HttpPr
         settings.prometheus,
         settings.prometheus_token.get_secret_value(),
         timeout,
+        token_path=settings.prometheus_token_file,
         user=(settings.prometheus_username, password) if settings.prometheus_username else None,
         tenant=settings.prometheus_tenant,
         ca_file=settings.prometheus_ca_file,

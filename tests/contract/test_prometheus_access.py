@@ -21,7 +21,7 @@ from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.errors import BadSetting, Temporary
 from shared.contracts.prometheus import Build
 from shared.runtime.settings import PrometheusSettings
-from shared.runtime.world import World
+from shared.runtime.world import World, prometheus_of
 
 NOW = dt.datetime(2026, 11, 20, 12, 0, tzinfo=dt.UTC)
 ANSWER = b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[0,"7"]}]}}'
@@ -107,6 +107,24 @@ def test_a_token_is_sent_as_bearer_whatever_the_machine_knows_of_the_host(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert sent(monkeypatch, tmp_path, PROMETHEUS_TOKEN="t0ken")["Authorization"] == "Bearer t0ken"
+
+
+def test_a_token_in_a_file_is_read_anew_for_each_query(tmp_path: Path) -> None:
+    """A ServiceAccount's is replaced each hour, and a function's process lives on."""
+    path = tmp_path / "token"
+    path.write_text("first\n")
+    with serving() as server:
+        address = f"http://127.0.0.1:{server.server_port}"
+        settings = PrometheusSettings.read({"PROMETHEUS_URL": address, "PROMETHEUS_TOKEN_FILE": str(path)})
+        prometheus = prometheus_of(settings)
+        prometheus.query("up", NOW)
+        path.write_text("second\n")
+        prometheus.query("up", NOW)
+        path.unlink()
+        with pytest.raises(Temporary, match=f"^PROMETHEUS_TOKEN_FILE: {path}: no such file"):
+            prometheus.query("up", NOW)
+        assert prometheus.build() == Build()
+    assert [each["Authorization"] for each in server.received] == ["Bearer first", "Bearer second"]
 
 
 def test_a_user_is_sent_by_basic_authentication(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -155,6 +155,31 @@ def test_a_token_that_no_header_can_hold_is_refused_without_being_told(token: st
     assert "s3" not in str(caught.value)
 
 
+def test_a_file_with_a_token_is_read_at_once_and_shown_by_its_name_alone(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    for content, words in (
+        (None, "no such file or directory"),
+        ("", " holds no token, or more than one line"),
+        ("s3cr\u00e9t", " holds no token, or more than one line"),
+        ("s3cret\nanother", " holds no token, or more than one line"),
+    ):
+        if content is not None:
+            path.write_text(content)
+        with pytest.raises(BadSetting, match=words) as caught:
+            Everything.read({"PROMETHEUS_TOKEN_FILE": str(path)})
+        assert str(caught.value).startswith(f"setting PROMETHEUS_TOKEN_FILE: {path}")
+        assert "s3" not in str(caught.value)
+    path.write_text("s3cret\n")
+    shown = Everything.read({"PROMETHEUS_TOKEN_FILE": str(path)}).shown()
+    assert shown["PROMETHEUS_TOKEN_FILE"] == str(path)
+    given = {"PROMETHEUS_TOKEN_FILE": str(path), "PROMETHEUS_TOKEN": "t"}
+    with pytest.raises(BadSetting, match=r"PROMETHEUS_TOKEN_FILE: cannot be set with PROMETHEUS_TOKEN$"):
+        Everything.read(given)
+    given = {"PROMETHEUS_TOKEN_FILE": str(path), "PROMETHEUS_URL": "http://u:p@h"}
+    with pytest.raises(BadSetting, match=r"PROMETHEUS_TOKEN_FILE: cannot be set where PROMETHEUS_URL has"):
+        Everything.read(given)
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
