@@ -91,13 +91,15 @@ def read(
     oom_days: int,
     namespaces: Collection[str] = (),
     wanted: Collection[Workload] | None = None,
+    kinds: Collection[str] = (),
     labels: str = "",
     strategy: str = PERCENTILE,
     by_node: bool = False,
     spot_matters: bool = False,
     stored: Digests | None = None,
 ) -> Reading:
-    """What the workloads of `namespaces` (empty: of all), or the `wanted` ones among them, ask for and use.
+    """What the workloads of `namespaces` (empty: of all), or the `wanted` ones among them, ask for and use;
+    of these `kinds` alone, if any are named. Pods of no workload are of no kind, and not told of then.
 
     The history begins with a whole day, at midnight UTC, so it may be some hours longer. Of its days only
     those are read that are not `stored`; they are stored then. `labels` are the matchers of this cluster's
@@ -129,6 +131,7 @@ def read(
             asking,
             scope,
             names,
+            kinds,
             since=since,
             begin=begin,
             is_kept=stored is not None,
@@ -215,6 +218,7 @@ def read(
         ownerless={
             pod: now.requests(pod)
             for pod in now.ownerless()
+            if not kinds
             if figures.has_recent(pod, now.container_names([pod]))
         },
     )
@@ -247,6 +251,7 @@ def _survey(
     asking: Asking,
     scope: Scope,
     names: Collection[Controller] | None,
+    kinds: Collection[str],
     *,
     since: date,
     begin: date,
@@ -254,8 +259,8 @@ def _survey(
     by_node: bool,
     spot_matters: bool,
 ) -> _Survey:
-    """Of the workloads of `names` (None: all). `since` is the first day to be read, `begin` the history's;
-    `is_kept`: mostly all days but yesterday and today are stored.
+    """Of the workloads of `names` (None: all) and `kinds` (empty: all). `since` is the first day to be read,
+    `begin` the history's; `is_kept`: mostly all days but yesterday and today are stored.
     """
     at, beside = asking.at, Asking(asking.prometheus, asking.at)
     rows, often = both(partial(state, asking, scope), partial(scrapes, beside, scope, at - midnight(since)))
@@ -269,8 +274,12 @@ def _survey(
         if controller[1] not in RUN_TO_COMPLETION
     }
     whole = _part(scope, controllers)
-    if names is not None:
-        controllers = {controller: pods for controller, pods in controllers.items() if controller in names}
+    if names is not None or kinds:
+        controllers = {
+            controller: pods
+            for controller, pods in controllers.items()
+            if (names is None or controller in names) and (not kinds or controller[1] in kinds)
+        }
         whole = whole.narrowed((namespace, name) for namespace, _, name in controllers)
     placing: dict[str, Question] = {}
     if by_node or (spot_matters and now.spot):

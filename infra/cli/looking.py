@@ -222,12 +222,13 @@ def see(
     namespaces: Collection[str],
     at: datetime,
     *,
+    kinds: Collection[str] = (),
     with_histories: bool = False,
     peer: Peer | None = None,
 ) -> Seen:
     """The same, in parts if the whole is not answered, and on demand how usage went over the history.
 
-    With a `peer` the figures are those of its rule.
+    If any `kinds` are named, it is of these alone. With a `peer` the figures are those of its rule.
 
     Raises:
         NothingFound: there is no such namespace, or no workload.
@@ -243,15 +244,22 @@ def see(
         except QueryFailed as error:
             notes.append(f"whether there are several clusters is not known: {error}")
         reading, missing = in_parts(
-            partial(_read, prometheus=prometheus, at=at, settings=settings, rule=rule),
-            lambda: _counts(prometheus, at, namespaces, settings),
+            partial(_read, prometheus=prometheus, at=at, settings=settings, kinds=kinds, rule=rule),
+            lambda: _counts(prometheus, at, namespaces, settings, kinds),
             namespaces,
         )
         found = _entries(reading, settings, rule)
         there = {each.workload.namespace for each in found}
         known = there.union(*(each.namespaces for each in missing))
         require(
-            known, namespaces, prometheus, at, labels=labels, address=client.address, why=owners.why_hidden
+            known,
+            namespaces,
+            prometheus,
+            at,
+            labels=labels,
+            address=client.address,
+            why=owners.why_hidden,
+            kinds=kinds,
         )
         unmeasured = _unmeasured(found, owners)
         notes += _notes(found, owners, unmeasured, rule)
@@ -279,11 +287,15 @@ def _about(settings: SizingSettings) -> int:
 
 
 def _counts(
-    prometheus: Prometheus, at: datetime, namespaces: Collection[str], settings: SizingSettings
+    prometheus: Prometheus,
+    at: datetime,
+    namespaces: Collection[str],
+    settings: SizingSettings,
+    kinds: Collection[str],
 ) -> Counter[str]:
     """How many workloads each namespace has."""
     found = discover(prometheus, settings.cluster, at, namespaces, labels=settings.prometheus_labels)
-    return Counter(workload.namespace for workload in found)
+    return Counter(workload.namespace for workload in found if not kinds or workload.kind in kinds)
 
 
 def _read(
@@ -291,6 +303,8 @@ def _read(
     prometheus: Prometheus,
     at: datetime,
     settings: SizingSettings,
+    *,
+    kinds: Collection[str] = (),
     rule: Rule | None = None,
 ) -> Reading:
     reading = read(
@@ -300,6 +314,7 @@ def _read(
         history=settings.window,
         oom_days=settings.oom_days,
         namespaces=namespaces,
+        kinds=kinds,
         labels=settings.prometheus_labels,
         strategy=settings.strategy if rule is None else PERCENTILE,
         by_node=settings.price_list.by_node,
@@ -410,8 +425,10 @@ def require(
     labels: str,
     address: str,
     why: str | None = None,
+    kinds: Collection[str] = (),
 ) -> None:
-    """`found` are the namespaces of the workloads that were found; `why` others may not have been.
+    """`found` are the namespaces of the workloads that were found, of these `kinds` alone if any are named;
+    `why` others may not have been.
 
     Raises:
         NothingFound: one of `namespaces` is not there, or no workload at all.
@@ -428,8 +445,9 @@ def require(
             raise NothingFound(f"no namespace {some(unknown)}{chosen} at {address}; {seen}")
     if not found:
         where = f"namespace {', '.join(namespaces)}" if namespaces else "any namespace"
+        what = " or ".join(kinds) or "workload"
         raise NothingFound(
-            f"no workload in {where}{chosen} at {address}: it needs the series of kube-state-metrics"
+            f"no {what} in {where}{chosen} at {address}: it needs the series of kube-state-metrics"
             " (kube_pod_owner) and cAdvisor, up to now: `kubefinops doctor` says which are there"
         )
 

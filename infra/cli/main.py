@@ -116,6 +116,15 @@ def scan(
     prometheus: PrometheusOption,
     namespace: NamespaceOption = None,
     *,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            "-k",
+            help="look at workloads of this kind only, such as Deployment; may be repeated",
+            metavar="KIND",
+        ),
+    ] = None,
     format: Annotated[  # noqa: A002  (the option is --format)
         Literal["table", "json", "csv", "yaml", "html"] | None,
         typer.Option(
@@ -169,6 +178,7 @@ def scan(
             format,
             output,
             fail_on_waste,
+            kinds=kind or [],
             labels=label or [],
             strategy=strategy,
             provider=provider,

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 
 from functions.recommender.report import Entry
 from functions.recommender.rules import Peer
+from functions.recommender.sizing import SUPPORTED
 from infra.cli.looking import follows, see, sizing_settings
 from infra.cli.notes import killed, looked_at, of_container, of_workload, prices_of
 from infra.cli.plain import tell
@@ -54,6 +55,7 @@ def scan(
     output: Path | None = None,
     fail_on_waste: str | None = None,
     *,
+    kinds: Sequence[str] = (),
     labels: Sequence[str] = (),
     strategy: str | None = None,
     provider: str | None = None,
@@ -69,7 +71,7 @@ def scan(
     more a month than `fail_on_waste`, such as `200` or `200 EUR`.
 
     Raises:
-        BadSetting: an address, an amount, a folder or a variable is wrong, or an amount is to be held
+        BadSetting: a kind, an address, an amount, a folder or a variable is wrong, or an amount is to be held
             against another tool's rule.
         NothingFound: there is nothing to look at.
         CannotWrite: the file cannot be written.
@@ -78,6 +80,7 @@ def scan(
     peer = next((each for each in PEERS if each == strategy), None)
     if peer and fail_on_waste is not None:
         raise BadSetting(f"--fail-on-waste goes by what is proposed, and by {peer}'s rule nothing is")
+    kinds = [_kind(each) for each in kinds]
     ours = None if peer else strategy
     settings = sizing_settings(prometheus_url, labels, ours, provider=provider, prices=prices)
     most = None if fail_on_waste is None else _amount(fail_on_waste, settings.currency)
@@ -85,7 +88,7 @@ def scan(
     form = form or FORMS.get("" if output is None else output.suffix.lower(), "table")
     one_arena()
     at = datetime.now(UTC).replace(microsecond=0)
-    seen = see(settings, namespaces, at, with_histories=form == "html", peer=peer)
+    seen = see(settings, namespaces, at, kinds=kinds, with_histories=form == "html", peer=peer)
     width = terminal() if to_stdout(output) else None
     write(_text(form, seen, at, settings, width), output)
     if seen.no_histories:
@@ -106,6 +109,14 @@ def scan(
     if seen.missing:
         return PARTIAL
     return WASTE if too_much else 0
+
+
+def _kind(text: str) -> str:
+    """As manifests write it. Raises BadSetting."""
+    kind = next((each for each in SUPPORTED if each.lower() == text.lower()), None)
+    if kind is None:
+        raise BadSetting(f"--kind: {text!r} is not sized; {', '.join(SUPPORTED)} are")
+    return kind
 
 
 def _amount(text: str, currency: str) -> Money:

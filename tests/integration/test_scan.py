@@ -114,6 +114,21 @@ def test_json_has_every_figure_and_the_totals(address: str) -> None:
     assert entries["young"]["monthly_waste_left"] is None
 
 
+def test_kinds_are_chosen_whatever_their_case(address: str) -> None:
+    done = scan("--prometheus", address, "--format", "json", "--kind", "statefulset", "-k", "Job")
+    assert done.returncode == 0, done.stderr
+    assert [each["workload"]["name"] for each in json.loads(done.stdout)["workloads"]] == [
+        "wasteful",
+        "young",
+    ]
+    done = scan("--prometheus", address, "--kind", "Deployment")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"kubefinops: no Deployment in any namespace at {address}: ")
+    done = scan("--prometheus", address, "--kind", "Pod")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("kubefinops: --kind: 'Pod' is not sized; Deployment, StatefulSet, ")
+
+
 def test_unless_told_otherwise_the_estimator_sizes_by_daily_digests_and_says_so(address: str) -> None:
     done = kubefinops("scan", "--prometheus", address, "--format", "json")
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from functions.recommender.report import Entry, entry
 from functions.recommender.settings import RecommenderSettings
 from functions.recommender.sizing import size
 from functions.recommender.whose import Whose
-from infra.cli.looking import NothingFound, _notes, _unmeasured, asked, look, sizing_settings
+from infra.cli.looking import NothingFound, _notes, _unmeasured, asked, look, see, sizing_settings
 from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.errors import BadSetting
 from shared.contracts.prometheus import Series
@@ -120,3 +120,16 @@ def test_where_nothing_tells_whose_pods_are_cadvisor_is_not_blamed() -> None:
     why = _unmeasured(entries_without("kube_pod_owner"), Whose())
     assert why is not None
     assert ": nothing tells of pods that are theirs (kube_pod_owner); `kubefinops doctor` tells more" in why
+
+
+def test_where_nothing_is_of_a_kind_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = FakePrometheus(deployment("shop", "web"))
+    monkeypatch.setattr(HttpPrometheus, "query", lambda _, *given: server.query(*given))
+    monkeypatch.setattr(HttpPrometheus, "query_range", lambda _, *given: server.query_range(*given))
+    monkeypatch.setattr(HttpPrometheus, "series", lambda _, *given: server.series(*given))
+    settings = sizing_settings("http://h:9090")
+    at = datetime(2026, 11, 20, tzinfo=UTC)
+    (web,) = see(settings, [], at, kinds=["Deployment"]).entries
+    assert web.workload.name == "web"
+    with pytest.raises(NothingFound, match=r"^no Job or CronJob in namespace shop at http://h:9090:"):
+        see(settings, ["shop"], at, kinds=["Job", "CronJob"])

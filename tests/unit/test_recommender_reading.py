@@ -713,3 +713,21 @@ def test_that_nothing_is_measured_any_more_tells_of_no_pod_that_it_has_ended(
     pods = (FakePod("shop", ("Workflow", "flow"), suffix=suffix) for suffix in "ab")
     (flow,) = read(Silent(*pods), "local", AT, history=FORTNIGHT, oom_days=7).workloads
     assert flow.replicas == running
+
+
+def test_of_some_kinds_alone_nothing_else_is_read() -> None:
+    others = [deployment("shop", f"web-{number}") for number in range(3)]
+    by_hand = FakePod("shop", ("<none>", "<none>"), suffix="shell")
+    prometheus = FakePrometheus(*others, FakePod("shop", ("StatefulSet", "db")), by_hand)
+    found = read(prometheus, "local", AT, history=FORTNIGHT, oom_days=7, kinds=["StatefulSet", "CronJob"])
+    assert [each.workload.name for each in found.workloads] == ["db"]
+    of_use = [each for each in prometheus.asked if re.search(r"container_(cpu|memory)\w+\{.*\[", each)]
+    narrowed = [each for each in of_use if 'pod=~"(?:db).*"' in each]
+    # How often scrapes come is asked about one of all.
+    assert len(narrowed) > 4
+    assert {each for each in of_use if each not in narrowed} == {
+        each for each in prometheus.asked if "[1h]" in each
+    }
+    assert not found.ownerless
+    none = read(FakePrometheus(*others), "local", AT, history=FORTNIGHT, oom_days=7, kinds=["CronJob"])
+    assert none.workloads == ()
