@@ -287,13 +287,21 @@ def read(
                 if digest.day in sure
                 and usage.is_whole((controller, each), digest, facts)
                 and not usage.is_doubtful(controller, digest.day)
-                and not (digest.day == yesterday and (controller, each) in behind)
+                and not (digest.day == yesterday and ((controller, each) in behind or _is_gap(digest, there)))
             )
     return fresh
 
 
 def _name(controller: Controller, container: str) -> str:
     return "/".join((*controller, container))
+
+
+def _is_gap(digest: Digest, its: Collection[Digest]) -> bool:
+    """Whether nothing is told of the day, while the container used some on the days before and after: of
+    several servers behind one address another may have answered about it, which was away then.
+    """
+    used = {each.day for each in its if each.windows or each.memory_bytes}
+    return digest.day not in used and used >= {digest.day - DAY, digest.day + DAY}
 
 
 def _workload(container: Of) -> tuple[str, str]:

@@ -811,6 +811,43 @@ def test_a_day_of_a_pod_that_tells_nothing_since_is_read_again_until_the_next_is
     assert kept("api"), "it will not come any more"
 
 
+def test_an_empty_yesterday_between_days_of_use_is_read_again_until_the_next_is_over() -> None:
+    class Several(Server):
+        """Behind its address another answers about api, in all it is asked, which was away yesterday."""
+
+        away = TODAY - DAY
+
+        def query_range(
+            self, promql: str, begin: datetime, end: datetime, step: timedelta, timeout: float | None = None
+        ) -> list[Curve]:
+            first, last = midnight(self.away).timestamp(), midnight(self.away + DAY).timestamp()
+            found = []
+            for curve in super().query_range(promql, begin, end, step, timeout):
+                lacks = curve.labels.get("pod", "").startswith("api")
+                points = [each for each in curve.points if not (lacks and first < each[0] <= last)]
+                found += [Curve.of(curve.labels, points)] if points else []
+            return found
+
+    def kept(name: str, day: date) -> Digest | None:
+        return stored.kept.get(("local", f"shop/Deployment/{name}/app", day))
+
+    long = {"history_days": 20, "samples": 9999}
+    server, stored = Several(*(deployment("shop", name, **long) for name in ("web", "api"))), FakeDigests()
+    scan(server, NOON, stored)
+    assert kept("web", TODAY - DAY)
+    assert kept("api", TODAY - 2 * DAY)
+    assert kept("api", TODAY - DAY) is None
+    # The one that was there answers; had nothing run, each would say so again.
+    scan(server, NOON + DAY, once_more := FakeDigests())
+    empty = once_more.kept["local", "shop/Deployment/api/app", TODAY - DAY]
+    assert (empty.windows, empty.memory_bytes) == (0, ())
+    server.away = TODAY + DAY
+    scan(server, NOON, stored)
+    found = kept("api", TODAY - DAY)
+    assert found is not None
+    assert found.windows
+
+
 @pytest.mark.parametrize("apart", [1, 2, 3])
 @pytest.mark.parametrize("interval", [60, 300, 600, 900])
 def test_whatever_a_short_life_has_between_two_windows_its_day_is_whole(interval: int, apart: int) -> None:
