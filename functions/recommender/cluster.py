@@ -128,6 +128,8 @@ class Cluster:
     init: dict[Pod, set[str]] = field(default_factory=dict)
     values: dict[Pod, dict[str, dict[str, int]]] = field(default_factory=dict)
     oom_killed: set[tuple[str, str, str]] = field(default_factory=set)
+    # Those of them that were begun anew.
+    last_killed: set[tuple[str, str, str]] = field(default_factory=set)
     jvms: Jvms = field(default_factory=Jvms)
     bounds: Bounds = field(default_factory=Bounds)
     _rollouts: dict[Controller, int] = field(default_factory=dict)
@@ -334,3 +336,5 @@ class Cluster:
             self.sidecars.setdefault(pod, set()).add(container)
         elif metric in _REASONS and value > 0:
             self.oom_killed.add((*pod, container))
+            if metric != queries.ENDED_REASON:
+                self.last_killed.add((*pod, container))

@@ -91,13 +91,15 @@ class Span:
 class Plan:
     """`apart`: by namespace, how many of a Window's steps lie between two windows that are looked at;
     `limited`: namespace and name of what has a CPU limit, of which the peaks of all windows are asked for.
-    `pods` are there now, and `memory_limits` (bytes) are set for their containers.
+    `pods` are there now, and `memory_limits` (bytes) are set for their containers; of those in `killed` it is
+    told now that they were killed for their memory, and begun anew.
     """
 
     apart: Mapping[str, int]
     limited: frozenset[tuple[str, str]]
     pods: frozenset[Pod] = frozenset()
     memory_limits: Mapping[Of, int] = field(default_factory=dict)
+    killed: frozenset[Of] = frozenset()
 
 
 @dataclass
@@ -279,12 +281,15 @@ def read(
             ]
             there.extend(made)
             there.sort(key=lambda digest: digest.day)
-            if any(usage.is_torn((controller, each), digest, facts) for digest in made):
+            if (controller, each) in usage.untold or any(
+                usage.is_torn((controller, each), digest, facts) for digest in made
+            ):
                 days.torn.add((controller, each))
             fresh += (
                 digest
                 for digest in made
                 if digest.day in sure
+                and (controller, each) not in usage.untold
                 and usage.is_whole((controller, each), digest, facts)
                 and not usage.is_doubtful(controller, digest.day)
                 and not (digest.day == yesterday and ((controller, each) in behind or _is_gap(digest, there)))
@@ -404,6 +409,8 @@ class _Usage:
         self.pods: dict[Controller, set[Pod]] = {}
         # When the last window of CPU ended, of those pods that are there now.
         self.last: dict[tuple[Of, Pod], float] = {}
+        # Killed, as was told when it was asked what there is, and not when it was asked who was killed.
+        self.untold: set[Of] = set()
         # By namespace and day, pods that were used of which nobody told whose they are.
         self._doubtful: dict[tuple[str, date], set[str]] = {}
         self._owners = owners
@@ -429,6 +436,14 @@ class _Usage:
         """Namespace and name of each whose row is among these."""
         all_whose = (self.container(labels) for labels in rows)
         return {_workload(whose[0]) for whose in all_whose if whose is not None}
+
+    def unseen(self, killed: Iterable[Mapping[str, str]]) -> set[Of]:
+        """Those of which it is told now that they were killed, and which are not among these rows: of several
+        servers behind one address another answered, which knows of no kills.
+        """
+        whose = (self.container(labels) for labels in killed)
+        seen = {each[0] for each in whose if each is not None}
+        return {each for each in self.plan.killed - seen if each[0] in self.span.containers}
 
     def tell(self, name: str, whose: tuple[Of, Pod, date], count: int) -> None:
         """So many windows are told of it."""
@@ -757,6 +772,8 @@ def _facts(usage: _Usage, part: Part) -> dict[tuple[Of, date], _Facts]:
     # To count kills, restarts are read three times: of those alone that were killed some time.
     since = int((usage.grid.at - usage.grid.start).total_seconds())
     rows = usage.asking.all({"oom_killed": queries.oom_killed(since)}, part)["oom_killed"] if since else []
+    if since >= LATE.total_seconds():  # else what is told of now may have been told before
+        usage.untold = usage.unseen(row.labels for row in rows)
     if some := usage.workloads(row.labels for row in rows):
         ask({"oom_kills": queries.oom_kills, "killed_limit": queries.killed_limit}, part.narrowed(some))
     return found

@@ -314,6 +314,7 @@ def _survey(
             ),
             frozenset(pod for pods in controllers.values() for pod in pods),
             _memory_limits(now, controllers),
+            _killed(now, controllers),
         ),
         since=since,
         begun_lately=silent is not None,
@@ -337,6 +338,14 @@ def _memory_limits(now: Cluster, controllers: Mapping[Controller, Collection[Pod
         for name in now.container_names(pods)
     }
     return {container: limit for container, limit in found.items() if limit is not None}
+
+
+def _killed(now: Cluster, controllers: Mapping[Controller, Collection[Pod]]) -> frozenset[Of]:
+    """Of which it is told that they were killed for their memory, and begun anew."""
+    whose = {pod: controller for controller, pods in controllers.items() for pod in pods}
+    return frozenset(
+        (whose[namespace, pod], name) for namespace, pod, name in now.last_killed if (namespace, pod) in whose
+    )
 
 
 def _owners(asking: Asking, now: Cluster, part: Part, since: date, gone: Mapping[Pod, timedelta]) -> Owners:

@@ -78,7 +78,7 @@ class ObservedContainer:
     under on any day that is known. `estimate` is what a strategy says, where one is asked. `jvm`
     is the Java virtual machine that it is known to run. `days` are the digests that `usage` and `estimate`
     rest on; none where pods run to completion. `bounds` are what LimitRanges have it request at least, and
-    set at most. `torn`: two answers about its memory contradict each other.
+    set at most. `torn`: two answers about its memory, or its kills, contradict each other.
     """
 
     name: str
@@ -210,7 +210,8 @@ def _torn(used: list[ObservedContainer]) -> str | None:
     if names := ", ".join(container.name for container in used if container.torn):
         return (
             f"memory of {names} was read in part: of some day its peak is told and no window, or windows and"
-            " no peak; several servers behind one address may have answered"
+            " no peak, or an OOM kill in one answer and not in another; several servers behind one address"
+            " may have answered"
         )
     return None
 

@@ -241,6 +241,11 @@ class FakePrometheus:
             # Those of today so far are none.
             (r"restarts.*\[\d+[smh]\]", lambda pod, at: None),
             ("^min by.*resource_limits", lambda pod, at: pod.former_limit or pod.limits.get("memory")),
+            # Who was killed some time: as it is told now, that was so at all times since.
+            (
+                r"^max by.*last_terminated_reason",
+                lambda pod, at: 1.0 if pod.oom_killed or pod.oom_kills else None,
+            ),
             (r"restarts|last_terminated_reason", lambda pod, at: pod.oom_kills or None),
             ("timestamp", lambda pod, at: at.timestamp() - pod.history_days * 86400),
             (r"sum by|max by.*\(count_over_time", lambda pod, at: pod.samples),

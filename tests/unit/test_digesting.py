@@ -811,6 +811,30 @@ def test_a_day_of_a_pod_that_tells_nothing_since_is_read_again_until_the_next_is
     assert kept("api"), "it will not come any more"
 
 
+def test_where_the_answer_about_kills_lacks_one_that_is_told_of_it_is_read_again() -> None:
+    class Several(Server):
+        """Behind its address another answers who was killed, which knows of no kill."""
+
+        is_other = True
+
+        def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+            about = self.is_other and promql.startswith(
+                f"max {queries.CONTAINER} (max_over_time({queries.LAST_REASON}"
+            )
+            return [] if about else super().query(promql, at, timeout)
+
+    long = {"history_days": 20, "samples": 9999}
+    killed = deployment("shop", "web", oom_killed=True, oom_kills=2.0, **long)
+    server, stored = Several(killed, deployment("shop", "api", **long)), FakeDigests()
+    api, web = scan(server, NOON, stored).workloads
+    assert (api.containers[0].torn, web.containers[0].torn) == (False, True)
+    assert {container for _, container, _ in stored.kept} == {"shop/Deployment/api/app"}
+    server.is_other = False
+    _, web = scan(server, NOON, stored).workloads
+    assert not web.containers[0].torn
+    assert len(stored.kept) == 2 * 14
+
+
 def test_an_empty_yesterday_between_days_of_use_is_read_again_until_the_next_is_over() -> None:
     class Several(Server):
         """Behind its address another answers about api, in all it is asked, which was away yesterday."""

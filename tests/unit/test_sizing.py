@@ -294,8 +294,9 @@ def test_nothing_is_proposed_of_what_was_read_in_part() -> None:
     torn = replace(whole, containers=(replace(whole.containers[0], torn=True),))
     assert size(whole, RULES).skipped is None
     assert size(torn, RULES).skipped == (
-        "memory of app was read in part: of some day its peak is told and no window, or windows and no peak;"
-        " several servers behind one address may have answered"
+        "memory of app was read in part: of some day its peak is told and no window, or windows and no peak,"
+        " or an OOM kill in one answer and not in another; several servers behind one address may have"
+        " answered"
     )
 
 
