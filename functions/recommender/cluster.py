@@ -133,6 +133,7 @@ class Cluster:
     jvms: Jvms = field(default_factory=Jvms)
     bounds: Bounds = field(default_factory=Bounds)
     _rollouts: dict[Controller, int] = field(default_factory=dict)
+    _cron_jobs: set[Controller] = field(default_factory=set)
     _resized: dict[Controller, str] = field(default_factory=dict)
     spot: set[str] = field(default_factory=set)
     _autoscalers: set[tuple[str, str]] = field(default_factory=set)
@@ -154,14 +155,14 @@ class Cluster:
         return cluster
 
     def controllers(self) -> dict[Controller, list[Pod]]:
-        """Every controller that has pods, every Deployment and every Rollout, with the pods there are."""
-        found: dict[Controller, list[Pod]] = {deployment: [] for deployment in self.deployments}
+        """Every controller that has pods, every Deployment, CronJob and Rollout, with the pods there are."""
+        found: dict[Controller, list[Pod]] = {each: [] for each in (*self.deployments, *self._cron_jobs)}
         for pod in sorted(self.owners.pods):
             controller = self.owners.controller(pod)
             if controller is not None:
                 found.setdefault(controller, []).append(pod)
         for (namespace, _), (kind, name) in self.owners.jobs.items():
-            # A CronJob whose pods are cleared away still has its last Jobs.
+            # A CronJob of which nothing else is told, and whose pods are cleared away, has its last Jobs.
             found.setdefault((namespace, kind, name), [])
         for (namespace, _), (kind, name) in self.owners.replica_sets.items():
             # A Rollout without pods still has its last ReplicaSets. The metric of Rollouts is no witness:
@@ -301,6 +302,8 @@ class Cluster:
         match metric:
             case "kube_deployment_spec_replicas":
                 self.deployments[namespace, "Deployment", labels.get("deployment", "")] = int(within(value))
+            case queries.CRON_JOB:
+                self._cron_jobs.add((namespace, "CronJob", labels.get("cronjob", "")))
             case queries.ROLLOUT_REPLICAS:
                 self._rollouts[namespace, "Rollout", labels.get("name", "")] = int(within(value))
             case metric if metric in queries.VPA_MODES:

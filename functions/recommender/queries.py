@@ -41,6 +41,7 @@ LAST_REASON = "kube_pod_container_status_last_terminated_reason"
 # Of what has ended and is not begun anew: a Job's pod whose restartPolicy is Never.
 ENDED_REASON = "kube_pod_container_status_terminated_reason"
 LIMITS = "kube_pod_container_resource_limits"
+CRON_JOB = "kube_cronjob_info"
 LIMIT_RANGE = "kube_limitrange"
 QUOTA = "kube_resourcequota"
 HPA_REPLICAS = "kube_horizontalpodautoscaler_status_current_replicas"
@@ -85,6 +86,7 @@ FAILED = "failed_scrapes"
 STATE = (
     *OWNERS,
     "kube_deployment_spec_replicas",
+    CRON_JOB,
     "kube_pod_container_info",
     "kube_pod_container_resource_requests",
     LIMITS,
@@ -107,7 +109,7 @@ STATE = (
     nodes.LABELS,
     nodes.ALLOCATABLE,
 )
-WORKLOADS = (*OWNERS, "kube_deployment_spec_replicas")
+WORKLOADS = (*OWNERS, "kube_deployment_spec_replicas", CRON_JOB)
 # That have several rows a pod.
 _OFTEN_TOLD = (
     "kube_pod_container_resource_requests",
@@ -117,7 +119,7 @@ _OFTEN_TOLD = (
 )
 _OWNER_LABELS = "namespace, pod, replicaset, job_name, owner_kind, owner_name, owner_is_controller"
 _STATE_LABELS = (
-    f"__name__, {_OWNER_LABELS}, deployment, container, resource, horizontalpodautoscaler,"
+    f"__name__, {_OWNER_LABELS}, deployment, cronjob, container, resource, horizontalpodautoscaler,"
     " scaletargetref_kind, scaletargetref_name, metric_name, metric_target_type, name, image, image_spec,"
     " area, id, restart_policy, type, constraint, resourcequota, target_kind, target_name, update_mode"
 )
@@ -305,7 +307,9 @@ def pod_nodes(scope: Scope) -> str:
 def workloads(
     scope: Scope, metrics: tuple[str, ...] = WORKLOADS, *, lately: bool = False, failed: bool = False
 ) -> str:
-    """Whose pods there are now, and Deployments without any; `lately` and `failed` as `state` has them."""
+    """Whose pods there are now, and Deployments and CronJobs without any; `lately` and `failed` as `state`
+    has them.
+    """
     return " or ".join([*_facts(scope, metrics, "", lately), *([_failed(scope)] if failed else [])])
 
 

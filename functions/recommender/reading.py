@@ -147,7 +147,7 @@ def read(
         for controller, pods in controllers.items()
         if controller[1] not in RUN_TO_COMPLETION
     }
-    runs = [controller for controller in controllers if controller not in lasting]
+    runs = _with_runs(controllers)
     days = digesting.known(recalled, lasting, today, window.most_cpu_windows)
     spans_since = partial(
         digesting.spans, days, lasting, today=today, cpu_since=cpu_since, kept=stored is not None
@@ -297,7 +297,7 @@ def _survey(
             since = max(since, earliest)
     # A server looks labels up in each of its blocks.
     owned_since = min(since, begin)
-    if is_kept and not any(kind in RUN_TO_COMPLETION for _, kind, _ in controllers):
+    if is_kept and not _with_runs(controllers):
         owned_since = max(owned_since, at.astimezone(UTC).date() - digesting.DAY)
     gone = queries.gone(often)
     return _Survey(
@@ -327,6 +327,11 @@ def _survey(
         nodes=nodes_of(placed.get("nodes", ())),
         means=now.means(placed.get("mean_replicas", ())),
     )
+
+
+def _with_runs(controllers: Mapping[Controller, Collection[Pod]]) -> list[Controller]:
+    """Those that run to completion and have pods: of others nothing would come of what they used."""
+    return [each for each, pods in controllers.items() if each[1] in RUN_TO_COMPLETION and pods]
 
 
 def _memory_limits(now: Cluster, controllers: Mapping[Controller, Collection[Pod]]) -> dict[Of, int]:

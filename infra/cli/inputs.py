@@ -10,6 +10,7 @@ from functions.recommender.queries import (
     ANNOTATIONS,
     CPU,
     CPU_RULE,
+    CRON_JOB,
     ENDED_REASON,
     HPA_REPLICAS,
     INIT_INFO,
@@ -215,6 +216,13 @@ INPUTS = (
         "CronJobs are told by the names of their Jobs alone (nightly-29384532): one named otherwise is"
         " a workload of its own",
         _of("jobs"),
+        "it has no CronJob",
+    ),
+    Input(
+        CRON_JOB,
+        Need.FIGURES,
+        "CronJobs of which neither a Job nor a pod is kept are not seen between their runs",
+        _of("cronjobs"),
         "it has no CronJob",
     ),
     Input(

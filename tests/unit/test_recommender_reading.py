@@ -21,6 +21,7 @@ from functions.recommender.queries import (
 )
 from functions.recommender.reading import discover, read
 from functions.recommender.report import entry
+from functions.recommender.rules import Rules
 from functions.recommender.settings import RecommenderSettings
 from functions.recommender.sharding import shards
 from functions.recommender.sizing import Jvm, size
@@ -255,12 +256,15 @@ def test_a_pod_belongs_to_what_owns_its_owner() -> None:
             row("kube_job_owner", job_name="night-7", owner_kind="CronJob", owner_name="night"),
             row("kube_job_owner", job_name="week-3", owner_kind="CronJob", owner_name="week"),
             row("kube_deployment_spec_replicas", 0.0, deployment="asleep"),
+            row("kube_cronjob_info", cronjob="night"),
+            row("kube_cronjob_info", cronjob="month"),
         ]
     )
     assert cluster.controllers() == {
         ("shop", "Deployment", "asleep"): [],
         ("shop", "Deployment", "web"): [("shop", "web-1-a")],
         ("shop", "ReplicaSet", "lone-1"): [("shop", "lone-1-a")],
+        ("shop", "CronJob", "month"): [],
         ("shop", "CronJob", "night"): [("shop", "night-7-a")],
         ("shop", "CronJob", "week"): [],
         ("shop", "Job", "once"): [("shop", "once-a")],
@@ -731,3 +735,22 @@ def test_of_some_kinds_alone_nothing_else_is_read() -> None:
     assert not found.ownerless
     none = read(FakePrometheus(*others), "local", AT, history=FORTNIGHT, oom_days=7, kinds=["CronJob"])
     assert none.workloads == ()
+
+
+def test_a_cron_job_of_which_nothing_is_kept_between_its_runs_is_seen_for_no_query_more() -> None:
+    class Idle(FakePrometheus):
+        def _rows(self, promql: str, at: datetime) -> list[Series]:
+            rows = super()._rows(promql, at)
+            told = "kube_cronjob_info" in promql
+            return [*rows, row("kube_cronjob_info", cronjob="month")] if told else rows
+
+    def seen(prometheus: FakePrometheus) -> list[tuple[str, str | None]]:
+        found = read(prometheus, "local", AT, history=FORTNIGHT, oom_days=7).workloads
+        return [(each.workload.name, size(each, Rules()).skipped) for each in found]
+
+    lasting, idle = FakePrometheus(deployment("shop", "web")), Idle(deployment("shop", "web"))
+    [web] = seen(lasting)
+    assert seen(idle) == [("month", "no pod of it is there: its requests cannot be seen"), web]
+    assert len(idle.asked) == len(lasting.asked)
+    names = [each.name for each in discover(idle, "local", AT)]
+    assert names == ["month", "web"]
