@@ -193,6 +193,8 @@ def test_kube_state_metrics_tells_owners_requests_and_autoscalers() -> None:
     assert cores == 8
     ((job, _), *_) = _find(pages["kube_job_owner"])
     assert (job["owner_kind"], job["owner_name"]) == ("CronJob", "report")
+    ((cron_job, _),) = _find(pages["kube_cronjob_info"])
+    assert cron_job["cronjob"] == "report"
 
 
 def test_an_oom_kill_is_told_as_restart_and_last_reason_and_begins_a_new_control_group() -> None:

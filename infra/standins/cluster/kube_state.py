@@ -156,6 +156,15 @@ def object_rows(cluster: Cluster) -> Iterator[Row]:
         metadata = job["metadata"]
         owner = next(iter(metadata.get("ownerReferences", [])), {"kind": "", "name": ""})
         yield job_owner(metadata["namespace"], metadata["name"], owner["kind"], owner["name"])
+    for cron_job in cluster.objects("CronJob"):
+        metadata, spec = cron_job["metadata"], cron_job["spec"]
+        text = labels(
+            namespace=metadata["namespace"],
+            cronjob=metadata["name"],
+            schedule=spec["schedule"],
+            concurrency_policy=spec.get("concurrencyPolicy", "Allow"),
+        )
+        yield Row("kube_cronjob_info", text, 1)
     yield from _autoscalers(cluster)
     yield from _limit_ranges(cluster)
     yield from _quotas(cluster)
