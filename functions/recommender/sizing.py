@@ -46,6 +46,8 @@ RUN_TO_COMPLETION = ("Job", "CronJob")
 FILLED, RISEN = ((STEADY_DAYS, 0.9), (MEMORY_DAYS - 1, 0.75)), 1.02
 # What rose by so much of its limit's raise, in proportion, depends on it; and the least raise that tells.
 _FOLLOWED, _RAISED = 0.5, 1.04
+# A peak that rises on so many days one after the other, by so much in all, is no chance.
+_RISING_DAYS, _RISING = 5, 1.1
 _FILLS = (
     "it comes up to its limit day by day and is not killed, as with cache, which the kernel takes back and"
     " which would fill more"
@@ -424,8 +426,36 @@ def _propose(
         current=container.current,
         proposed=proposed,
         usage=container.usage,
-        reasons=reasons,
+        reasons=_told_rise(container, proposed, reasons),
     )
+
+
+def _told_rise(
+    container: ObservedContainer, proposed: Resources, reasons: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The same, where memory is raised that rose day by day: by peaks more load and a leak look alike, and
+    more memory is no end to a leak.
+    """
+    raised = next(
+        (
+            name
+            for name in ("memory_request_bytes", "memory_limit_bytes")
+            if (getattr(proposed, name) or 0) > (getattr(container.current, name) or 0)
+        ),
+        None,
+    )
+    peaks = {day.ago: day.memory_bytes for day in container.days if day.ago and day.memory_bytes}
+    days = 1  # whole ones, up to yesterday, each above the one before
+    while peaks.get(days, 0) > peaks.get(days + 1, MOST):
+        days += 1
+    if raised is None or days < _RISING_DAYS or peaks[1] < peaks[days] * _RISING:
+        return reasons
+    told = dict(zip(LABELS, reasons, strict=True))
+    told[raised] += (
+        f"; the peaks of the last {days} days rose each day, by {peaks[1] / peaks[days] - 1:.0%} in all: if"
+        " that is a leak, more memory does not end it"
+    )
+    return tuple(told.values())
 
 
 def _fills_limit(container: ObservedContainer) -> str:

@@ -1179,3 +1179,25 @@ def test_whatever_a_jvm_used_a_proposal_is_safe(
             assert request >= used.memory_max_bytes * RULES.memory_headroom
             assert jvm.heap_max_bytes is not None
             assert request > jvm.heap_max_bytes
+
+
+@pytest.mark.parametrize(
+    ("peaks", "told"),
+    [
+        ((250, 240, 228, 215, 205, 200), " 6 days rose each day, by 25% in all"),
+        ((250, 240, 228, 215, 205, 205, 205), " 5 days rose each day, by 22% in all"),
+        ((250, 240, 228, 215, 220, 215), ""),  # it fell between
+        ((250, 249, 248, 247, 246, 245), ""),  # by so little it may be chance
+    ],
+)
+def test_where_memory_is_raised_that_rose_day_by_day_it_is_said_that_it_may_leak(
+    peaks: tuple[int, ...], told: str
+) -> None:
+    days = tuple(Day(ago, 99, (), peak * MIB) for ago, peak in enumerate(peaks, 1))
+    short, roomy = (observed(resources(200, memory), usage(peak=250)) for memory in (240, 1024))
+    for each, is_raised in ((short, True), (roomy, False)):
+        container = replace(each.containers[0], days=(Day(0, 9, (), 251 * MIB), *days))
+        sized = only(size(replace(each, containers=(container,)), RULES))
+        (memory,) = [each for each in sized.reasons if each.startswith("memory request")]
+        assert ("leak" in memory) == bool(is_raised and told), memory
+        assert not is_raised or told in memory, memory
