@@ -153,6 +153,8 @@ def _broken(path: Path) -> Iterator[None]:
         raise TraceError(f"{path}: not UTF-8: {error.reason}") from None
     except csv.Error as error:
         raise TraceError(f"{path}: not CSV: {error}") from None
+    except OSError as error:
+        raise TraceError(f"{path}: {(error.strerror or 'cannot be read').lower()}") from None
 
 
 def _is_trace(path: Path) -> bool:

@@ -29,6 +29,7 @@ from shared.contracts.errors import BadSetting
 from shared.contracts.wording import counted
 
 WEEKS = 4
+_MOST_DAYS = 3650  # of a pace
 HEADER = (
     *("strategy", "workload", "container", "valid_from", "valid_to"),
     *("cpu_request_cores", "memory_request_bytes", "memory_limit_bytes"),
@@ -99,8 +100,8 @@ def backtest(
         Temporary: Prometheus cannot be reached, or does not answer.
         CannotWrite: a file cannot be written.
     """
-    if pace.learn <= 0 or pace.hold <= 0:
-        raise BadSetting("--learn-days and --hold-days: more than 0 days")
+    if not all(0 < days <= _MOST_DAYS for days in (pace.learn, pace.hold)):
+        raise BadSetting(f"--learn-days and --hold-days: more than 0 days, and {_MOST_DAYS} at most")
     chosen = _chosen(strategies)
     require_folder(outputs.emit, "--emit")
     require_folder(outputs.plot, "--plot")

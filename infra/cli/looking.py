@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from collections import Counter
@@ -43,6 +44,9 @@ QUERY_SECONDS = 120
 # What is asked about clusters; by read() where nothing runs to completion, and for prices of nodes; by
 # histories(): for a bar's length only.
 ABOUT_WHOSE, ABOUT_QUERIES, ABOUT_PRICES, ABOUT_HISTORIES = 1, 17, 2, 2
+
+# In a namespace's name, for what may stand there.
+_WILD = frozenset("*?")
 
 
 class NothingFound(KubeFinOpsError):
@@ -206,6 +210,7 @@ def look(settings: SizingSettings, namespaces: Collection[str], at: datetime) ->
     client = prometheus_of(settings, QUERY_SECONDS)
     labels = settings.prometheus_labels
     with told(client, _about(settings)) as prometheus:
+        namespaces = matching(namespaces, prometheus, at, labels, client.address)
         owners = of_one_cluster(prometheus, at, labels, namespaces, client.address)
         found = _entries(_read(namespaces, prometheus, at, settings), settings)
         there = {each.workload.namespace for each in found}
@@ -238,6 +243,7 @@ def see(
     labels = settings.prometheus_labels
     rule = None if peer is None else _rule(peer)
     with told(client, _about(settings) + with_histories * ABOUT_HISTORIES) as prometheus:
+        namespaces = matching(namespaces, prometheus, at, labels, client.address)
         owners, notes = Whose(), []
         try:
             owners = whose(prometheus.query(whose_query(labels, namespaces), at))
@@ -416,6 +422,39 @@ def _lacks_limits(containers: Collection[ContainerProposal]) -> bool:
     return not told and any(each.usage.throttled_share is not None for each in containers)
 
 
+def matching(
+    namespaces: Collection[str], prometheus: Prometheus, at: datetime, labels: str, address: str
+) -> Collection[str]:
+    """These names, and in place of those with * or ? what there is: by one query, if there are any such.
+
+    Raises:
+        NothingFound: one of them matches none.
+        Temporary: Prometheus cannot be reached, or will not run it.
+    """
+    if not any(_WILD & set(each) for each in namespaces):
+        return namespaces
+    there = _there(prometheus, at, labels)
+    found = {each: fnmatch.filter(there, each) if _WILD & set(each) else [each] for each in namespaces}
+    if unknown := [each for each, names in found.items() if not names]:
+        raise _no_namespace(unknown, there, labels, address)
+    return sorted({name for names in found.values() for name in names})
+
+
+def _there(prometheus: Prometheus, at: datetime, labels: str) -> set[str]:
+    """Namespaces with pods."""
+    rows = prometheus.query(f"count by (namespace) (kube_pod_owner{{{labels}}})", at)
+    return {row.labels.get("namespace", "") for row in rows}
+
+
+def _no_namespace(
+    unknown: Collection[str], there: Collection[str], labels: str, address: str, why: str | None = None
+) -> NothingFound:
+    # A label that no series has is the likeliest cause of all, and nothing is wrong with the series then.
+    chosen = f" with {labels}" if labels else ""
+    seen = f"seen: {some(there) or 'none'}{f'; {why}' if why else ''}"
+    return NothingFound(f"no namespace {some(unknown)}{chosen} at {address}; {seen}")
+
+
 def require(
     found: Collection[str],
     namespaces: Collection[str],
@@ -433,19 +472,13 @@ def require(
     Raises:
         NothingFound: one of `namespaces` is not there, or no workload at all.
     """
-    missing = set(namespaces) - set(found)
-    # A label that no series has is the likeliest cause of all, and nothing is wrong with the series then.
-    chosen = f" with {labels}" if labels else ""
-    if missing:
-        owners = f"count by (namespace) (kube_pod_owner{{{labels}}})"
-        rows = prometheus.query(owners, at)
-        there = {row.labels.get("namespace", "") for row in rows}
+    if missing := set(namespaces) - set(found):
+        there = _there(prometheus, at, labels)
         if unknown := missing - there:
-            seen = f"seen: {some(there) or 'none'}{f'; {why}' if why else ''}"
-            raise NothingFound(f"no namespace {some(unknown)}{chosen} at {address}; {seen}")
+            raise _no_namespace(unknown, there, labels, address, why)
     if not found:
         where = f"namespace {', '.join(namespaces)}" if namespaces else "any namespace"
-        what = " or ".join(kinds) or "workload"
+        what, chosen = " or ".join(kinds) or "workload", f" with {labels}" if labels else ""
         raise NothingFound(
             f"no {what} in {where}{chosen} at {address}: it needs the series of kube-state-metrics"
             " (kube_pod_owner) and cAdvisor, up to now: `kubefinops doctor` says which are there"

@@ -4,6 +4,10 @@ scan, 3 too much waste, 4 read in part, 5 nothing measured; of doctor, 3 somethi
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +17,9 @@ from functions.recommender.rules import Peer, Strategy
 from infra.cli.plain import tell
 from shared.contracts.errors import BadSetting, KubeFinOpsError
 from shared.contracts.providers import Provider
+
+# What comes of writing to what is full, or gone.
+_UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
 
 app = typer.Typer(
     name="kubefinops",
@@ -60,9 +67,12 @@ PrometheusOption = Annotated[
 
 
 def _named(namespaces: list[str] | None) -> list[str] | None:
-    """Raises BadSetting where one has no name."""
-    if any(not each.strip() for each in namespaces or ()):
-        raise BadSetting("--namespace: a name is needed")
+    """Raises BadSetting where one can be no namespace's name."""
+    for each in namespaces or ():
+        if not each.strip():
+            raise BadSetting("--namespace: a name is needed")
+        if not re.fullmatch(r"[a-z0-9*?-]{1,63}", each):
+            raise BadSetting(f"--namespace: {each[:80]!r} is no name of one: a-z, 0-9 and -, or * and ?")
     return namespaces
 
 
@@ -71,7 +81,7 @@ NamespaceOption = Annotated[
     typer.Option(
         "--namespace",
         "-n",
-        help="look at this namespace only; may be repeated",
+        help="look at this namespace only, or at those that match team-*; may be repeated",
         metavar="NAME",
         callback=_named,
     ),
@@ -415,12 +425,29 @@ def config(
 
 
 def main() -> None:
-    """The entry point: an error of ours is one line, never a traceback."""
+    """The entry point: an error of ours is one line, never a traceback, and so is an output that is full."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by >&-
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  (for good)
+        # Not each terminal has each letter, nor the lines of a table.
+        getattr(sys, name).reconfigure(errors="replace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # not as the interpreter ends, where an error can no longer be told
     except BadSetting as error:
         tell(str(error))
         raise SystemExit(2) from None
     except KubeFinOpsError as error:
         tell(str(error))
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.filename is not None or error.errno not in _UNWRITTEN:
+            raise
+        from infra.cli.writing import forget_stdout
+
+        forget_stdout()
+        if error.errno != errno.EPIPE:  # who reads has enough
+            tell(f"cannot write standard output: {os.strerror(error.errno).lower()}")
         raise SystemExit(1) from None

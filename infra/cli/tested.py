@@ -18,6 +18,7 @@ from infra.cli.looking import (
     ABOUT_WHOSE,
     QUERY_SECONDS,
     NothingFound,
+    matching,
     of_one_cluster,
     require,
     sizing_settings,
@@ -92,9 +93,10 @@ def _live(live: Live, pace: Pace) -> Tested:
     client = prometheus_of(settings, QUERY_SECONDS)
     at, labels = datetime.now(UTC), settings.prometheus_labels
     with told(client, cluster.ABOUT_QUERIES + ABOUT_WHOSE) as prometheus:
-        owners = of_one_cluster(prometheus, at, labels, live.namespaces, client.address)
-        found = cluster.find(prometheus, at, span, live.namespaces, labels=labels)
-        require(found.namespaces, live.namespaces, prometheus, at, labels=labels, address=client.address)
+        namespaces = matching(live.namespaces, prometheus, at, labels, client.address)
+        owners = of_one_cluster(prometheus, at, labels, namespaces, client.address)
+        found = cluster.find(prometheus, at, span, namespaces, labels=labels)
+        require(found.namespaces, namespaces, prometheus, at, labels=labels, address=client.address)
     with told(client, found.queries) as prometheus:
         measured = cluster.read(prometheus, found)
     whole = every = cluster.fleet(settings.cluster, found, measured, keep_qos=settings.keep_qos)

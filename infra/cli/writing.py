@@ -45,11 +45,11 @@ def write(text: str, path: Path | None) -> None:
     except OSError as error:
         place = "standard output" if to_stdout(path) else path
         if to_stdout(path):
-            _forget_stdout()
+            forget_stdout()
         raise CannotWrite(f"cannot write {place}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _forget_stdout() -> None:
+def forget_stdout() -> None:
     """What could not be written is tried again when the interpreter ends, which would be a second error."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())

@@ -264,7 +264,7 @@ class HttpPrometheus:
                 place = response.headers.get("Location")
                 return self._elsewhere(f"{said}: redirected to {place}; give that address")
             case 404:
-                return self._elsewhere(f"{said}: no Prometheus is at this address")
+                return self._elsewhere(f"{said}: no Prometheus is at this address, to which we add /api/v1")
             case _:
                 return self._failed(kind, promql, said)
 
@@ -371,6 +371,8 @@ def _reason(error: Exception, seconds: float) -> str:
         return "this is no address"
     if untrusted := re.search(r"certificate verify failed: ([^(']+)", str(error)):
         return f"its certificate is not trusted ({untrusted[1].strip()}); see PROMETHEUS_CA_FILE"
+    if re.search(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE", str(error)):
+        return "it speaks no TLS; give the address that begins with http://"
     found = re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", str(error))
     return found[1].lower() if found else _short(f"{type(error).__name__}: {error}")
 

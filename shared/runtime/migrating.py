@@ -37,7 +37,7 @@ def read_policies(path: Path) -> list[Policy]:
     """
     try:
         documents = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last of brackets within thousands
         raise BadSetting(f"{path}: no JSON: {error}") from None
     if not isinstance(documents, list):
         raise BadSetting(f"{path}: expected a JSON list of policies")

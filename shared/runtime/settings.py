@@ -135,7 +135,9 @@ def http_url(text: str) -> str:
     if not text.startswith(("http://", "https://")):
         raise ValueError("must be an address that begins with http:// or https://")
     if not re.fullmatch(_HTTP_URL, text):
-        raise ValueError("must be an address as http://HOST:PORT/PATH, with a PORT from 1 to 65535")
+        raise ValueError(
+            "must be an address as http://HOST:PORT/PATH, with a PORT from 1 to 65535, and neither ? nor #"
+        )
     return text.rstrip("/")
 
 
@@ -272,7 +274,10 @@ class Settings:
             if text := source.get(variable.name):
                 given.add(variable.name)
                 try:
+                    text.encode()  # bytes that are no text are halves of surrogate pairs in Python's
                     values[field_name] = variable.parse(text)
+                except UnicodeEncodeError:
+                    wrong[variable.name] = "has bytes in it that are no UTF-8"
                 except ValueError as error:
                     wrong[variable.name] = str(error)
         settings = cls(given=frozenset(given), **values)

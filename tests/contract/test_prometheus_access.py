@@ -184,6 +184,11 @@ def test_a_certificate_of_ones_own_authority_is_trusted_by_its_file_alone(
     assert len(server.received) == 1
 
 
+def test_that_a_server_speaks_no_tls_is_said_in_words() -> None:
+    with serving() as server, pytest.raises(Temporary, match=r": it speaks no TLS; give .* with http://$"):
+        HttpPrometheus(f"https://127.0.0.1:{server.server_port}").query("up", NOW)
+
+
 @pytest.mark.parametrize(
     ("path", "kind", "version"),
     [

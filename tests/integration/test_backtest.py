@@ -242,6 +242,8 @@ def test_what_is_not_there_is_said_in_one_line(both: Both) -> None:
         (("--prometheus", "http://x", "--weeks", "2"), "--weeks: 2 are 14 days"),
         (("--prometheus", "http://x", "--label", "eu"), "--label: 'eu' is not labels"),
         (("--prometheus", "http://x", "--strategy", "magic"), "--strategy: no 'magic'"),
+        (("--traces", ".", "--learn-days", "nan"), "--learn-days and --hold-days: more than 0 days, and"),
+        (("--traces", ".", "--hold-days", "1e308"), "--learn-days and --hold-days: more than 0 days, and"),
         (("--prometheus", "http://x", "--emit", "/nowhere/x.csv"), "--emit: there is no folder"),
         (("--prometheus", "http://x", "--plot", "/"), "--plot: / is a folder"),
     ],

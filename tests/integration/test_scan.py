@@ -114,6 +114,30 @@ def test_json_has_every_figure_and_the_totals(address: str) -> None:
     assert entries["young"]["monthly_waste_left"] is None
 
 
+def test_namespaces_are_chosen_by_a_pattern_too(address: str) -> None:
+    done = scan("--prometheus", address, "--format", "json", "-n", "sh*")
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout)["namespaces"]) == ["shop"]
+    done = scan("--prometheus", address, "-n", "sh*", "-n", "team-?")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"kubefinops: no namespace team-? at {address}; seen: shop\n"
+
+
+@pytest.mark.parametrize("verb", ["scan", "doctor"])
+def test_a_locale_without_the_letters_keeps_nothing_from_being_told(verb: str, address: str) -> None:
+    ascii_alone = {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, verb, "--prometheus", address],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **ascii_alone},
+    )
+    # What is written as a document is in UTF-8, as files are.
+    assert b"Traceback" not in done.stderr
+    assert (b"shop/StatefulSet/wasteful" if verb == "scan" else b"kube_pod_owner") in done.stdout
+
+
 def test_kinds_are_chosen_whatever_their_case(address: str) -> None:
     done = scan("--prometheus", address, "--format", "json", "--kind", "statefulset", "-k", "Job")
     assert done.returncode == 0, done.stderr
@@ -375,6 +399,46 @@ def test_a_full_disk_is_one_line_in_a_table_too(address: str) -> None:
     assert done.returncode == 1
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["config"], ["--help"], ["doctor", "--prometheus", "ADDRESS"]])
+def test_whatever_is_printed_a_full_disk_is_one_line_and_a_reader_that_has_enough_is_none(
+    arguments: list[str], unbuffered: str, address: str
+) -> None:
+    command = [sys.executable, "-c", COMMAND, *(address if each == "ADDRESS" else each for each in arguments)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    reading, writing = os.pipe()
+    os.close(reading)
+    with Path("/dev/full").open("w") as full, os.fdopen(writing, "w") as nobody:
+        told = [
+            (done.returncode, done.stderr)
+            for place in (full, nobody)
+            for done in (
+                subprocess.run(
+                    command,
+                    stdout=place,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    check=False,
+                    cwd=ROOT,
+                    env=environment,
+                ),
+            )
+        ]
+    assert told == [(1, "kubefinops: cannot write standard output: no space left on device\n"), (1, "")]
+
+
+def test_where_output_or_errors_are_closed_the_rest_is_done(address: str, tmp_path: Path) -> None:
+    path = tmp_path / "waste.json"
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        command = f'exec "$0" -c "$1" scan --prometheus {address} --output {path} {closed}'
+        done = subprocess.run(
+            ["/bin/sh", "-c", command, sys.executable, COMMAND], capture_output=True, check=False, cwd=ROOT
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert json.loads(path.read_text())["totals"]["complete"]
+        path.unlink()
+
+
 def test_the_version_and_short_flags() -> None:
     assert re.fullmatch(r"kubefinops( \d+\.\d+\.\d+|, run from its source)\n", kubefinops("--version").stdout)
     for arguments in (("-h",), ("scan", "-h")):
@@ -478,6 +542,10 @@ def test_a_wrong_address_is_told_by_the_name_that_it_came_from() -> None:
         ("--prometheus", "nonsense"),
         ("--prometheus", ""),
         ("--prometheus", "http://x", "--namespace", ""),
+        ("--prometheus", "http://x", "--namespace", "Sh\u00f6p"),
+        ("--prometheus", "http://x", "--namespace", "\udcff"),
+        ("--prometheus", "http://x", "--label", "cluster=\udcff"),
+        ("--prometheus", "http://x/graph?g0.expr=up"),
         ("--prometheus", "http://x", "--format", "xml"),
         ("--prometheus", "http://x", "--fail-on-waste", "much"),
         ("--prometheus", "http://x", "--fail-on-waste", "-1"),

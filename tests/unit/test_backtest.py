@@ -111,6 +111,11 @@ class TestFleet:
         with pytest.raises(TraceError, match=message):
             read(tmp_path)
 
+    def test_a_folder_with_the_name_of_a_trace_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "a.csv").mkdir()
+        with pytest.raises(TraceError, match=r"a\.csv: is a directory$"):
+            read(tmp_path)
+
     def test_each_trace_has_a_name_of_its_own(self, tmp_path: Path) -> None:
         for name in ("week.1.csv", "week.2.csv", "packed.csv"):
             (tmp_path / name).write_text(f"{HEAD}\n0,w,p,c,1,2\n")

@@ -88,3 +88,10 @@ def test_a_rule_that_resembles_none_is_answered_with_all_of_them(tmp_path: Path)
     path = policies(tmp_path, {"name": "org", "version": 1, "rules": {"zzz": 1}})
     with pytest.raises(BadSetting, match=r"rules\.zzz: no such rule, there are approval_above"):
         read_policies(path)
+
+
+def test_brackets_within_thousands_of_brackets_are_no_policies(tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(BadSetting, match=r"deep\.json: no JSON: "):
+        read_policies(path)

@@ -14,7 +14,16 @@ from functions.recommender.report import Entry, entry
 from functions.recommender.settings import RecommenderSettings
 from functions.recommender.sizing import size
 from functions.recommender.whose import Whose
-from infra.cli.looking import NothingFound, _notes, _unmeasured, asked, look, see, sizing_settings
+from infra.cli.looking import (
+    NothingFound,
+    _notes,
+    _unmeasured,
+    asked,
+    look,
+    matching,
+    see,
+    sizing_settings,
+)
 from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.errors import BadSetting
 from shared.contracts.prometheus import Series
@@ -133,3 +142,15 @@ def test_where_nothing_is_of_a_kind_that_is_told(monkeypatch: pytest.MonkeyPatch
     assert web.workload.name == "web"
     with pytest.raises(NothingFound, match=r"^no Job or CronJob in namespace shop at http://h:9090:"):
         see(settings, ["shop"], at, kinds=["Job", "CronJob"])
+
+
+def test_a_namespace_with_a_pattern_is_asked_for_once_and_a_name_is_not() -> None:
+    server = FakePrometheus(deployment("shop", "web"), deployment("shop-2", "web"), deployment("pay", "web"))
+    at, by_namespace = datetime(2026, 11, 20, tzinfo=UTC), "count by (namespace) (kube_pod_owner{})"
+    assert matching(["pay", "shop*"], server, at, "", "here") == ["pay", "shop", "shop-2"]
+    assert server.asked == [by_namespace]
+    assert matching(["nowhere", "pay"], server, at, "", "here") == ["nowhere", "pay"]
+    assert matching([], server, at, "", "here") == []
+    assert server.asked == [by_namespace]
+    with pytest.raises(NothingFound, match=r"^no namespace team-\? at here; seen: pay, shop, shop-2$"):
+        matching(["shop", "team-?"], server, at, "", "here")
