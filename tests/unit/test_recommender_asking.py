@@ -126,7 +126,7 @@ def test_what_is_asked_before_workloads_are_known_is_had_metric_by_metric() -> N
 
     limited = AtMostTwoMetrics(*pods)
     assert reading.discover(limited, "local", AT) == reading.discover(FakePrometheus(*pods), "local", AT)
-    assert len(limited.asked) == 3
+    assert len(limited.asked) == 5
 
 
 def test_what_takes_as_long_in_eighths_does_so_for_another_reason_than_its_size() -> None:
