@@ -31,7 +31,7 @@ class HttpArgoCD:
         # Here and not above: who only decides with what Argo CD says loads no client.
         import requests  # noqa: PLC0415
 
-        from shared.adapters.bounded import BoundedAdapter  # noqa: PLC0415
+        from shared.adapters.bounded_requests import BoundedAdapter  # noqa: PLC0415
 
         self._url = url.rstrip("/")
         self._timeout = (_CONNECT_SECONDS, read_timeout)

@@ -13,7 +13,6 @@ from http.client import HTTPResponse
 from socket import socket
 from typing import Any
 
-from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
@@ -21,21 +20,11 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 _BUFFER = 1 << 16
 
 
-class BoundedAdapter(HTTPAdapter):
-    """For a session: of its requests the read timeout bounds all that comes after the request was sent.
-
-    Where it is over in the midst of a body, that is urllib3's ReadTimeoutError, else requests' ReadTimeout.
-    """
-
-    def get_connection_with_tls_context(self, *arguments: Any, **more: Any) -> Any:
-        pool: Any = super().get_connection_with_tls_context(*arguments, **more)
-        # Here, because a proxy's pools come by here too.
-        pool.ConnectionCls = _Https if isinstance(pool, HTTPSConnectionPool) else _Http
-        return pool
-
-
 class BoundedPools(PoolManager):
-    """The same for a client of urllib3 itself; where the time is over, that is its ReadTimeoutError."""
+    """For a client of urllib3: the read timeout bounds all that comes after a request was sent.
+
+    Where it is over, that is ReadTimeoutError.
+    """
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
@@ -50,20 +39,20 @@ class _Bounded(HTTPResponse):
         self.fp = io.BufferedReader(_Until(sock, self.fp.detach()), _BUFFER)
 
 
-class _Http(HTTPConnection):
+class Http(HTTPConnection):
     response_class = _Bounded
 
 
-class _Https(HTTPSConnection):
+class Https(HTTPSConnection):
     response_class = _Bounded
 
 
 class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _Http
+    ConnectionCls = Http
 
 
 class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _Https
+    ConnectionCls = Https
 
 
 class _Until(io.RawIOBase):

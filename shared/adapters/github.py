@@ -35,7 +35,7 @@ from github.PullRequest import PullRequest
 from github.Repository import Repository
 from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, Requester
 
-from shared.adapters.bounded import BoundedAdapter
+from shared.adapters.bounded_requests import BoundedAdapter
 from shared.contracts.errors import KubeFinOpsError, Moved, Refused, Temporary, Throttled
 from shared.contracts.git_host import (
     AUTHOR,

@@ -22,7 +22,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from shared.adapters import token_file
-from shared.adapters.bounded import BoundedAdapter
+from shared.adapters.bounded_requests import BoundedAdapter
 from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import (
     AT_ONCE,
