@@ -74,7 +74,8 @@ class Remembered:
     `cpu_least_held_m` the least that it did so on a day. `cpu_follows`: its use rose with its limit from that
     to several times as much, and was throttled as before. `started_cpu_m`, where it has a limit, and
     `started_memory_bytes` are the most that its pods used on the day of its last start.
-    `former_memory_bytes` is the peak of five weeks, without the history.
+    `former_memory_bytes` is the peak of five weeks, without the history, `former_killed_limit_bytes` the
+    largest limit that it was killed under then.
     """
 
     cpu_held_m: float = 0.0
@@ -83,6 +84,7 @@ class Remembered:
     started_cpu_m: float = 0.0
     started_memory_bytes: int = 0
     former_memory_bytes: int = 0
+    former_killed_limit_bytes: int = 0
 
 
 NOTHING = Remembered()
@@ -423,6 +425,7 @@ def _memory_of_guaranteed(
 def kept_for(killed: int, remembered: Remembered, rules: Rules) -> tuple[float, str]:
     """Bytes below which a limit is not lowered for what was once seen, and what that was."""
     former, started = remembered.former_memory_bytes, remembered.started_memory_bytes
+    killed = max(killed, remembered.former_killed_limit_bytes)
     headroom, more = rules.memory_limit_headroom, f"plus {_percent(rules.memory_limit_headroom)}"
     needs = (
         (above_kill(killed) if killed else 0.0, f"killed under a limit of {format_memory(killed)}"),

@@ -271,6 +271,7 @@ def read(
     if usage.is_recorded and usage.lacks():
         usage.is_recorded = False
         usage.found.clear()
+        usage.started.clear()
         asking.asked += chain.from_iterable(windows([call for call in calls if call.func is _take_cpu]))
     if not span.memory_alone:
         _add_peaks(usage, part, facts)
@@ -597,15 +598,15 @@ def remembered(digests: Sequence[Digest], begin: date) -> Remembered:
     # Below that it is as any other.
     follows = 0 < last.followed_cpu_m <= held
     least = min(filter(None, map(_held_at, digests))) if held else 0.0
+    former = [each for each in digests if each.day < begin]
     return Remembered(
         cpu_held_m=held,
         cpu_least_held_m=last.followed_cpu_m if follows else least,
         cpu_follows=follows,
         started_cpu_m=last.started_cpu_m,
         started_memory_bytes=last.started_memory_bytes,
-        former_memory_bytes=max(
-            (each.memory_bytes[-1] for each in digests if each.day < begin and each.memory_bytes), default=0
-        ),
+        former_memory_bytes=max([each.memory_bytes[-1] for each in former if each.memory_bytes], default=0),
+        former_killed_limit_bytes=max([each.killed_limit_bytes for each in former], default=0),
     )
 
 

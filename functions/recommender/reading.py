@@ -671,7 +671,7 @@ class _Past:
         )
         limit, ever = (
             max((each.killed_limit_bytes for each in some if each.oom_kills), default=0)
-            for some in (killed, every)
+            for some in (killed, [each for each in every if each.day >= self._since])
         )
         remembered = digesting.remembered(every, self._begin)
         return _Container(usage, seconds, seen, limit, ever, container in self._days.torn, remembered)

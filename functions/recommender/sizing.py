@@ -78,7 +78,7 @@ class ObservedContainer:
 
     `usage` is None where nothing was measured. `oom_killed` says that it was ended for its memory under a
     limit that was no less than the present one, `killed_limit_bytes` is the largest limit that it was killed
-    under on any day that is known. `estimate` is what a strategy says, where one is asked. `jvm`
+    under on any day that is looked back at. `estimate` is what a strategy says, where one is asked. `jvm`
     is the Java virtual machine that it is known to run. `days` are the digests that `usage` and `estimate`
     rest on, `remembered` is what is known beside them; none where pods run to completion. `bounds` are what
     LimitRanges have it request at least, and set at most. `torn`: two answers about its memory contradict

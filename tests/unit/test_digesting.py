@@ -146,11 +146,10 @@ def test_what_a_month_ago_was_killed_or_a_peak_is_remembered_without_a_question(
     (web,) = scan(server, NOON, stored).workloads
     assert len(server.asked) - count == asked
     (container,), (other,) = web.containers, before.containers
-    assert container.killed_limit_bytes == 900 * 2**20
-    assert container.remembered == replace(other.remembered, former_memory_bytes=900 * 2**20)
-    assert container == replace(
-        other, killed_limit_bytes=container.killed_limit_bytes, remembered=container.remembered
+    assert container.remembered == replace(
+        other.remembered, former_memory_bytes=900 * 2**20, former_killed_limit_bytes=900 * 2**20
     )
+    assert container == replace(other, remembered=container.remembered)
 
 
 def test_what_a_start_took_is_remembered_until_the_next() -> None:
