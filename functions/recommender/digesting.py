@@ -63,10 +63,12 @@ _PLAIN, _OVER_WINDOWS = (5_250, _MOST_DAYS), (1_400, 3)
 # Of a memory limit, from which on the day's is kept: whether use rose with it shows by that. What takes less
 # of it is below it with every margin.
 NEAR = 0.4
-# A limit that throttles in so many of a day's periods keeps it from using more; what it keeps so to this many
-# times what another did takes whatever it is given, as far as use can tell: of what needs more than that a
-# person has to say so.
-_MOSTLY, _FOLLOWED = 0.5, 4
+# A limit that throttles in so many of a day's periods keeps it from using more. On the day of a start nearly
+# all have to be: some may be of a smaller limit before.
+_MOSTLY, _NEARLY_ALWAYS = 0.5, 0.95
+# What a limit keeps so to this many times what another did takes whatever it is given, as far as use can
+# tell: of what needs more than that a person has to say so.
+_FOLLOWED = 4
 # Of a day's windows: those at or below the points before each, and those that it stands for.
 _UP_TO = (0.0, *POINTS)
 _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
@@ -566,13 +568,13 @@ class _Usage:
 
 def inherited(digest: Digest, before: Digest, days: Iterable[Digest]) -> Digest:
     """The same with what goes from the day before to it; `days` are all before it that are known."""
+    last = _held_at(digest, _NEARLY_ALWAYS if digest.started_memory_bytes else _MOSTLY)
     if not digest.started_memory_bytes and before.started_memory_bytes:
         digest = replace(
             digest,
             started_cpu_m=before.started_cpu_m,
             started_memory_bytes=before.started_memory_bytes,
         )
-    last = _held_at(digest)
     if not last and not before.followed_cpu_m:
         return digest
     held = [cpu for each in chain(days, (digest,)) if (cpu := _held_at(each))]
@@ -583,9 +585,9 @@ def inherited(digest: Digest, before: Digest, days: Iterable[Digest]) -> Digest:
     return replace(digest, followed_cpu_m=before.followed_cpu_m if held else 0.0)
 
 
-def _held_at(digest: Digest) -> float:
+def _held_at(digest: Digest, share: float = _MOSTLY) -> float:
     """CPU, in millicores, to which a limit kept it on that day; 0 where none did."""
-    is_held = digest.cpu_m and (digest.throttled_share or 0.0) >= _MOSTLY
+    is_held = digest.cpu_m and (digest.throttled_share or 0.0) >= share
     return digest.cpu_m[-1] if is_held else 0.0
 
 
@@ -593,8 +595,11 @@ def remembered(digests: Sequence[Digest], begin: date) -> Remembered:
     """Of all digests of a container that are known; the history begins at `begin`."""
     if not digests:
         return NOTHING
-    last = digests[-1]
-    held = max([_held_at(each) for each in digests[-2:] if each.day >= last.day - DAY])
+    # Of today nothing may be told yet. Beside the last the day before shows whether there was a start.
+    recent = digests[-2:] if digests[-1].windows else digests[-3:-1]
+    before, last = (_NOTHING, _NOTHING, *recent)[-2:]
+    started, started_before = ((each.started_memory_bytes, each.started_cpu_m) for each in (last, before))
+    held = _held_at(last, _NEARLY_ALWAYS if started != started_before else _MOSTLY)
     # Below that it is as any other.
     follows = 0 < last.followed_cpu_m <= held
     least = min(filter(None, map(_held_at, digests))) if held else 0.0

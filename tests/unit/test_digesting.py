@@ -199,6 +199,19 @@ def test_use_that_rose_with_a_limit_to_four_times_as_much_follows_it_for_as_long
     assert not digesting.remembered(free[-36:], TODAY).cpu_held_m
 
 
+def test_a_day_of_a_start_proves_that_a_limit_keeps_use_if_nearly_all_of_it_was_throttled() -> None:
+    for share, held_m in ((0.9, 0), (0.96, 5000)):
+        started = replace(held(1, 5000, share), started_memory_bytes=1)
+        days = lived([held(0, 1000), started])
+        assert days[-1].followed_cpu_m == (1000 if held_m else 0)
+        for known in (days, [*days, Digest("web", TODAY + DAY * 2, started_memory_bytes=1)]):
+            its = digesting.remembered(known, TODAY)
+            assert (its.cpu_held_m, its.cpu_follows) == (held_m, held_m > 0)
+    after = digesting.remembered(lived([*days, held(2, 5000, 0.6)]), TODAY)
+    assert (after.cpu_held_m, after.started_memory_bytes) == (5000, 1)
+    assert digesting.remembered([Digest("web", TODAY)], TODAY) == Remembered()
+
+
 def test_use_that_grows_slowly_beyond_one_limit_after_the_other_follows_none() -> None:
     growing = lived([held(day, 1000 * 1.15 ** (day / 7)) for day in range(200)])
     assert not any(day.followed_cpu_m for day in growing)
