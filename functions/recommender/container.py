@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, inf
+from operator import itemgetter
 
 from functions.recommender.jvm import Jvm
 from functions.recommender.rules import WORTH_RAISING, Rules
@@ -14,8 +15,12 @@ from shared.contracts.wording import LABELS, counted, quantity
 # A limit is not lowered below these: what is idle has to start some time, and a shell to fit in beside it.
 LEAST_CPU_LIMIT_M, LEAST_MEMORY_LIMIT = 100, 64 * MIB
 _UNSEEN = "OOM kills would not be seen, so it is not lowered (kubefinops doctor says what is missing)"
+# Use that comes so near its CPU limit is kept by it, if it is throttled in most periods; and so many times as
+# much is the most that such a limit is raised to at once, as a limit of memory is.
+_AT_LIMIT, _MOST_STEP = 0.9, 2
 # A burst of half a window, or one that lies in two of them, is told as half of what it was.
 _BURST = 2
+_STARTED = "day of its last start"
 # Where a limit throttles in so many periods, bursts come up to it, though the mean be far below.
 REACHED = 0.01
 
@@ -62,11 +67,35 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Remembered:
+    """What is known of a container beside its days, some of it for longer. CPU in millicores.
+
+    `cpu_held_m` is what it used at most where its limit throttled it in most periods of the last day,
+    `cpu_least_held_m` the least that it did so on a day. `cpu_follows`: its use rose with its limit from that
+    to several times as much, and was throttled as before. `started_cpu_m`, where it has a limit, and
+    `started_memory_bytes` are the most that its pods used on the day of its last start.
+    `former_memory_bytes` is the peak of five weeks, without the history, `former_killed_limit_bytes` the
+    largest limit that it was killed under then.
+    """
+
+    cpu_held_m: float = 0.0
+    cpu_least_held_m: float = 0.0
+    cpu_follows: bool = False
+    started_cpu_m: float = 0.0
+    started_memory_bytes: int = 0
+    former_memory_bytes: int = 0
+    former_killed_limit_bytes: int = 0
+
+
+NOTHING = Remembered()
+
+
+@dataclass(frozen=True)
 class Stance:
     """What the pod around a container demands of it.
 
     `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`,
-    `killed_limit_bytes`, `estimate`, `jvm`: see ObservedContainer. `tells_kills`: see Observed.
+    `killed_limit_bytes`, `remembered`, `estimate`, `jvm`: see ObservedContainer. `tells_kills`: see Observed.
     `fills_limit` says why its memory comes up to its limit without a need, where it does.
     """
 
@@ -76,6 +105,7 @@ class Stance:
     killed_limit_bytes: int = 0
     tells_kills: bool = True
     fills_limit: str = ""
+    remembered: Remembered = NOTHING
     estimate: Estimate | None = None
     jvm: Jvm | None = None
 
@@ -85,7 +115,7 @@ def size_container(
 ) -> tuple[Resources, tuple[str, ...]]:
     """The resources to propose, and one sentence for each value."""
     cpu_request, why_cpu = _cpu_request(current, usage, stance, rules)
-    cpu_limit, why_cpu_limit = _cpu_limit(current, cpu_request, usage, stance)
+    cpu_limit, why_cpu_limit = _cpu_limit(current, cpu_request, usage, stance, rules)
     if stance.jvm is not None:
         memory_request, why_memory = _memory_request_of_jvm(stance.jvm, current, usage, stance, rules)
         why_memory += f"; {stance.jvm.wrong}" if stance.jvm.wrong else ""
@@ -123,36 +153,18 @@ def left_alone(
 
 def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[int, str]:
     now = current.cpu_request_m
-    percent = _percent(rules.cpu_headroom)
     throttled = usage.throttled_share or 0.0
     is_throttled = throttled > rules.throttled_share
-    fits = inf
-    if stance.by_peak:
-        wanted = usage.cpu_max_m * rules.cpu_headroom
-        runs = "one run" if usage.pods == 1 else f"{usage.pods} runs"
-        why = f"the peak of its {runs} is {told_cores(usage.cpu_max_m)}, plus {percent}"
-    elif stance.estimate is not None:
-        wanted, why = stance.estimate.cpu_request_m, stance.estimate.why_cpu
-        fits = max(stance.estimate.cpu_fits_m, usage.cpu_max_m if stance.guaranteed else 0)
-        more = stance.estimate.cpu_throttled_m and max(
-            stance.estimate.cpu_throttled_m, stance.estimate.cpu_fits_m * rules.cpu_headroom
-        )
-        if is_throttled and more > wanted:
-            wanted = more
-            why = f"{why}; {told_cores(more)}, because it is throttled in {throttled:.0%} of periods"
-    else:
-        wanted = usage.cpu_p95_m * rules.cpu_headroom
-        why = f"p95 over 5-minute windows is {told_cores(usage.cpu_p95_m)} {_pods(usage)}, plus {percent}"
-    if stance.guaranteed and wanted < usage.cpu_max_m * rules.cpu_headroom:
-        # In a Guaranteed pod the request is the limit as well, and that must not throttle the peak.
-        wanted, peak = usage.cpu_max_m * rules.cpu_headroom, told_cores(usage.cpu_max_m)
-        why = f"in a Guaranteed pod it is the limit too: the peak of {peak}, plus {percent}"
-        if is_throttled:
-            why = f"{why}; it is throttled in {throttled:.0%} of periods"
+    wanted, fits, why = _cpu_wanted(usage, stance, rules)
+    if stance.guaranteed and (needed := _cpu_of_guaranteed(current, usage, stance, rules))[0] > wanted:
+        wanted, why = needed
+    most = inf
+    if (why_not := follows(current, stance.remembered)) and wanted > (limit := current.cpu_limit_m or 0):
+        wanted, most, why = limit, limit, f"{why}; not above the limit: {why_not}"
     floor = max(rules.cpu_floor_m, LEAST_CPU_LIMIT_M) if stance.guaranteed else rules.cpu_floor_m
     if (lifted := _lifted(wanted, floor, now)) > wanted:
         wanted, why = lifted, f"{why}, not below {told_cores(lifted)}"
-    target = round_cpu(wanted)
+    target = int(min(round_cpu(wanted), most))
     if now is not None and target < now and (kept := _why_cpu_is_kept(throttled, stance, rules)) is not None:
         return now, f"CPU request stays {format_cpu(now)}: {kept}"
     if now is not None and target > now >= fits and not is_throttled:
@@ -163,6 +175,75 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
     if now is not None and not _request_is_worth(now, target, rules.cpu_change_m, stance, rules):
         return now, f"CPU request stays {format_cpu(now)}: {format_cpu(target)} ({why}) is not worth a change"
     return target, f"{from_to('cpu_request_m', now, target)}: {why}"
+
+
+def _cpu_wanted(usage: Usage, stance: Stance, rules: Rules) -> tuple[float, float, str]:
+    """Millicores to request, what has to fit in a request that is not raised, and why."""
+    percent = _percent(rules.cpu_headroom)
+    if stance.by_peak:
+        runs = "one run" if usage.pods == 1 else f"{usage.pods} runs"
+        why = f"the peak of its {runs} is {told_cores(usage.cpu_max_m)}, plus {percent}"
+        return usage.cpu_max_m * rules.cpu_headroom, inf, why
+    if (told := stance.estimate) is None:
+        why = f"p95 over 5-minute windows is {told_cores(usage.cpu_p95_m)} {_pods(usage)}, plus {percent}"
+        return usage.cpu_p95_m * rules.cpu_headroom, inf, why
+    wanted, why = told.cpu_request_m, told.why_cpu
+    fits = max(told.cpu_fits_m, usage.cpu_max_m if stance.guaranteed else 0)
+    more = told.cpu_throttled_m and max(told.cpu_throttled_m, told.cpu_fits_m * rules.cpu_headroom)
+    throttled = usage.throttled_share or 0.0
+    if throttled > rules.throttled_share and more > wanted:
+        wanted = more
+        why = f"{why}; {told_cores(more)}, because it is throttled in {throttled:.0%} of periods"
+    return wanted, fits, why
+
+
+def _cpu_of_guaranteed(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[float, str]:
+    """Millicores that it needs because the request is the limit as well, and why: it must throttle no peak,
+    nor be lowered to where it throttled a start.
+    """
+    also, percent = "in a Guaranteed pod it is the limit too", _percent(rules.cpu_headroom)
+    throttled, started = usage.throttled_share or 0.0, stance.remembered.started_cpu_m
+    peak = f"{also}: the peak of {told_cores(usage.cpu_max_m)}, plus {percent}"
+    if throttled > rules.throttled_share:
+        peak = f"{peak}; it is throttled in {throttled:.0%} of periods"
+    start = f"{also}, and not lowered below {told_cores(started)}, used on the {_STARTED}, plus {percent}"
+    step, why_step = _step(current, stance.remembered, rules)
+    # A request that is not set is the limit.
+    now = current.cpu_request_m or current.cpu_limit_m or 0
+    needs = (
+        (usage.cpu_max_m * rules.cpu_headroom, peak),
+        (min(started * rules.cpu_headroom, now), start),
+        (step, f"{also}: {why_step}"),
+    )
+    return max(needs, key=itemgetter(0))
+
+
+def _held_to(current: Resources, remembered: Remembered) -> float:
+    """CPU, in millicores, to which the present limit keeps it; 0 where it does not."""
+    held = remembered.cpu_held_m
+    return held if held >= _AT_LIMIT * (current.cpu_limit_m or inf) else 0.0
+
+
+def follows(current: Resources, remembered: Remembered) -> str:
+    """Why its CPU limit is not raised, if use would only rise with it, again and again."""
+    if not remembered.cpu_follows or not _held_to(current, remembered):
+        return ""
+    before = told_cores(remembered.cpu_least_held_m)
+    return f"use rose with it from {before}, throttled in most periods as then, and would again"
+
+
+def _step(current: Resources, remembered: Remembered, rules: Rules) -> tuple[float, str]:
+    """Millicores to which a limit that throttles in most periods is raised at least, and why; 0 for none.
+
+    What it would use is not known. So the step is the headroom first, and as much more as the limit had to be
+    raised before: little where little lacked, and few steps where much does.
+    """
+    if not (held := _held_to(current, remembered)) or follows(current, remembered):
+        return 0.0, ""
+    before = remembered.cpu_least_held_m
+    step = held * min(_MOST_STEP, rules.cpu_headroom * held / before)
+    why = f"it is throttled in most periods at {told_cores(held)}"
+    return step, f"{why}, as it was at {told_cores(before)}" if before < held else why
 
 
 def _why_cpu_is_kept(throttled: float, stance: Stance, rules: Rules) -> str | None:
@@ -177,50 +258,69 @@ def _why_cpu_is_kept(throttled: float, stance: Stance, rules: Rules) -> str | No
     return None
 
 
-def _cpu_limit(current: Resources, request: int, usage: Usage, stance: Stance) -> tuple[int | None, str]:
-    limit, former = current.cpu_limit_m, current.cpu_request_m
+def _cpu_limit(
+    current: Resources, request: int, usage: Usage, stance: Stance, rules: Rules
+) -> tuple[int | None, str]:
+    limit = current.cpu_limit_m
     if limit is None:
         return None, "no CPU limit is set, and none is introduced"
     if stance.guaranteed:
         return request, f"{from_to('cpu_limit_m', limit, request)}: equal to the request (Guaranteed)"
-    if request == former:
-        return limit, f"CPU limit stays {format_cpu(limit)}, as the request does"
+    stays = f"CPU limit stays {format_cpu(limit)}"
+    if why_not := follows(current, stance.remembered):
+        return limit, f"{stays}: {why_not}"
+    if request == current.cpu_request_m:
+        return limit, f"{stays}, as the request does"
+    target, why = _scaled_cpu_limit(limit, request, current.cpu_request_m, usage, stance)
+    if target < limit and (kept := _why_cpu_limit_is_kept(usage, stance)):
+        return limit, f"{stays}: {kept}"
+    step, why_step = _step(current, stance.remembered, rules)
+    if step > target:
+        target, why = round_cpu(step), why_step
+    return target, f"{from_to('cpu_limit_m', limit, target)}: {why}"
+
+
+def _scaled_cpu_limit(
+    limit: int, request: int, former: int | None, usage: Usage, stance: Stance
+) -> tuple[int, str]:
+    """The limit that goes with a request that was another, and why."""
     scaled = round_cpu(limit * request / former) if former else limit
-    # A limit throttles: it is not lowered into bursts, and never lies below the request.
-    bursts = round_cpu(usage.cpu_max_m * _BURST)
+    # A limit throttles: it is not lowered into bursts, nor to where it would throttle a start, and never lies
+    # below the request.
+    started = stance.remembered.started_cpu_m
+    bursts = round_cpu(max(usage.cpu_max_m, started) * _BURST)
     most = 2 * max(limit, request)
     target = max(min(scaled, most), min(limit, max(bursts, LEAST_CPU_LIMIT_M)), request)
-    if target < limit and (throttled := usage.throttled_share or 0.0) >= REACHED:
-        stays = f"CPU limit stays {format_cpu(limit)}"
-        return limit, f"{stays}: it throttles in {throttled:.0%} of periods already"
-    if target < limit and stance.jvm is not None:
-        return limit, (
-            f"CPU limit stays {format_cpu(limit)}: a JVM ({stance.jvm.known_by}) chooses its collector and"
-            " its threads by it, and a limit costs nothing"
-        )
     why = "scales with the request"
     if scaled > most:
         why += ", no further than twice what is set or requested"
     if target > max(scaled, request):
+        peak = f"the peak of {told_cores(usage.cpu_max_m)}"
+        if started > usage.cpu_max_m:
+            peak = f"{told_cores(started)}, used on the {_STARTED}"
         why += ", but not below " + (
-            f"twice the peak of {told_cores(usage.cpu_max_m)}, for bursts shorter than 5 minutes"
+            f"twice {peak}, for bursts shorter than 5 minutes"
             if bursts >= LEAST_CPU_LIMIT_M
             else f"{LEAST_CPU_LIMIT_M}m"
         )
-    return target, f"{from_to('cpu_limit_m', limit, target)}: {why}"
+    return target, why
+
+
+def _why_cpu_limit_is_kept(usage: Usage, stance: Stance) -> str:
+    """Why a limit is not lowered, if anything keeps it."""
+    if (throttled := usage.throttled_share or 0.0) >= REACHED:
+        return f"it throttles in {throttled:.0%} of periods already"
+    if stance.jvm is not None:
+        return (
+            f"a JVM ({stance.jvm.known_by}) chooses its collector and its threads by it, and a limit costs"
+            " nothing"
+        )
+    return ""
 
 
 def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rules) -> tuple[int, str]:
-    now, peak = current.memory_request_bytes, usage.memory_max_bytes
-    told = None if stance.by_peak else stance.estimate
-    fits = inf
-    if stance.guaranteed:
-        wanted, why = _memory_of_guaranteed(current, usage, stance, rules)
-    elif told is not None:
-        wanted, fits, why = _memory_by_estimate(now, peak, told)
-    else:
-        wanted = peak * rules.memory_headroom
-        why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(rules.memory_headroom)}"
+    now, told = current.memory_request_bytes, None if stance.by_peak else stance.estimate
+    wanted, fits, why = _memory_wanted(current, usage, stance, rules)
     most = inf
     if stance.fills_limit and wanted > (limit := current.memory_limit_bytes or 0):
         wanted, most, why = limit, limit, f"{why}; not above the limit: {stance.fills_limit}"
@@ -250,6 +350,29 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
             " is not worth a change"
         )
     return target, f"{from_to('memory_request_bytes', now, target)}: {why}"
+
+
+def _memory_wanted(
+    current: Resources, usage: Usage, stance: Stance, rules: Rules
+) -> tuple[float, float, str]:
+    """Bytes to request, what has to fit in a request that is not raised, and why."""
+    if stance.guaranteed:
+        wanted, why = _memory_of_guaranteed(current, usage, stance, rules)
+        return wanted, inf, why
+    now, peak, fits = current.memory_request_bytes, usage.memory_max_bytes, inf
+    if stance.estimate is not None and not stance.by_peak:
+        wanted, fits, why = _memory_by_estimate(now, peak, stance.estimate)
+    else:
+        wanted = peak * rules.memory_headroom
+        why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(rules.memory_headroom)}"
+    started = stance.remembered.started_memory_bytes
+    kept = min(now or 0, started * rules.memory_limit_headroom)
+    # Within the history it is part of the peak.
+    if started > peak and kept > wanted:
+        # To lower it starts its pods anew, and by what they use then it would be raised again.
+        used = f"{_mebibytes(started)} used on the {_STARTED}, plus {_percent(rules.memory_limit_headroom)}"
+        wanted, why = kept, f"{why}; not lowered below {used}"
+    return wanted, fits, why
 
 
 def _memory_by_estimate(now: int | None, peak: int, told: Estimate) -> tuple[float, float, str]:
@@ -285,14 +408,10 @@ def _memory_of_guaranteed(
     least = peak * rules.memory_limit_headroom
     percent = _percent(rules.memory_limit_headroom)
     told = None if stance.by_peak else stance.estimate
-    killed = stance.killed_limit_bytes
-    held = min(now, above_kill(killed)) if killed else 0
-    if held > max(least, told.memory_limit_bytes if told is not None else 0):
-        # Nor once the days are over in which nothing is lowered after a kill: it would be killed again.
-        return (
-            held,
-            f"in a Guaranteed pod it is the limit too, and it was killed under one of {_mebibytes(killed)}",
-        )
+    held, why = kept_for(stance.killed_limit_bytes, stance.remembered, rules)
+    if (held := min(now, held)) > max(least, told.memory_limit_bytes if told is not None else 0):
+        # Though it be longer ago than days are looked back at: it would be killed.
+        return held, f"in a Guaranteed pod it is the limit too, and lowered no further: {why}"
     if told is not None and least <= now < told.memory_limit_bytes:
         return now, f"in a Guaranteed pod it is the limit too, and holds the peak and {percent} more"
     if told is not None and least <= now and least <= told.memory_limit_bytes:
@@ -301,6 +420,19 @@ def _memory_of_guaranteed(
         return told.memory_raise_bytes, told.why_raise
     why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {percent}"
     return least, f"{why} (in a Guaranteed pod it is the limit too)"
+
+
+def kept_for(killed: int, remembered: Remembered, rules: Rules) -> tuple[float, str]:
+    """Bytes below which a limit is not lowered for what was once seen, and what that was."""
+    former, started = remembered.former_memory_bytes, remembered.started_memory_bytes
+    killed = max(killed, remembered.former_killed_limit_bytes)
+    headroom, more = rules.memory_limit_headroom, f"plus {_percent(rules.memory_limit_headroom)}"
+    needs = (
+        (above_kill(killed) if killed else 0.0, f"killed under a limit of {format_memory(killed)}"),
+        (former * headroom, f"its peak of five weeks is {_mebibytes(former)}, {more}"),
+        (started * headroom, f"{_mebibytes(started)} used on the {_STARTED}, {more}"),
+    )
+    return max(needs, key=itemgetter(0))
 
 
 def _memory_request_of_jvm(

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from functions.recommender import queries
 from functions.recommender.asking import MOST_WORKLOADS, at_once, both, pieces
+from functions.recommender.container import NOTHING, Remembered
 from shared.contracts.digests import POINTS, Digest, midnight
 from shared.contracts.errors import Temporary
 from shared.contracts.quantities import MOST, within
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 Of = tuple["Controller", str]  # whose container, and its name
 
 DAY = timedelta(days=1)
+# What comes once a month: on the same weekday of the next it is five weeks later at most.
+REMEMBERED = timedelta(days=35)
 # A day is over for good after this much: samples may come late, by remote write, or out of order.
 LATE = timedelta(hours=1)
 # In one answer, so that neither side holds much: some 2 MB of text. So many answers at once, of all that
@@ -60,6 +63,12 @@ _PLAIN, _OVER_WINDOWS = (5_250, _MOST_DAYS), (1_400, 3)
 # Of a memory limit, from which on the day's is kept: whether use rose with it shows by that. What takes less
 # of it is below it with every margin.
 NEAR = 0.4
+# A limit that throttles in so many of a day's periods keeps it from using more. On the day of a start nearly
+# all have to be: some may be of a smaller limit before.
+_MOSTLY, _NEARLY_ALWAYS = 0.5, 0.95
+# What a limit keeps so to this many times what another did takes whatever it is given, as far as use can
+# tell: of what needs more than that a person has to say so.
+_FOLLOWED = 4
 # Of a day's windows: those at or below the points before each, and those that it stands for.
 _UP_TO = (0.0, *POINTS)
 _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
@@ -67,6 +76,7 @@ _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
 # minute before, so at one of them a bursting container may differ. And so many windows may lack
 # in a day's CPU that is recorded, beside those that memory has: at a container's begin and end.
 _MOMENTS, _MOST_UNRECORDED = 6, 2
+_NOTHING = Digest("", date.min)
 # Sorts behind all that a name may have in it.
 _LAST = "~"
 # Of workloads that lack different days; beyond, days are read again that are known.
@@ -265,6 +275,7 @@ def read(
     if usage.is_recorded and usage.lacks():
         usage.is_recorded = False
         usage.found.clear()
+        usage.started.clear()
         asking.asked += chain.from_iterable(windows([call for call in calls if call.func is _take_cpu]))
     if not span.memory_alone:
         _add_peaks(usage, part, facts)
@@ -275,10 +286,7 @@ def read(
         days.pods.setdefault(controller, set()).update(usage.pods.get(controller, ()))
         for each in its:
             there = days.digests[controller, each]
-            known_days = {digest.day for digest in there}
-            made = [
-                digest for digest in usage.days((controller, each), facts) if digest.day not in known_days
-            ]
+            made = usage.days((controller, each), facts, {digest.day: digest for digest in there})
             there.extend(made)
             there.sort(key=lambda digest: digest.day)
             if (controller, each) in usage.untold or any(
@@ -407,8 +415,9 @@ class _Usage:
         self.memory: dict[Of, dict[date, tuple[int, ...]]] = {}
         self.memory_windows: Counter[tuple[Of, date]] = Counter()
         self.pods: dict[Controller, set[Pod]] = {}
-        # When the last window of CPU ended, of those pods that are there now.
+        # When the last window of CPU ended, of those pods that are there now; and the days of their starts.
         self.last: dict[tuple[Of, Pod], float] = {}
+        self.started: dict[Of, set[date]] = {}
         # Killed, as was told when it was asked what there is, and not when it was asked who was killed.
         self.untold: set[Of] = set()
         # By namespace and day, pods that were used of which nobody told whose they are.
@@ -545,25 +554,88 @@ class _Usage:
         seen.update(day for day in told - windowed if day < first)
         return {day for day in seen if self.grid.is_over(day)}
 
-    def days(self, container: Of, facts: Mapping[tuple[Of, date], _Facts]) -> list[Digest]:
-        """One digest for every day of the span, empty ones too."""
+    def start(self, container: Of, at: float) -> None:
+        """The first window of a pod that is there now ends then."""
+        day = datetime.fromtimestamp(at - self.window.cpu, UTC).date()
+        self.started.setdefault(container, set()).add(day)
+
+    def days(
+        self, container: Of, facts: Mapping[tuple[Of, date], _Facts], known: Mapping[date, Digest]
+    ) -> list[Digest]:
+        """One digest for every day of the span that is not known, empty ones too."""
         name, found, memory = _name(*container), self.found.get(container, {}), self.memory.get(container, {})
-        made = []
+        started = self.started.get(container, ())
+        made: list[Digest] = []
+        before = known.get(self.grid.begin - DAY, _NOTHING)
         for day in self.grid.days:
+            if (there := known.get(day)) is not None:
+                before = there
+                continue
             its = facts.get((container, day), _NO_FACTS)
             digest = found.get(day) or Digest(name, day)
-            made.append(
-                replace(
-                    digest,
-                    cpu_m=its.topped_cpu(digest.cpu_m),
-                    memory_bytes=its.topped(memory.get(day, ())),
-                    oom_kills=its.oom_kills,
-                    killed_limit_bytes=its.killed_limit if its.oom_kills else 0,
-                    throttled_share=its.throttled_share,
-                    near_limit_bytes=its.near_limit,
-                )
+            digest = replace(
+                digest,
+                cpu_m=its.topped_cpu(digest.cpu_m),
+                memory_bytes=its.topped(memory.get(day, ())),
+                oom_kills=its.oom_kills,
+                killed_limit_bytes=its.killed_limit if its.oom_kills else 0,
+                throttled_share=its.throttled_share,
+                near_limit_bytes=its.near_limit,
+                started_cpu_m=its.present_cpu if day in started else 0.0,
+                started_memory_bytes=its.present_memory if day in started else 0,
             )
+            before = inherited(digest, before, chain(known.values(), made))
+            made.append(before)
         return made
+
+
+def inherited(digest: Digest, before: Digest, days: Iterable[Digest]) -> Digest:
+    """The same with what goes from the day before to it; `days` are all before it that are known."""
+    last = _held_at(digest, _NEARLY_ALWAYS if digest.started_memory_bytes else _MOSTLY)
+    if not digest.started_memory_bytes and before.started_memory_bytes:
+        digest = replace(
+            digest,
+            started_cpu_m=before.started_cpu_m,
+            started_memory_bytes=before.started_memory_bytes,
+        )
+    if not last and not before.followed_cpu_m:
+        return digest
+    held = [cpu for each in chain(days, (digest,)) if (cpu := _held_at(each))]
+    least = min(held, default=0.0)
+    if last and last >= least * _FOLLOWED:
+        return replace(digest, followed_cpu_m=min(least, before.followed_cpu_m or least))
+    # Until nothing keeps it on any day that is known: what is to be judged by one's use shows by that.
+    return replace(digest, followed_cpu_m=before.followed_cpu_m if held else 0.0)
+
+
+def _held_at(digest: Digest, share: float = _MOSTLY) -> float:
+    """CPU, in millicores, to which a limit kept it on that day; 0 where none did."""
+    is_held = digest.cpu_m and (digest.throttled_share or 0.0) >= share
+    return digest.cpu_m[-1] if is_held else 0.0
+
+
+def remembered(digests: Sequence[Digest], begin: date) -> Remembered:
+    """Of all digests of a container that are known; the history begins at `begin`."""
+    if not digests:
+        return NOTHING
+    # Of today nothing may be told yet. Beside the last the day before shows whether there was a start.
+    recent = digests[-2:] if digests[-1].windows else digests[-3:-1]
+    before, last = (_NOTHING, _NOTHING, *recent)[-2:]
+    started, started_before = ((each.started_memory_bytes, each.started_cpu_m) for each in (last, before))
+    held = _held_at(last, _NEARLY_ALWAYS if started != started_before else _MOSTLY)
+    # Below that it is as any other.
+    follows = 0 < last.followed_cpu_m <= held
+    least = min(filter(None, map(_held_at, digests))) if held else 0.0
+    former = [each for each in digests if each.day < begin]
+    return Remembered(
+        cpu_held_m=held,
+        cpu_least_held_m=last.followed_cpu_m if follows else least,
+        cpu_follows=follows,
+        started_cpu_m=last.started_cpu_m,
+        started_memory_bytes=last.started_memory_bytes,
+        former_memory_bytes=max([each.memory_bytes[-1] for each in former if each.memory_bytes], default=0),
+        former_killed_limit_bytes=max([each.killed_limit_bytes for each in former], default=0),
+    )
 
 
 def _tells_the_same(usage: _Usage, part: Part) -> bool:
@@ -639,7 +711,8 @@ def _days(
             asked += puts
             if usage.exactly and _is_off(curves, *between):
                 raise BegunLater
-            for container, pods in _by_pod(curves, usage, piece).items():
+            starts = between[0].timestamp() + grid.step if name == "cpu_windows" else inf
+            for container, pods in _by_pod(curves, usage, piece, starts).items():
                 days: dict[date, list[_PodsDay]] = {}
                 for pod, (times, values) in pods.items():
                     for day, part in grid.parts(times):
@@ -674,11 +747,12 @@ def _is_off(curves: Iterable[Curve], begin: datetime, _end: datetime, step: time
 
 
 def _by_pod(
-    curves: Iterable[Curve], usage: _Usage, piece: Part
+    curves: Iterable[Curve], usage: _Usage, piece: Part, starts: float
 ) -> dict[Of, dict[Pod, tuple[Sequence[float], Sequence[float]]]]:
     """Times and values of each pod's windows: a window's value is the highest of those told of it.
 
-    Several are told where a container ran more than once, and where two scrapers see it.
+    Several are told where a container ran more than once, and where two scrapers see it. What begins after
+    `starts` did so then.
     """
     found: dict[Of, dict[Pod, tuple[Sequence[float], Sequence[float]]]] = {}
     for curve in curves:
@@ -690,6 +764,8 @@ def _by_pod(
         if _workload(container) not in piece.workloads:
             continue  # its pods' names begin as another's do; it is in another piece
         usage.pods.setdefault(container[0], set()).add(pod)
+        if curve.times and curve.times[0] > starts and pod in usage.plan.pods:
+            usage.start(container, curve.times[0])
         its = found.setdefault(container, {})
         if pod in its:
             times, values = its[pod]
@@ -706,24 +782,32 @@ def _by_pod(
 @dataclass
 class _Facts:
     """What a day had, beside its windows: peaks of memory in bytes and, where there is a limit, of CPU in
-    millicores, and troubles; of limits of memory the least, in bytes.
+    millicores, and troubles; of limits of memory the least, in bytes. `present` are the same peaks of the
+    pods that are there now.
     """
 
     memory_max: int | None = None
     cpu_max: float = 0.0
+    present_memory: int = 0
+    present_cpu: float = 0.0
     oom_kills: int = 0
     killed_limit: int = 0
     memory_limit: int = 0
     throttled_share: float | None = None
     is_of_gone: bool = False
 
-    def take(self, name: str, value: float) -> None:
+    def take(self, name: str, value: float, *, is_present: bool) -> None:
         """One pod's. Of the pods the worst counts, and every kill."""
+        self.is_of_gone |= not is_present
         match name:
             case "memory_max":
-                self.memory_max = max(self.memory_max or 0, round(within(value)))
+                memory = round(within(value))
+                self.memory_max = max(self.memory_max or 0, memory)
+                self.present_memory = max(self.present_memory, memory * is_present)
             case "cpu_max":
-                self.cpu_max = max(self.cpu_max, round(within(value * 1000), 3))
+                cpu = round(within(value * 1000), 3)
+                self.cpu_max = max(self.cpu_max, cpu)
+                self.present_cpu = max(self.present_cpu, cpu * is_present)
             case "oom_kills":
                 self.oom_kills += round(within(value))
             case "killed_limit":
@@ -822,8 +906,7 @@ def _ask(
         # Narrowed by the beginnings of names, or not at all, it is about others too.
         if whose is not None and _workload(whose[0]) in part.workloads:
             its = facts.setdefault((whose[0], day), _Facts())
-            its.take(name, value)
-            its.is_of_gone |= whose[1] not in usage.plan.pods
+            its.take(name, value, is_present=whose[1] in usage.plan.pods)
 
 
 def _by_day(

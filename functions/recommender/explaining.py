@@ -98,6 +98,7 @@ def observed(report: Report, stored: Entry, lacking: list[str]) -> Observed:
                 history_seconds=each.history_seconds,
                 oom_killed=each.oom_killed,
                 killed_limit_bytes=each.killed_limit_bytes,
+                remembered=each.remembered,
                 estimate=estimated.get(each.name),
                 jvm=_jvm(stored, each.name),
                 days=_days(stored.digests.get(each.name, ())),

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from functions.recommender import daily, digesting, queries
 from functions.recommender.asking import Asked, Asking, Part, both
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
-from functions.recommender.digesting import Days, Of, Plan, Span, first_day
+from functions.recommender.container import NOTHING, Remembered
+from functions.recommender.digesting import REMEMBERED, Days, Of, Plan, Span, first_day
 from functions.recommender.fitted import CPU_DAYS, MEMORY_DAYS, constants
 from functions.recommender.nodes import Node, nodes_of
 from functions.recommender.queries import Kills, Question, Scope, Window
@@ -138,7 +139,7 @@ def read(
             by_node=by_node,
             spot_matters=spot_matters,
         ),
-        partial(digesting.recall, stored, cluster, since, namespaces, names),
+        partial(digesting.recall, stored, cluster, min(since, today - REMEMBERED), namespaces, names),
     )
     now, controllers = there.now, there.controllers
     whole, window, owners = there.whole, there.window, there.owners
@@ -152,11 +153,11 @@ def read(
     spans_since = partial(
         digesting.spans, days, lasting, today=today, cpu_since=cpu_since, kept=stored is not None
     )
-    told = (each.day for each in recalled if each.windows or each.memory_bytes)
-    since, first = there.since, min(told, default=there.since)
-    if there.begun_lately and asking.has_nothing(queries.usage_series(labels), since, first):
-        since = first
-    spans = spans_since(since)
+    told = (each.day for each in recalled if each.day >= since and (each.windows or each.memory_bytes))
+    begun, first = there.since, min(told, default=there.since)
+    if there.begun_lately and asking.has_nothing(queries.usage_series(labels), begun, first):
+        begun = first
+    spans = spans_since(begun)
     earliest = min((span.begin for span in spans), default=today)
     if earliest < there.owned_since:
         owners = _owners(asking, now, whole, earliest, there.gone)
@@ -182,7 +183,7 @@ def read(
         if runs:
             _read_runs(asking, whole.scope, runs, window, figures=figures, oom_days=oom_days)
         estimates: Mapping[Of, Estimate] = {}
-        past = _Past(days, figures, at, begin, oom_days)
+        past = _Past(days, figures, at, begin=begin, since=since, oom_days=oom_days)
         if strategy != PERCENTILE:
             estimates = daily.estimates(past.seen, strategy, constants()[strategy])
         workloads = tuple(
@@ -586,6 +587,7 @@ def _observed(
                 current[name].memory_limit_bytes, now, pods if runs else live, name, found[name].killed_limit
             ),
             killed_limit_bytes=found[name].ever_killed_limit,
+            remembered=found[name].remembered,
             estimate=estimates.get((controller, name)),
             jvm=now.jvms.of(live, name),
             days=found[name].days,
@@ -641,6 +643,7 @@ class _Container:
     killed_limit: int = 0
     ever_killed_limit: int = 0
     torn: bool = False
+    remembered: Remembered = NOTHING
 
 
 def _is_killed_under(
@@ -653,12 +656,15 @@ def _is_killed_under(
 class _Past:
     """The figures of what goes on running, from the digests of its days."""
 
-    def __init__(self, days: Days, figures: _Figures, at: datetime, begin: date, oom_days: int) -> None:
+    def __init__(
+        self, days: Days, figures: _Figures, at: datetime, *, begin: date, since: date, oom_days: int
+    ) -> None:
         self._days = days
         self._figures = figures
         self._at = at
         self._today = at.astimezone(UTC).date()
         self._begin = begin
+        self._since = since
         self._oom_days = oom_days
         self.seen = {container: self._seen(container) for container in days.digests}
 
@@ -671,12 +677,13 @@ class _Past:
         seconds = max(0, int(self._at.timestamp()) - min(firsts)) if firsts else 0
         if figure is None:
             return _Container(None, seconds, seen)
+        every = self._days.digests[container]
         shares = [
             (each.throttled_share, each.windows) for each in digests if each.throttled_share is not None
         ]
         windows = sum(count for _, count in shares)
         lately = self._today - timedelta(days=self._oom_days)
-        killed = [each for each in self._days.digests[container] if each.oom_kills and each.day >= lately]
+        killed = [each for each in every if each.oom_kills and each.day >= lately]
         usage = Usage(
             **_recent(*(self._recent(name, container) for name in ("cpu_p95_recent", "memory_p95_recent"))),
             **vars(figure),
@@ -687,9 +694,10 @@ class _Past:
         )
         limit, ever = (
             max((each.killed_limit_bytes for each in some if each.oom_kills), default=0)
-            for some in (killed, self._days.digests[container])
+            for some in (killed, [each for each in every if each.day >= self._since])
         )
-        return _Container(usage, seconds, seen, limit, ever, container in self._days.torn)
+        remembered = digesting.remembered(every, self._begin)
+        return _Container(usage, seconds, seen, limit, ever, container in self._days.torn, remembered)
 
     def is_measured(self, controller: Controller, names: Collection[str]) -> bool:
         """Whether a pod of it ever was, as far as is known."""
@@ -701,7 +709,7 @@ class _Past:
         seen = []
         for digest in self._days.digests[container]:
             points = digest.memory_bytes
-            if digest.windows or points:
+            if (digest.windows or points) and digest.day >= self._since:
                 seen.append(
                     Day(
                         ago=(self._today - digest.day).days,

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from functions.recommender import queries
+from functions.recommender.container import NOTHING, Remembered
 from functions.recommender.init_containers import held_at_least
 from functions.recommender.sizing import Observed, Sized
 from shared.contracts.documents import Recommendation
@@ -80,14 +81,15 @@ class JvmSeen(Payload):
 class SeenContainer(Payload):
     """What the engine knew of a container beside its usage, which `Entry.containers` has.
 
-    `oom_killed`, `killed_limit_bytes`, `torn`: see ObservedContainer. `resources` are what is set where its
-    usage was not measured, None where `containers` has them.
+    `oom_killed`, `killed_limit_bytes`, `remembered`, `torn`: see ObservedContainer. `resources` are what is
+    set where its usage was not measured, None where `containers` has them.
     """
 
     name: str
     history_seconds: int = Field(ge=0)
     oom_killed: bool
     killed_limit_bytes: int = 0
+    remembered: Remembered = NOTHING
     resources: Resources | None = None
     bounds: tuple[Resources, Resources] | None = Field(
         default=None, description="what LimitRanges have it request at least, and set at most, if anything"
@@ -317,6 +319,7 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
                 history_seconds=each.history_seconds,
                 oom_killed=each.oom_killed,
                 killed_limit_bytes=each.killed_limit_bytes,
+                remembered=each.remembered,
                 resources=None if each.name in measured else each.current,
                 bounds=each.bounds if any(bound != Resources() for bound in each.bounds) else None,
                 torn=each.torn,

@@ -8,12 +8,15 @@ from enum import StrEnum
 
 from functions.recommender import admission, init_containers
 from functions.recommender.container import (
+    NOTHING,
     REACHED,
     Day,
     Estimate,
+    Remembered,
     Stance,
-    above_kill,
+    follows,
     from_to,
+    kept_for,
     left_alone,
     size_container,
 )
@@ -77,10 +80,11 @@ class ObservedContainer:
 
     `usage` is None where nothing was measured. `oom_killed` says that it was ended for its memory under a
     limit that was no less than the present one, `killed_limit_bytes` is the largest limit that it was killed
-    under on any day that is known. `estimate` is what a strategy says, where one is asked. `jvm`
+    under on any day that is looked back at. `estimate` is what a strategy says, where one is asked. `jvm`
     is the Java virtual machine that it is known to run. `days` are the digests that `usage` and `estimate`
-    rest on; none where pods run to completion. `bounds` are what LimitRanges have it request at least, and
-    set at most. `torn`: two answers about its memory, or its kills, contradict each other.
+    rest on, `remembered` is what is known beside them; none where pods run to completion. `bounds` are what
+    LimitRanges have it request at least, and set at most. `torn`: two answers about its memory, or its kills,
+    contradict each other.
     """
 
     name: str
@@ -89,6 +93,7 @@ class ObservedContainer:
     history_seconds: int = 0
     oom_killed: bool = False
     killed_limit_bytes: int = 0
+    remembered: Remembered = NOTHING
     estimate: Estimate | None = None
     jvm: Jvm | None = None
     days: tuple[Day, ...] = ()
@@ -145,7 +150,7 @@ class Sized:
 
 def engine(strategy: str) -> str:
     """Goes into every report: figures can be reproduced by the engine of the same version."""
-    return f"{strategy}/{6 if strategy == PERCENTILE else 10}"
+    return f"{strategy}/{7 if strategy == PERCENTILE else 11}"
 
 
 def size(observed: Observed, rules: Rules) -> Sized:
@@ -327,15 +332,18 @@ def _not_worth_it(
     if jvms and qos is QosClass.GUARANTEED:
         besides += f"; CPU of {', '.join(jvms)} aside, by whose limit a JVM chooses its collector"
     besides += "".join(f"; {text}" for text in sorted({jvm.wrong for jvm in jvms.values() if jvm.wrong}))
+    remembered = {each.name: each.remembered for each in observed.containers}
     for each in proposals:
         if each.usage.oom_kills:
             kills = counted(each.usage.oom_kills, "OOM kill")
             besides += f"; memory of {each.name} aside, with {kills} within {rules.oom_days} days"
-        elif (killed := _held_for_kill(each, observed, qos)) is not None:
-            besides += f"; memory of {each.name} aside, killed under a limit of {format_memory(killed)}"
+        elif why := _kept_for(each, observed, qos, rules):
+            besides += f"; memory of {each.name} aside: {why}"
         share = REACHED if qos is QosClass.GUARANTEED else rules.throttled_share
         if (throttled := each.usage.throttled_share or 0.0) >= share:
             besides += f"; CPU of {each.name} aside, throttled in {throttled:.0%} of periods"
+            if why := follows(each.current, remembered[each.name]):
+                besides += f" at its limit: {why}"
     used = [each for each in observed.containers if each.usage is not None]
     lacking = [reason for each in used if (reason := _too_little(each, observed, rules)) is not None]
     besides += f"; too little data of others: {', '.join(lacking)}" if lacking else ""
@@ -347,11 +355,13 @@ def _not_worth_it(
     )
 
 
-def _held_for_kill(proposal: ContainerProposal, observed: Observed, qos: QosClass) -> int | None:
-    """The limit under which it was killed, longer ago than kills are told of, if that keeps it as it is."""
-    killed = next(each.killed_limit_bytes for each in observed.containers if each.name == proposal.name)
-    is_held = killed and (proposal.current.memory_limit_bytes or 0) <= above_kill(killed)
-    return killed if qos is QosClass.GUARANTEED and is_held else None
+def _kept_for(proposal: ContainerProposal, observed: Observed, qos: QosClass, rules: Rules) -> str:
+    """What was seen longer ago than is told of, if that keeps its memory as it is."""
+    its = next(each for each in observed.containers if each.name == proposal.name)
+    needed, why = kept_for(its.killed_limit_bytes, its.remembered, rules)
+    by_use = proposal.usage.memory_max_bytes * rules.memory_limit_headroom
+    is_kept = by_use < needed and (proposal.current.memory_limit_bytes or 0) <= needed
+    return why if qos is QosClass.GUARANTEED and is_kept else ""
 
 
 def _qos_after(observed: Observed, proposals: tuple[ContainerProposal, ...]) -> QosClass:
@@ -407,6 +417,7 @@ def _propose(
         killed_limit_bytes=container.killed_limit_bytes,
         tells_kills=observed.tells_kills,
         fills_limit=_fills_limit(container) if observed.tells_kills else "",
+        remembered=container.remembered,
         estimate=container.estimate,
         jvm=container.jvm,
     )

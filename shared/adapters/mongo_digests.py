@@ -100,6 +100,9 @@ def _digest(document: dict[str, Any]) -> Digest:
         killed_limit_bytes=told("killed_limit_bytes", 0),
         throttled_share=told("throttled_share"),
         near_limit_bytes=told("near_limit_bytes", 0),
+        started_cpu_m=told("started_cpu_m", 0.0),
+        started_memory_bytes=told("started_memory_bytes", 0),
+        followed_cpu_m=told("followed_cpu_m", 0.0),
     )
 
 

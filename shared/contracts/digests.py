@@ -21,6 +21,11 @@ class Digest:
     `throttled_share` is of CPU periods. `killed_limit_bytes`, of a day with OOM kills, is the least limit of
     memory that was set then; 0 where that is not known. So is `near_limit_bytes`, the limit at its end, of a
     day on which memory came near it.
+
+    What is known of longer ago than days are looked back at goes from each day to the next. `started_cpu_m`,
+    where a limit throttles, and `started_memory_bytes` are the most that pods used on the day of the last
+    start that was seen. `followed_cpu_m` is CPU to which a limit kept it before larger ones, up to several
+    times as large, did so too; 0 where that is not so.
     """
 
     container: str
@@ -35,6 +40,9 @@ class Digest:
     killed_limit_bytes: int = 0
     throttled_share: float | None = None
     near_limit_bytes: int = 0
+    started_cpu_m: float = 0.0
+    started_memory_bytes: int = 0
+    followed_cpu_m: float = 0.0
 
 
 def midnight(day: date) -> datetime:

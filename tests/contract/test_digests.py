@@ -28,6 +28,9 @@ WEB = Digest(
     memory_bytes=(*range(len(POINTS) - 1), 2**33),
     oom_kills=1,
     throttled_share=0.0125,
+    started_cpu_m=1500.5,
+    started_memory_bytes=2**32,
+    followed_cpu_m=999.5,
 )
 
 
@@ -92,8 +95,10 @@ def test_what_an_earlier_version_stored_comes_back_as_well(mongo: Mongo) -> None
     digests = MongoDigests(mongo)
     digests.add("local", [WEB])
     arrays = {"cpu_m": list(WEB.cpu_m), "memory_bytes": list(WEB.memory_bytes)}
-    mongo.database["digests"].update_one({}, {"$set": arrays})
-    assert found(digests) == [WEB]
+    later = ("near_limit_bytes", "started_cpu_m", "started_memory_bytes", "followed_cpu_m")
+    mongo.database["digests"].update_one({}, {"$set": arrays, "$unset": dict.fromkeys(later, 1)})
+    (old,) = found(digests)
+    assert replace(old, **{name: getattr(WEB, name) for name in later}) == WEB
 
 
 def test_those_from_a_day_on_are_told_of_one_cluster_alone(digests: Digests) -> None:

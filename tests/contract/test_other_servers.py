@@ -79,7 +79,8 @@ def without_cpu(container: ObservedContainer) -> ObservedContainer:
     usage = container.usage and container.usage.model_copy(
         update={"cpu_p95_m": 0.0, "cpu_max_m": 0.0, "cpu_p95_recent_m": 0.0, "samples": 0}
     )
-    return replace(container, usage=usage, days=days)
+    remembered = replace(container.remembered, started_cpu_m=0.0)
+    return replace(container, usage=usage, days=days, remembered=remembered)
 
 
 @VICTORIAMETRICS.needed
@@ -97,6 +98,8 @@ def check_alike(found: dict[str, Observed], seen: dict[str, Observed]) -> None:
         assert pairs
         for here, there in pairs:
             assert without_cpu(here) == without_cpu(there)
+            started, started_there = (each.remembered.started_cpu_m for each in (here, there))
+            assert started == pytest.approx(started_there, rel=0.05)
             if here.usage is None or there.usage is None:
                 continue
             assert here.usage.cpu_p95_m == pytest.approx(there.usage.cpu_p95_m, rel=0.05)

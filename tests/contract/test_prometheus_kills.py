@@ -112,6 +112,9 @@ def test_the_limit_of_each_day_is_told_of_what_came_near_it(seen: dict[str, Obse
     limits = {day.ago: day.near_limit_bytes for day in container.days if day.ago}
     assert limits == {ago: LIMIT if ago * DAY > END - GONE_AT else 2 * LIMIT for ago in limits}
     assert set(limits.values()) == {LIMIT, 2 * LIMIT}
+    # A StatefulSet's pods are one, as far as its series tell.
+    started = 2 * LIMIT if name == "filling" else LIMIT
+    assert container.remembered.started_memory_bytes == pytest.approx(started * 0.9)
     assert not any(day.near_limit_bytes for day in seen["raised"].containers[0].days)
 
 

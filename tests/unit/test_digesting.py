@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from functions.recommender import digesting, queries
 from functions.recommender.asking import Asking
 from functions.recommender.cluster import Cluster, Owners
+from functions.recommender.container import Remembered
 from functions.recommender.digesting import LATE, Plan, Span, _Facts, _Usage, quantile
 from functions.recommender.reading import Reading, _running, read
+from functions.recommender.sizing import Observed
 from shared.contracts.digests import POINTS, Digest, midnight
 from shared.contracts.errors import Temporary
 from shared.contracts.prometheus import Curve, Series
@@ -117,7 +119,102 @@ def test_a_scan_that_comes_days_late_reads_those_days() -> None:
     scan(server, NOON - 4 * DAY, stored)
     late = scan(server, NOON, stored)
     assert server.ranges[0][0] == opening(TODAY - 4 * DAY)
-    assert late.workloads == scan(server, NOON, None).workloads
+    assert forgetful(late) == forgetful(scan(server, NOON, None))
+
+
+def forgetful(reading: Reading) -> list[Observed]:
+    """Without what only days that are older than the history tell."""
+    return [
+        replace(each, containers=tuple(replace(one, remembered=Remembered()) for one in each.containers))
+        for each in reading.workloads
+    ]
+
+
+def test_what_a_month_ago_was_killed_or_a_peak_is_remembered_without_a_question() -> None:
+    server, stored = Server(deployment("shop", "web", history_days=99, samples=99999)), FakeDigests()
+    scan(server, NOON, stored)
+    asked = len(server.asked)
+    (before,) = scan(server, NOON, stored).workloads
+    asked = len(server.asked) - asked
+    for ago, peak in ((35, 900), (36, 999)):
+        name, day = "shop/Deployment/web/app", TODAY - DAY * ago
+        sizes = (peak * 2**20,) * 16
+        stored.kept["local", name, day] = Digest(
+            name, day, 1, 99, 99, 0, (100.0,) * 16, sizes, oom_kills=1, killed_limit_bytes=peak * 2**20
+        )
+    count = len(server.asked)
+    (web,) = scan(server, NOON, stored).workloads
+    assert len(server.asked) - count == asked
+    (container,), (other,) = web.containers, before.containers
+    assert container.remembered == replace(
+        other.remembered, former_memory_bytes=900 * 2**20, former_killed_limit_bytes=900 * 2**20
+    )
+    assert container == replace(other, remembered=container.remembered)
+
+
+def test_what_a_start_took_is_remembered_until_the_next() -> None:
+    pod = deployment(
+        "shop", "web", history_days=1, samples=99999, cpu_max=2.0, memory_max=900 * 2.0**20,
+        limits={"cpu": 3.0, "memory": 2.0**30},
+    )  # fmt: skip
+    # Of before the server tells of others.
+    server, stored = Server(pod, deployment("shop", "api", history_days=99, samples=99999)), FakeDigests()
+
+    def started(at: datetime) -> tuple[float, int]:
+        observed = {each.workload.name: each.containers[0] for each in scan(server, at, stored).workloads}
+        assert not observed["api"].remembered.started_memory_bytes
+        its = observed["web"].remembered
+        return its.started_cpu_m, its.started_memory_bytes
+
+    assert started(NOON) == (2000.0, 900 * 2**20)
+    pod.cpu_max, pod.memory_max = 0.3, 300 * 2.0**20
+    for days in range(1, 41):
+        pod.history_days = days + 1
+        assert started(NOON + DAY * days) == (2000.0, 900 * 2**20)
+    pod.history_days, pod.suffix, pod.cpu_max = 0.2, "later", 0.5
+    assert started(NOON + DAY * 41) == (500.0, 300 * 2**20)
+
+
+def held(day: int, cpu: float, share: float = 1.0) -> Digest:
+    return Digest("web", TODAY + DAY * day, 1, 99, 99, 0, (cpu,) * 16, throttled_share=share)
+
+
+def lived(digests: Collection[Digest]) -> list[Digest]:
+    days: list[Digest] = []
+    for digest in digests:
+        before = days[-1] if days else Digest("", date.min)
+        days.append(digesting.inherited(digest, before, days[-35:]))
+    return days
+
+
+def test_use_that_rose_with_a_limit_to_four_times_as_much_follows_it_for_as_long_as_it_is_held() -> None:
+    raised = [held(day, cpu) for day, cpu in enumerate((1000, 2000, 3999))]
+    assert not any(day.followed_cpu_m for day in lived(raised))
+    followed = lived([*raised, *(held(day, 4000) for day in range(3, 99))])
+    assert {day.followed_cpu_m for day in followed[3:]} == {1000}
+    its = digesting.remembered(followed[-36:], TODAY)
+    assert (its.cpu_held_m, its.cpu_least_held_m, its.cpu_follows) == (4000, 1000, True)
+    free = lived([*followed, *(held(day, 3000, 0.4) for day in range(99, 136))])
+    assert [day.followed_cpu_m for day in free[99:]] == [1000] * 35 + [0.0] * 2
+    assert not digesting.remembered(free[-36:], TODAY).cpu_held_m
+
+
+def test_a_day_of_a_start_proves_that_a_limit_keeps_use_if_nearly_all_of_it_was_throttled() -> None:
+    for share, held_m in ((0.9, 0), (0.96, 5000)):
+        started = replace(held(1, 5000, share), started_memory_bytes=1)
+        days = lived([held(0, 1000), started])
+        assert days[-1].followed_cpu_m == (1000 if held_m else 0)
+        for known in (days, [*days, Digest("web", TODAY + DAY * 2, started_memory_bytes=1)]):
+            its = digesting.remembered(known, TODAY)
+            assert (its.cpu_held_m, its.cpu_follows) == (held_m, held_m > 0)
+    after = digesting.remembered(lived([*days, held(2, 5000, 0.6)]), TODAY)
+    assert (after.cpu_held_m, after.started_memory_bytes) == (5000, 1)
+    assert digesting.remembered([Digest("web", TODAY)], TODAY) == Remembered()
+
+
+def test_use_that_grows_slowly_beyond_one_limit_after_the_other_follows_none() -> None:
+    growing = lived([held(day, 1000 * 1.15 ** (day / 7)) for day in range(200)])
+    assert not any(day.followed_cpu_m for day in growing)
 
 
 def test_a_day_that_was_only_just_over_is_read_again() -> None:

@@ -278,6 +278,7 @@ def test_what_the_engine_is_given_is_known_to_who_gives_it_again() -> None:
         "history_seconds",
         "oom_killed",
         "killed_limit_bytes",
+        "remembered",
         "estimate",
         "jvm",
         "days",
@@ -466,7 +467,7 @@ def test_a_setting_that_a_report_lacks_is_told_and_one_that_is_not_known_is_refu
 @pytest.mark.parametrize(
     ("update", "why"),
     [
-        ({"engine": "balanced/1"}, "engine balanced/1 made the report, and this code is balanced/10"),
+        ({"engine": "balanced/1"}, "engine balanced/1 made the report, and this code is balanced/11"),
         ({"engine": "crystal/1"}, "engine crystal/1 .* no such strategy"),
         ({"constants": {"cpu_half_life": 1.0}}, "constants of balanced"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.recommender.container import is_worth, round_cpu, round_memory
+from functions.recommender.container import Remembered, is_worth, round_cpu, round_memory
 from functions.recommender.fitted import MEMORY_DAYS
 from functions.recommender.sizing import (
     Day,
@@ -99,6 +99,61 @@ def reason(current: Resources, used: Usage | None = None, **more: object) -> str
 
 def test_the_requests_are_the_p95_of_cpu_and_the_peak_of_memory_with_headroom() -> None:
     assert proposed(resources(1000, 1024)) == resources(230, 230)
+
+
+def test_what_a_start_took_before_the_history_is_not_lowered() -> None:
+    remembered = Remembered(started_cpu_m=800, started_memory_bytes=600 * MIB)
+
+    def sized(current: Resources) -> ContainerProposal:
+        one = observed(current)
+        started = replace(one.containers[0], remembered=remembered)
+        return size(replace(one, containers=(started,)), RULES).containers[0]
+
+    burstable = sized(resources(1000, 1024, 4000, 2048))
+    assert burstable.proposed == resources(230, 780, 1600, 2048)
+    assert burstable.reasons[1].endswith(
+        "not below twice 800m, used on the day of its last start, for bursts shorter than 5 minutes"
+    )
+    assert burstable.reasons[2] == (
+        "memory request 1Gi -> 780Mi: the peak is 200Mi in its one pod, plus 15%; not lowered below 600Mi"
+        " used on the day of its last start, plus 30%"
+    )
+    guaranteed = sized(resources(2000, 1024, 2000, 1024))
+    assert guaranteed.proposed == resources(920, 780, 920, 780)
+    assert guaranteed.reasons[0] == (
+        "CPU request 2 -> 920m: in a Guaranteed pod it is the limit too, and not lowered below 800m, used on"
+        " the day of its last start, plus 15%"
+    )
+    assert guaranteed.reasons[2] == (
+        "memory request 1Gi -> 780Mi: in a Guaranteed pod it is the limit too, and lowered no further: 600Mi"
+        " used on the day of its last start, plus 30%"
+    )
+    # What is less already is not raised for it.
+    assert sized(resources(250, 250, 4000)).proposed == resources(250, 250, 4000)
+
+
+def test_what_a_limit_throttles_in_most_periods_is_raised_by_as_much_more_as_it_was_raised_before() -> None:
+    used = usage(cpu=100, cpu_max=1000, throttled_share=0.9)
+
+    def sized(limit: int, **more: Any) -> ContainerProposal:
+        one = observed(resources(limit, 260, limit, 260), used)
+        (container,) = one.containers
+        container = replace(container, remembered=Remembered(cpu_held_m=1000, **more))
+        proposal = size(replace(one, containers=(container,)), RULES).containers[0]
+        assert proposal.proposed.cpu_limit_m == proposal.proposed.cpu_request_m
+        return proposal
+
+    for before, then in ((1000, 1150), (870, 1330), (500, 2000), (100, 2000)):
+        assert sized(1000, cpu_least_held_m=before).proposed.cpu_limit_m == then
+    assert sized(1000, cpu_least_held_m=500).reasons[0] == (
+        "CPU request 1 -> 2: in a Guaranteed pod it is the limit too: it is throttled in most periods at"
+        " 1000m, as it was at 500m"
+    )
+    # Another limit did so.
+    assert sized(1200, cpu_least_held_m=500).proposed.cpu_limit_m == 1200
+    follows = sized(1000, cpu_least_held_m=200, cpu_follows=True)
+    assert follows.proposed.cpu_limit_m == 1000
+    assert "not above the limit: use rose with it from 200m" in follows.reasons[0]
 
 
 def test_every_value_has_a_sentence() -> None:
@@ -390,7 +445,7 @@ def test_what_stays_for_kills_or_throttling_is_not_told_to_be_what_it_should_be(
     (container,) = killed.containers
     killed = replace(killed, containers=(replace(container, killed_limit_bytes=1000 * MIB),))
     assert (size(killed, RULES).skipped or "").endswith(
-        "; memory of app aside, killed under a limit of 1000Mi"
+        "; memory of app aside: killed under a limit of 1000Mi"
     )
 
 
@@ -954,7 +1009,7 @@ def test_in_a_guaranteed_pod_memory_is_not_lowered_to_where_it_was_killed(
     guaranteed = resources(1000, 4096, 1000, 4096)
     container = sized_by_estimate(guaranteed, killed_limit_bytes=killed_under * MIB)
     assert container.proposed.memory_limit_bytes == kept * MIB
-    assert ("it was killed under one of" in container.reasons[2]) == bool(killed_under)
+    assert ("killed under a limit of" in container.reasons[2]) == bool(killed_under)
     burstable = sized_by_estimate(resources(1000, 4096, None, 4096), killed_limit_bytes=killed_under * MIB)
     assert burstable.proposed == resources(150, 500, None, 4096)
 
