@@ -119,7 +119,8 @@ _OWNER_LABELS = "namespace, pod, replicaset, job_name, owner_kind, owner_name, o
 _STATE_LABELS = (
     f"__name__, {_OWNER_LABELS}, deployment, container, resource, horizontalpodautoscaler,"
     " scaletargetref_kind, scaletargetref_name, metric_name, metric_target_type, name, image, image_spec,"
-    " area, id, restart_policy, type, constraint, resourcequota, target_kind, target_name, update_mode"
+    " area, id, restart_policy, type, constraint, limitrange, resourcequota, target_kind, target_name,"
+    " update_mode"
 )
 _RESOURCES = "cpu|memory"
 CONTAINER = "by (namespace, pod, container)"

@@ -69,15 +69,16 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Observed]:
                 type=kind,
                 instance=instance,
             )
-        written.told(
-            "kube_limitrange",
-            4096.0 * MIB,
-            limitrange="pods",
-            type="Pod",
-            resource="memory",
-            constraint="max",
-            instance=instance,
-        )
+        for name, most in (("pods", 4096.0), ("older", 8192.0)):
+            written.told(
+                "kube_limitrange",
+                most * MIB,
+                limitrange=name,
+                type="Pod",
+                resource="memory",
+                constraint="max",
+                instance=instance,
+            )
         for node, cores in (("small", 4.0), ("large", 15.9)):
             metric = "kube_node_status_allocatable"
             written.told(metric, cores, node=node, resource="cpu", unit="core", instance=instance)
