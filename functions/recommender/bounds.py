@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from math import ceil
 from typing import TYPE_CHECKING
 
 from functions.recommender import nodes, queries
@@ -30,11 +29,11 @@ _OF_QUOTA = REQUESTS | {
 class Bounds:
     """By namespace, in millicores and bytes. Of several LimitRanges the strictest counts.
 
-    Quotas have what is `hard` and what is `used`, by their name and the resource.
+    Ranges are by whose they are (a LimitRange's type), the resource and the constraint. Quotas have what is
+    `hard` and what is `used`, by their name and the resource.
     """
 
-    _containers: dict[str, dict[tuple[str, str], float]] = field(default_factory=dict)
-    _pods: dict[str, dict[str, int]] = field(default_factory=dict)
+    _ranges: dict[str, dict[tuple[str, str, str], float]] = field(default_factory=dict)
     _quotas: dict[str, dict[tuple[str, str], dict[str, int]]] = field(default_factory=dict)
     _node: dict[str, int] = field(default_factory=dict)
 
@@ -61,20 +60,27 @@ class Bounds:
         that of the request, and the limit also by its own, with the present request.
         """
         least, most = dict[str, int](), dict[str, int]()
-        told = self._containers.get(namespace, {})
+        if (told := self._ranges.get(namespace)) is None:
+            return Resources(), Resources()
         for resource, request in REQUESTS.items():
-            if (low := told.get((resource, "min"))) is not None:
+            if (low := told.get(("Container", resource, "min"))) is not None:
                 least[request] = round(low)
-            of_limit = request.replace("request", "limit")
-            limit, now = getattr(current, of_limit), getattr(current, request)
-            ratio = told.get((resource, "maxLimitRequestRatio"))
-            if ratio and limit is not None:
-                least[request] = max(least.get(request, 0), ceil(limit / ratio))
-            if ratio and now is not None:
-                most[of_limit] = int(within(now * ratio))
-            if (high := told.get((resource, "max"))) is not None:
+            if (high := told.get(("Container", resource, "max"))) is not None:
                 most[request] = round(high)
+            ratio, now = told.get(("Container", resource, "maxLimitRequestRatio")), getattr(current, request)
+            if ratio and now is not None:
+                most[request.replace("request", "limit")] = int(within(now * ratio))
         return Resources(**least), Resources(**most)
+
+    def ratios_of_pod(self, namespace: str) -> dict[str, float]:
+        """How many times what a pod requests its limits may be, by resource."""
+        told = self._ranges.get(namespace, {})
+        ratios = {resource: told.get(("Pod", resource, "maxLimitRequestRatio"), 0.0) for resource in REQUESTS}
+        return {resource: ratio for resource, ratio in ratios.items() if ratio}
+
+    def least_of_pod(self, namespace: str) -> Resources:
+        """What the containers of a pod have to set together: of requests, and of limits, if there are any."""
+        return self._of_pod(namespace, "min")
 
     def of_pod(
         self,
@@ -102,21 +108,29 @@ class Bounds:
                 room = max(0, hard - used - (counted if surges else 0))
                 most = int(within(counted + room // pods if pods else max(counted, room)))
                 by_quota[name] = min(most, by_quota.get(name, most))
-        bounds = {POD_RANGE: self._pods.get(namespace, {}), QUOTA: by_quota, NODE: self._node}
-        return {who: Resources(**most) for who, most in bounds.items() if most}
+        bounds = {QUOTA: Resources(**by_quota), NODE: Resources(**self._node)}
+        bounds[POD_RANGE] = self._of_pod(namespace, "max")
+        return {who: most for who, most in bounds.items() if most != Resources()}
+
+    def _of_pod(self, namespace: str, constraint: str) -> Resources:
+        """Of the requests of all containers together, and of their limits."""
+        told = self._ranges.get(namespace, {})
+        values = {
+            name: round(value)
+            for resource, request in REQUESTS.items()
+            if (value := told.get(("Pod", resource, constraint))) is not None
+            for name in (request, request.replace("request", "limit"))
+        }
+        return Resources(**values)
 
     def _take_range(self, namespace: str, resource: str, labels: Mapping[str, str], value: float) -> None:
-        constraint = labels.get("constraint", "")
-        if labels.get("type") == "Container":
-            ranges = self._containers.setdefault(namespace, {})
+        whose, constraint = labels.get("type", ""), labels.get("constraint", "")
+        if whose in ("Container", "Pod") and resource in REQUESTS:
+            ranges = self._ranges.setdefault(namespace, {})
             value = within(value * 1000 if resource == "cpu" and constraint in ("min", "max") else value)
             strictest = max if constraint == "min" else min
-            ranges[resource, constraint] = strictest(value, ranges.get((resource, constraint), value))
-        elif labels.get("type") == "Pod" and constraint == "max" and resource in REQUESTS:
-            # Of the requests of all containers together, and of their limits.
-            most, pods = _amount(resource, value), self._pods.setdefault(namespace, {})
-            for name in (REQUESTS[resource], REQUESTS[resource].replace("request", "limit")):
-                pods[name] = min(most, pods.get(name, most))
+            of = (whose, resource, constraint)
+            ranges[of] = strictest(value, ranges.get(of, value))
 
 
 def _amount(resource: str, value: float) -> int:

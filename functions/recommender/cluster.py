@@ -194,6 +194,10 @@ class Cluster:
         """Whether a native sidecar runs in any of these."""
         return any(pod in self.sidecars for pod in pods)
 
+    def is_sidecar(self, pods: Iterable[Pod], container: str) -> bool:
+        """Whether it is a native sidecar in any of these."""
+        return any(container in self.sidecars.get(pod, _NONE) for pod in pods)
+
     def init_containers(self, pods: Collection[Pod]) -> dict[str, Resources]:
         """What those ask for that end before the others begin."""
         names = {name for pod in pods for name in self.init.get(pod, _NONE)}

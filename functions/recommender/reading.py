@@ -567,6 +567,7 @@ def _observed(
             jvm=now.jvms.of(live, name),
             days=found[name].days,
             torn=found[name].torn,
+            sidecar=now.is_sidecar(live, name),
         )
         for name in names
     )
@@ -602,6 +603,8 @@ def _observed(
             0 if runs else len(live),
             surges=workload.kind in ("Deployment", "Rollout") and len(live) < _FEW_PODS,
         ),
+        pod_least=now.bounds.least_of_pod(workload.namespace),
+        pod_ratios=now.bounds.ratios_of_pod(workload.namespace),
     )
 
 

@@ -78,7 +78,7 @@ class ObservedContainer:
     under on any day that is known. `estimate` is what a strategy says, where one is asked. `jvm`
     is the Java virtual machine that it is known to run. `days` are the digests that `usage` and `estimate`
     rest on; none where pods run to completion. `bounds` are what LimitRanges have it request at least, and
-    set at most. `torn`: two answers about its memory contradict each other.
+    set at most. `torn`: two answers about its memory contradict each other. `sidecar`: a native one.
     """
 
     name: str
@@ -92,6 +92,7 @@ class ObservedContainer:
     days: tuple[Day, ...] = ()
     bounds: tuple[Resources, Resources] = (Resources(), Resources())
     torn: bool = False
+    sidecar: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ class Observed:
     VerticalPodAutoscaler that sets what its pods ask for. `windows_per_day` is how many samples a full
     day has. `nodes` has the node of each pod that lives, where that was asked. `tells_kills`: an OOM kill
     would be seen. `init` has what each init container asks for; native sidecars are containers. `pod_bounds`
-    is what a pod's containers may set together, by what bounds it: see admission.
+    is what a pod's containers may set together at most, by what bounds it, `pod_least` what LimitRanges have
+    them set at least, and `pod_ratios` how many times their requests their limits may be, by resource.
     """
 
     workload: Workload
@@ -118,6 +120,8 @@ class Observed:
     tells_kills: bool = True
     init: Mapping[str, Resources] = field(default_factory=dict)
     pod_bounds: Mapping[str, Resources] = field(default_factory=dict)
+    pod_least: Resources = field(default_factory=Resources)
+    pod_ratios: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def unmeasured(self) -> list[Resources]:
@@ -143,7 +147,7 @@ class Sized:
 
 def engine(strategy: str) -> str:
     """Goes into every report: figures can be reproduced by the engine of the same version."""
-    return f"{strategy}/{6 if strategy == PERCENTILE else 10}"
+    return f"{strategy}/{7 if strategy == PERCENTILE else 11}"
 
 
 def size(observed: Observed, rules: Rules) -> Sized:
@@ -164,19 +168,18 @@ def size(observed: Observed, rules: Rules) -> Sized:
     beside = tuple(_beside_autoscaler(proposal, observed, qos) for proposal in proposals)
     if any(each.proposed != each.current for each in beside):
         proposals = beside
+    pod = _pod(observed, qos)
     proposals = _within_limit_ranges(proposals, used)
-    if observed.pod_bounds:
-        others, guaranteed = observed.unmeasured, qos is QosClass.GUARANTEED
-        proposals = admission.within_pod_bounds(
-            proposals, others, observed.pod_bounds, rules, guaranteed=guaranteed
-        )
+    if pod.most:
         # The most of a limit goes with its request, which may be less now.
-        proposals = _within_limit_ranges(proposals, used)
+        proposals = _within_limit_ranges(admission.within_pod_bounds(proposals, pod, rules), used)
+    if pod.ratios or pod.least != Resources():
+        proposals = _within_limit_ranges(admission.not_below_least(proposals, pod, rules), used)
     if qos is QosClass.BURSTABLE and rules.keep_qos:
         proposals = _kept_burstable(observed, proposals)
     proposals = init_containers.told(proposals, observed.init, observed.unmeasured)
     sized = replace(sized, containers=proposals)
-    if (reason := _unwanted(observed, proposals, qos, rules)) is not None:
+    if (reason := _unwanted(observed, proposals, pod, qos, rules)) is not None:
         return replace(sized, skipped=reason)
     return sized
 
@@ -280,6 +283,7 @@ def _too_little(container: ObservedContainer, observed: Observed, rules: Rules) 
 def _unwanted(
     observed: Observed,
     proposals: tuple[ContainerProposal, ...],
+    pod: admission.Pod,
     qos: QosClass,
     rules: Rules,
 ) -> str | None:
@@ -294,6 +298,9 @@ def _unwanted(
     if not changed:
         unmet = admission.unmet(proposals)
         return f"{unmet}{killed}" if unmet else _not_worth_it(observed, proposals, qos, rules)
+    bounds = {each.name: each.bounds for each in observed.containers}
+    if (refused := admission.refused(proposals, bounds, pod)) is not None:
+        return f"its new pods would not be admitted: {refused}{killed}"
     moved = set()
     if any(each.proposed.cpu_request_m != each.current.cpu_request_m for each in changed):
         moved.add("cpu")
@@ -382,6 +389,20 @@ def _kept_burstable(
             kept = each.model_copy(update={"proposed": proposed, "reasons": tuple(told.values())})
             return (*proposals[:index], kept, *proposals[index + 1 :])
     return proposals
+
+
+def _pod(observed: Observed, qos: QosClass) -> admission.Pod:
+    others = [each for each in observed.containers if each.usage is None]
+    return admission.Pod(
+        guaranteed=qos is QosClass.GUARANTEED,
+        others=tuple(each.current for each in others),
+        init=tuple(observed.init.values()),
+        sidecars=frozenset(each.name for each in observed.containers if each.sidecar),
+        other_sidecars=tuple(each.current for each in others if each.sidecar),
+        most=observed.pod_bounds,
+        least=observed.pod_least,
+        ratios=observed.pod_ratios,
+    )
 
 
 def _within_limit_ranges(

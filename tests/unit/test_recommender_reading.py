@@ -454,13 +454,18 @@ def test_of_limit_ranges_the_strictest_bounds_what_a_container_may_set() -> None
             told("a", "memory", "maxLimitRequestRatio", 4),
             told("a", "memory", "default", 2**20),
             told("pods", "cpu", "min", 3, "Pod"),
+            told("pods", "memory", "maxLimitRequestRatio", 3, "Pod"),
+            told("b", "memory", "maxLimitRequestRatio", 2.5, "Pod"),
         ]
     )
     current = Resources(memory_request_bytes=2**28, memory_limit_bytes=2**29)
     least, most = cluster.bounds.of_container("shop", current)
-    assert least == Resources(cpu_request_m=100, memory_request_bytes=2**27)
+    assert least == Resources(cpu_request_m=100)
     assert most == Resources(memory_request_bytes=2**30, memory_limit_bytes=2**30)
     assert cluster.bounds.of_container("other", current) == (Resources(), Resources())
+    assert cluster.bounds.least_of_pod("shop") == Resources(cpu_request_m=3000, cpu_limit_m=3000)
+    assert cluster.bounds.ratios_of_pod("shop") == {"memory": 2.5}
+    assert cluster.bounds.ratios_of_pod("other") == {}
 
 
 def test_a_pod_may_set_what_limit_ranges_quotas_and_nodes_have_for_it() -> None:
