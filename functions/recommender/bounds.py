@@ -25,6 +25,27 @@ _OF_QUOTA = REQUESTS | {
 }
 
 
+@dataclass(frozen=True)
+class Pods:
+    """How a quota counts a workload's pods: `wanted` are there once it is rolled out, after `added` ones were
+    there beside the others. 0 are wanted where they run to completion: what has ended is not counted.
+    `set_now` is what those that there are set together, at least.
+    """
+
+    wanted: int = 0
+    added: int = 0
+    set_now: Mapping[str, int] = field(default_factory=dict)
+
+    def most(self, counted: int, room: int) -> int:
+        """What one may set, which is counted with so much, where there is so much room."""
+        if not self.wanted:
+            return max(counted, room)
+        # The first of them has to fit beside all others; the last beside as many others as are added.
+        first = room // self.added if self.added else counted + room
+        last = counted + (room - self.added * counted) // self.wanted
+        return max(0, int(within(min(first, last))))
+
+
 @dataclass
 class Bounds:
     """By namespace, in millicores and bytes. Of several LimitRanges the strictest counts.
@@ -82,31 +103,25 @@ class Bounds:
         """What the containers of a pod have to set together: of requests, and of limits, if there are any."""
         return self._of_pod(namespace, "min")
 
+    def has_quotas(self, namespace: str) -> bool:
+        return namespace in self._quotas
+
     def of_pod(
-        self,
-        namespace: str,
-        set_now: Collection[Resources],
-        init: Collection[Resources],
-        pods: int,
-        *,
-        surges: bool = False,
+        self, namespace: str, set_now: Collection[Resources], init: Collection[Resources], pods: Pods
     ) -> dict[str, Resources]:
-        """What the containers of one of so many pods, which set so much now, may set together at most.
+        """What the containers of one of these pods, which set so much now, may set together at most.
 
         A quota is for all pods of its namespace: its room is taken as if no other workload were raised. An
         init container that asks for more than the others together is what it counts. Which pods it is for, if
-        not all, is not told: where less is used of it than these pods have, it is not for them. `pods` is 0
-        where they run to completion: what has ended is not counted as used. With `surges` a rollout ends one
-        once another is there beside them all.
+        not all, is not told: where less is used of it than these pods have, it is not for them.
         """
         by_quota = dict[str, int]()
         for (_, resource), told in self._quotas.get(namespace, {}).items():
             name, hard, used = _OF_QUOTA[resource], told.get("hard", 0), told.get("used", 0)
             together = sum(getattr(each, name) or 0 for each in set_now)
             counted = max((together, *(getattr(each, name) or 0 for each in init)))
-            if hard and used >= counted * pods:
-                room = max(0, hard - used - (counted if surges else 0))
-                most = int(within(counted + room // pods if pods else max(counted, room)))
+            if hard and used >= pods.set_now.get(name, 0):
+                most = pods.most(counted, hard - used)
                 by_quota[name] = min(most, by_quota.get(name, most))
         bounds = {QUOTA: Resources(**by_quota), NODE: Resources(**self._node)}
         bounds[POD_RANGE] = self._of_pod(namespace, "max")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from functions.recommender import nodes, queries
-from functions.recommender.bounds import REQUESTS, Bounds
+from functions.recommender.bounds import REQUESTS, Bounds, Pods
 from functions.recommender.jvm import Jvms
 from shared.contracts.events import Resources
 from shared.contracts.quantities import within
@@ -131,6 +131,7 @@ class Cluster:
     jvms: Jvms = field(default_factory=Jvms)
     bounds: Bounds = field(default_factory=Bounds)
     _rollouts: dict[Controller, int] = field(default_factory=dict)
+    _max_unavailable: dict[Controller, int] = field(default_factory=dict)
     _resized: dict[Controller, str] = field(default_factory=dict)
     spot: set[str] = field(default_factory=set)
     _autoscalers: set[tuple[str, str]] = field(default_factory=set)
@@ -182,6 +183,35 @@ class Cluster:
     def wanted_replicas(self, controller: Controller) -> int | None:
         """How many pods a Deployment or Rollout should have; None where that is not told."""
         return self.deployments.get(controller, self._rollouts.get(controller))
+
+    def counted(self, controller: Controller, pods: Collection[Pod], live: Collection[Pod]) -> Pods:
+        """How a quota counts the pods of a controller, of which it is told, and of which these are live.
+
+        Mostly a rollout of few pods ends none before another is there. A Rollout may have as many beside the
+        others as are wanted, with a service or a router between them: nothing tells.
+        """
+        wanted = self.wanted_replicas(controller) or len(pods)
+        added = {"Deployment": 1, "Rollout": wanted}.get(controller[1], 0)
+        # What tells no number beside others that do is recreated.
+        if controller[1] == "Deployment" and self._max_unavailable.get(
+            controller, bool(self._max_unavailable)
+        ):
+            added = 0
+        # Of more than are wanted some have ended; in the midst of a rollout they differ.
+        each = [self._set_by(pod) for pod in live]
+        fields = {name for values in each for name in values}
+        return Pods(
+            wanted,
+            added,
+            {name: sum(sorted(values.get(name, 0) for values in each)[:wanted]) for name in fields},
+        )
+
+    def _set_by(self, pod: Pod) -> Counter[str]:
+        """What its containers set together."""
+        total = Counter[str]()
+        for name in self._names(pod):
+            total.update(self.values.get(pod, {}).get(name, {}))
+        return total
 
     def container_names(self, pods: Iterable[Pod]) -> list[str]:
         """With native sidecars, without other init containers."""
@@ -303,6 +333,9 @@ class Cluster:
         match metric:
             case "kube_deployment_spec_replicas":
                 self.deployments[namespace, "Deployment", labels.get("deployment", "")] = int(within(value))
+            case queries.MAX_UNAVAILABLE:
+                deployment = (namespace, "Deployment", labels.get("deployment", ""))
+                self._max_unavailable[deployment] = int(within(value))
             case queries.ROLLOUT_REPLICAS:
                 self._rollouts[namespace, "Rollout", labels.get("name", "")] = int(within(value))
             case metric if metric in queries.VPA_MODES:

@@ -43,6 +43,8 @@ ENDED_REASON = "kube_pod_container_status_terminated_reason"
 LIMITS = "kube_pod_container_resource_limits"
 LIMIT_RANGE = "kube_limitrange"
 QUOTA = "kube_resourcequota"
+# Not of a Deployment that is recreated.
+MAX_UNAVAILABLE = "kube_deployment_spec_strategy_rollingupdate_max_unavailable"
 HPA_REPLICAS = "kube_horizontalpodautoscaler_status_current_replicas"
 # As kube-state-metrics had it until 2.9, and has where it is configured as its customresourcestate-metrics.md
 # says, with that prefix or the default one: a row for each mode, 1 for the one that is set.
@@ -100,6 +102,7 @@ STATE = (
     *VPA_MODES,
     LIMIT_RANGE,
     QUOTA,
+    MAX_UNAVAILABLE,
     ROLLOUT_REPLICAS,
     *JVM_MAX,
     *JVM_USED,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from functions.recommender import daily, digesting, queries
 from functions.recommender.asking import Asked, Asking, Part, both
+from functions.recommender.bounds import Pods
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.digesting import Days, Of, Plan, Span, first_day
 from functions.recommender.fitted import CPU_DAYS, MEMORY_DAYS, constants
@@ -44,8 +45,6 @@ Key = tuple[str, str, str]  # namespace, pod, container
 # After which Python looks for objects that only refer to one another. Rows and digests do not, there are
 # hundreds of thousands, and looking after each 700, as it does by itself, was a tenth of a reading.
 _NEW_OBJECTS = 100_000
-# Of fewer pods a rollout ends none, by default, before another is there: a quarter of them may lack.
-_FEW_PODS = 4
 
 
 @dataclass(frozen=True)
@@ -584,7 +583,9 @@ def _observed(
         replicas = max(1, round(mean))
     else:
         mean = means.get(controller, mean)
-    init = now.init_containers(live)
+    init, counted = now.init_containers(live), Pods()
+    if not runs and now.bounds.has_quotas(workload.namespace):
+        counted = now.counted(controller, pods, live)
     return Observed(
         workload=workload,
         replicas=replicas,
@@ -596,13 +597,7 @@ def _observed(
         nodes=tuple(sorted(places[pod] for pod in live if pod in places)),
         tells_kills=kills.are_told(of_sidecars=now.has_sidecars(live), of_runs=runs),
         init=init,
-        pod_bounds=now.bounds.of_pod(
-            workload.namespace,
-            current.values(),
-            init.values(),
-            0 if runs else len(live),
-            surges=workload.kind in ("Deployment", "Rollout") and len(live) < _FEW_PODS,
-        ),
+        pod_bounds=now.bounds.of_pod(workload.namespace, current.values(), init.values(), counted),
         pod_least=now.bounds.least_of_pod(workload.namespace),
         pod_ratios=now.bounds.ratios_of_pod(workload.namespace),
     )

@@ -577,6 +577,18 @@ def test_what_is_not_admitted_as_it_is_is_not_made_anew() -> None:
     )
 
 
+def test_nothing_is_changed_where_a_quota_has_no_room_for_a_new_pod() -> None:
+    """Any change makes pods anew: a rollout waits for the one that is refused."""
+    full = replace(observed(resources(1000, 230)), pod_bounds={"ResourceQuota": resources(None, 100)})
+    assert size(full, RULES).skipped == (
+        "its new pods would not be admitted: a ResourceQuota of its namespace has no room for them beside the"
+        " others"
+    )
+    # Where they fit once they are lowered, they are.
+    lowered = replace(observed(resources(1000, 1024)), pod_bounds={"ResourceQuota": resources(500, 512)})
+    assert only(size(lowered, RULES)).proposed == resources(230, 230)
+
+
 def test_a_sidecar_is_raised_beside_what_an_init_container_asks_for() -> None:
     """It may begin before that one, which is then held back beside it."""
     (one,) = observed(resources(200, 230), usage(cpu=900)).containers
