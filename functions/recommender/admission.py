@@ -17,7 +17,7 @@ _SAYS = {
     QUOTA: "a ResourceQuota of its namespace has no room for more in all of its pods and those that a rollout"
     " adds",
     POD_RANGE: "a LimitRange of its namespace allows a pod no more",
-    NODE: "no node has more to give to a pod",
+    NODE: "no node has more to give to a pod, a tenth left for DaemonSets",
 }
 _OF_CONTAINER = "a LimitRange of its namespace allows no more"
 _TOO_LITTLE = ", or too little to be worth a change"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # What bounds the values of a pod's containers together.
 QUOTA, POD_RANGE, NODE = "ResourceQuota", "LimitRange", "node"
+# Of a node, the rest may be DaemonSets': what these ask for on each is too much to ask in every scan.
+_OF_NODE = 0.9
 REQUESTS = {"cpu": "cpu_request_m", "memory": "memory_request_bytes"}
 # As a ResourceQuota names them; of requests there are two names.
 _OF_QUOTA = REQUESTS | {
@@ -56,7 +58,7 @@ class Bounds:
 
     _ranges: dict[str, dict[tuple[str, str, str], float]] = field(default_factory=dict)
     _quotas: dict[str, dict[tuple[str, str], dict[str, int]]] = field(default_factory=dict)
-    _node: dict[str, int] = field(default_factory=dict)
+    _nodes: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @classmethod
     def of_rows(cls, rows: Iterable[Series]) -> Bounds:
@@ -73,7 +75,8 @@ class Bounds:
                     told = bounds._quotas.setdefault(namespace, {}).setdefault(quota, {})
                     told[labels.get("type", "")] = _amount(resource, row.value)
                 case nodes.ALLOCATABLE if resource in REQUESTS:
-                    bounds._node[REQUESTS[resource]] = _amount(resource, row.value)
+                    node = bounds._nodes.setdefault(labels.get("node", ""), {})
+                    node[REQUESTS[resource]] = int(_amount(resource, row.value) * _OF_NODE)
         return bounds
 
     def of_container(self, namespace: str, current: Resources) -> tuple[Resources, Resources]:
@@ -111,21 +114,29 @@ class Bounds:
     ) -> dict[str, Resources]:
         """What the containers of one of these pods, which set so much now, may set together at most.
 
-        A quota is for all pods of its namespace: its room is taken as if no other workload were raised. An
-        init container that asks for more than the others together is what it counts. Which pods it is for, if
-        not all, is not told: where less is used of it than these pods have, it is not for them.
+        A quota is for all pods of its namespace: its room is taken as if no other workload were raised. Which
+        pods it is for, if not all, is not told: where less is used of it than these have, it is not for them.
         """
         by_quota = dict[str, int]()
         for (_, resource), told in self._quotas.get(namespace, {}).items():
             name, hard, used = _OF_QUOTA[resource], told.get("hard", 0), told.get("used", 0)
-            together = sum(getattr(each, name) or 0 for each in set_now)
-            counted = max((together, *(getattr(each, name) or 0 for each in init)))
+            counted = _counted(set_now, init, name)
             if hard and used >= pods.set_now.get(name, 0):
                 most = pods.most(counted, hard - used)
                 by_quota[name] = min(most, by_quota.get(name, most))
-        bounds = {QUOTA: Resources(**by_quota), NODE: Resources(**self._node)}
+        bounds = {QUOTA: Resources(**by_quota), NODE: self._of_node(set_now, init)}
         bounds[POD_RANGE] = self._of_pod(namespace, "max")
         return {who: most for who, most in bounds.items() if most != Resources()}
+
+    def _of_node(self, set_now: Collection[Resources], init: Collection[Resources]) -> Resources:
+        """What the node has for a pod of which most would fit there: one with the most CPU may be another
+        than one with the most memory.
+        """
+
+        def most(node: Mapping[str, int]) -> float:
+            return min(high / max(1, _counted(set_now, init, name)) for name, high in node.items())
+
+        return Resources(**max(self._nodes.values(), key=most, default={}))
 
     def _of_pod(self, namespace: str, constraint: str) -> Resources:
         """Of the requests of all containers together, and of their limits."""
@@ -146,6 +157,12 @@ class Bounds:
             strictest = max if constraint == "min" else min
             of = (whose, resource, constraint)
             ranges[of] = strictest(value, ranges.get(of, value))
+
+
+def _counted(set_now: Iterable[Resources], init: Iterable[Resources], name: str) -> int:
+    """What counts of a pod: what its containers set together, or an init container if that is more."""
+    together = sum(getattr(each, name) or 0 for each in set_now)
+    return max((together, *(getattr(each, name) or 0 for each in init)))
 
 
 def _amount(resource: str, value: float) -> int:

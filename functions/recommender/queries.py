@@ -288,10 +288,20 @@ def state(
         spot = " or ".join(_lately(f"{nodes.LABELS}{{{each}}}") for each in kinds)
         parts.append(_named(nodes.LABELS, f"max by (node) ({spot})"))
     if nodes.ALLOCATABLE in metrics:
-        matchers = _joined(f'resource=~"{_RESOURCES}"', scope.labels)
-        largest = _lately(f"{nodes.ALLOCATABLE}{{{matchers}}}")
-        parts.append(_named(nodes.ALLOCATABLE, f"max by (resource) ({largest})"))
+        parts.append(_named(nodes.ALLOCATABLE, _largest_nodes(scope.labels)))
     return " or ".join(parts)
+
+
+def _largest_nodes(labels: str) -> str:
+    """What the nodes have for pods that have most CPU, most memory, and most of both: three of thousands."""
+
+    def sizes(resource: str) -> str:
+        matchers = _joined(f'resource=~"{resource}"', labels)
+        return _lately(f"{nodes.ALLOCATABLE}{{{matchers}}}")
+
+    cpu, memory = (f"max by (node) ({sizes(resource)})" for resource in _RESOURCES.split("|"))
+    largest = f"topk(1, {cpu}) or topk(1, {memory}) or topk(1, {cpu} * {memory})"
+    return f"max by (node, resource) ({sizes(_RESOURCES)}) and on (node) ({largest})"
 
 
 def node_facts(labels: str = "") -> str:

@@ -151,7 +151,7 @@ class Entry(Payload):
     pod_bounds: dict[str, Resources] = Field(
         default_factory=dict,
         description="what the containers of a pod may set together at most, by what bounds it: `LimitRange`,"
-        " `ResourceQuota` or `node`, the largest there is; older reports have none",
+        " `ResourceQuota` or `node`, the largest less a tenth for DaemonSets; older reports have none",
     )
     pod_least: Resources | None = Field(
         default=None, description="what LimitRanges have the containers of a pod set together at least"

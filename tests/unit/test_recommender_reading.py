@@ -498,7 +498,7 @@ def test_a_pod_may_set_what_limit_ranges_quotas_and_nodes_have_for_it() -> None:
     assert bounds.of_pod("shop", set_now, [], four) == {
         "LimitRange": ranges,
         "ResourceQuota": Resources(cpu_request_m=2250, memory_limit_bytes=2**32),
-        "node": Resources(memory_request_bytes=2**34),
+        "node": Resources(memory_request_bytes=int(0.9 * 2**34)),
     }
     # What an init container asks for is counted where it is more.
     init = [Resources(cpu_request_m=4000)]

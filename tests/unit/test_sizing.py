@@ -464,8 +464,8 @@ def test_nothing_is_raised_beyond_what_a_pod_may_have() -> None:
     none = {"node": resources(500, 100), "ResourceQuota": resources(None, None, None, 256)}
     assert size(replace(killed, pod_bounds=none), RULES).skipped == (
         "what it needs would not be admitted: a ResourceQuota of its namespace has no room for more in all of"
-        " its pods and those that a rollout adds; no node has more to give to a pod; app has 1 OOM kill"
-        " within 7 days"
+        " its pods and those that a rollout adds; no node has more to give to a pod, a tenth left for"
+        " DaemonSets; app has 1 OOM kill within 7 days"
     )
     # What is lowered is not minded, though it be more than there is.
     lowered = replace(observed(resources(1000, 1024)), pod_bounds={"node": resources(100, 100)})
@@ -505,8 +505,8 @@ def test_what_is_set_where_nothing_was_is_no_more_than_a_pod_may_have() -> None:
     nothing = replace(unset, pod_bounds={"node": resources(None, 1)})
     reason = size(nothing, RULES).skipped
     assert reason == (
-        "what it needs would not be admitted: no node has more to give to a pod, or too little to be worth a"
-        " change"
+        "what it needs would not be admitted: no node has more to give to a pod, a tenth left for DaemonSets,"
+        " or too little to be worth a change"
     )
 
 
