@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
-from functions.recommender.bounds import NODE, POD_RANGE, QUOTA, REQUESTS
+from functions.recommender.bounds import NODE, POD_RANGE, QUOTA, REQUESTS, SHARED
 from functions.recommender.container import from_to, is_worth
 from functions.recommender.rules import WORTH_RAISING, Rules
 from shared.contracts.events import ContainerProposal, Resources
@@ -16,6 +16,7 @@ from shared.contracts.wording import LABELS
 _SAYS = {
     QUOTA: "a ResourceQuota of its namespace has no room for more in all of its pods and those that a rollout"
     " adds",
+    SHARED: "a ResourceQuota of its namespace has no room for more beside what others of it are raised by",
     POD_RANGE: "a LimitRange of its namespace allows a pod no more",
     NODE: "no node has more to give to a pod, a tenth left for DaemonSets",
 }
@@ -156,12 +157,14 @@ def _refused_of_container(
 
 
 def _refused_of_pod(proposals: Sequence[ContainerProposal], name: str, pod: Pod) -> str | None:
-    together, limit_range = pod.at_least(proposals, name), "a LimitRange of its namespace"
+    limit_range, quota = "a LimitRange of its namespace", "a ResourceQuota of its namespace"
+    together = pod.at_least(proposals, name)
     if 0 < together < (getattr(pod.least, name) or 0):
         return f"{limit_range} wants more {_named(name)} of a pod"
     for who, why in (
         (POD_RANGE, f"{limit_range} allows a pod less {_named(name)}"),
-        (QUOTA, "a ResourceQuota of its namespace has no room for them beside the others"),
+        (QUOTA, f"{quota} has no room for them beside the others"),
+        (SHARED, f"{quota} has no room for them beside what others of it are raised by"),
     ):
         if (high := getattr(pod.most.get(who), name, None)) is not None and together > high:
             return why

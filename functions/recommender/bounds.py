@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # What bounds the values of a pod's containers together.
 QUOTA, POD_RANGE, NODE = "ResourceQuota", "LimitRange", "node"
+# What others of its namespace that are raised in the same scan leave of it.
+SHARED = "ResourceQuota, shared"
 # Of a node, the rest may be DaemonSets': what these ask for on each is too much to ask in every scan.
 _OF_NODE = 0.9
 REQUESTS = {"cpu": "cpu_request_m", "memory": "memory_request_bytes"}
@@ -42,10 +44,10 @@ class Pods:
         """What one may set, which is counted with so much, where there is so much room."""
         if not self.wanted:
             return max(counted, room)
-        # The first of them has to fit beside all others; the last beside as many others as are added.
+        # The first of them has to fit beside all others; and once all are there, the next rollout's.
         first = room // self.added if self.added else counted + room
-        last = counted + (room - self.added * counted) // self.wanted
-        return max(0, int(within(min(first, last))))
+        after = (room + self.wanted * counted) // (self.wanted + self.added)
+        return int(within(min(first, after)))
 
 
 @dataclass

@@ -151,7 +151,8 @@ class Entry(Payload):
     pod_bounds: dict[str, Resources] = Field(
         default_factory=dict,
         description="what the containers of a pod may set together at most, by what bounds it: `LimitRange`,"
-        " `ResourceQuota` or `node`, the largest less a tenth for DaemonSets; older reports have none",
+        " `ResourceQuota`, `ResourceQuota, shared` (what those before it in the scan leave, that are raised)"
+        " or `node`, the largest less a tenth for DaemonSets; older reports have none",
     )
     pod_least: Resources | None = Field(
         default=None, description="what LimitRanges have the containers of a pod set together at least"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import ceil
 
 from functions.recommender import admission, init_containers
+from functions.recommender.bounds import QUOTA, SHARED
 from functions.recommender.container import (
     REACHED,
     Day,
@@ -37,6 +40,7 @@ __all__ = [
     "engine",
     "qos_class",
     "size",
+    "size_all",
 ]
 
 # Their pods come and go: they are sized per run, by peak.
@@ -150,6 +154,30 @@ def engine(strategy: str) -> str:
     return f"{strategy}/{7 if strategy == PERCENTILE else 11}"
 
 
+def size_all(workloads: Iterable[Observed], rules: Rules) -> Iterator[tuple[Observed, Sized]]:
+    """Each in turn, as it is seen then: what one is raised by, those after it have not of their namespace's
+    ResourceQuotas. What one would give back is not had before it is rolled out.
+    """
+    taken: dict[str, Counter[str]] = {}
+    for each in workloads:
+        observed, of_namespace = each, taken.setdefault(each.workload.namespace, Counter())
+        quota, pods = each.pod_bounds.get(QUOTA), max(1, each.replicas)
+        if quota is not None and of_namespace:
+            shared = {
+                name: max(0, high - ceil(of_namespace[name] / pods))
+                for name, high in quota.model_dump(include=set(of_namespace), exclude_none=True).items()
+            }
+            alone = quota.model_copy(update=dict.fromkeys(shared))
+            bounds = {**each.pod_bounds, QUOTA: alone, SHARED: Resources(**shared)}
+            bounds = {who: most for who, most in bounds.items() if most != Resources()}
+            observed = replace(each, pod_bounds=bounds)
+        sized = size(observed, rules)
+        yield observed, sized
+        if quota is not None and sized.skipped is None:
+            more = {name: _more(sized.containers, name) for name in LABELS}
+            of_namespace.update({name: pods * amount for name, amount in more.items() if amount > 0})
+
+
 def size(observed: Observed, rules: Rules) -> Sized:
     """What each container of the workload should ask for, or the reason to leave it alone."""
     qos = qos_class([*(container.current for container in observed.containers), *observed.init.values()])
@@ -182,6 +210,11 @@ def size(observed: Observed, rules: Rules) -> Sized:
     if (reason := _unwanted(observed, proposals, pod, qos, rules)) is not None:
         return replace(sized, skipped=reason)
     return sized
+
+
+def _more(proposals: Iterable[ContainerProposal], name: str) -> int:
+    """What these together are raised by; less than 0 where they are lowered."""
+    return sum((getattr(each.proposed, name) or 0) - (getattr(each.current, name) or 0) for each in proposals)
 
 
 def qos_class(containers: list[Resources]) -> QosClass:

@@ -134,11 +134,12 @@ def test_the_other_init_containers_are_known_with_what_they_ask_for(seen: dict[s
 
 def test_what_a_pod_may_have_is_known(seen: dict[str, Observed]) -> None:
     """The init container asks for two cores, and a quota counts these; of four that are free the pod that a
-    rollout adds takes two. Of the nodes one has most for such a pod, though others have more of either.
+    rollout adds takes as many as the one that is there. Of the nodes one has most for such a pod, though
+    others have more of either.
     """
     assert seen["web"].pod_bounds == {
         "LimitRange": Resources(memory_request_bytes=4096 * MIB, memory_limit_bytes=4096 * MIB),
-        "ResourceQuota": Resources(cpu_request_m=4000),
+        "ResourceQuota": Resources(cpu_request_m=3000),
         "node": Resources(cpu_request_m=14400, memory_request_bytes=int(28.8 * GIB)),
     }
 

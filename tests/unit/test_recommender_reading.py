@@ -515,13 +515,15 @@ def test_a_pod_may_set_what_limit_ranges_quotas_and_nodes_have_for_it() -> None:
 @pytest.mark.parametrize(
     ("pods", "room", "most"),
     [
-        # Of those that are there one is ended first, or one more has to fit beside all of them.
+        # Of those that are there one is ended first, or one more has to fit beside all of them: the next time
+        # too, once they are raised.
         (Pods(3), 600, 1200),
-        (Pods(3, added=1), 1600, 1200),
+        (Pods(3, added=1), 1800, 1200),
         (Pods(3, added=1), 900, 900),
         (Pods(3, added=1), -100, 0),
         (Pods(3), -100, 900),
-        (Pods(3, added=3), 3600, 1200),
+        (Pods(3, added=3), 4200, 1200),
+        (Pods(3, added=3), 2400, 800),
         (Pods(), 600, 1000),
     ],
 )

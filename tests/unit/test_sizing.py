@@ -22,6 +22,7 @@ from functions.recommender.sizing import (
     Sized,
     qos_class,
     size,
+    size_all,
 )
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
@@ -587,6 +588,30 @@ def test_nothing_is_changed_where_a_quota_has_no_room_for_a_new_pod() -> None:
     # Where they fit once they are lowered, they are.
     lowered = replace(observed(resources(1000, 1024)), pod_bounds={"ResourceQuota": resources(500, 512)})
     assert only(size(lowered, RULES)).proposed == resources(230, 230)
+
+
+def test_what_is_raised_in_one_scan_shares_a_quota() -> None:
+    one = observed(resources(500, 230), usage(cpu=900))
+    names = ("first", "second", "third", "lowered")
+    bounds = {"ResourceQuota": resources(900, None)}  # 800m for each one's two pods
+    first, second, third, lowered = (
+        replace(one, workload=one.workload.model_copy(update={"name": name}), pod_bounds=bounds)
+        for name in names
+    )
+    used = replace(first.containers[0], usage=usage())
+    lowered = replace(lowered, containers=(used,), pod_bounds={"ResourceQuota": resources(500, None)})
+    elsewhere = first.workload.model_copy(update={"namespace": "other"})
+    given_ = (first, second, replace(third, workload=elsewhere), lowered)
+    found = list(size_all(given_, RULES))
+    cpu = [sized.containers[0].proposed.cpu_request_m for _, sized in found]
+    assert cpu == [900, 500, 900, 230]
+    (_, _), (seen, none), *_ = found
+    assert seen.pod_bounds["ResourceQuota, shared"] == resources(500, None)
+    assert none.skipped == (
+        "what it needs would not be admitted: a ResourceQuota of its namespace has no room for more beside"
+        " what others of it are raised by"
+    )
+    assert size(seen, RULES) == none
 
 
 def test_a_sidecar_is_raised_beside_what_an_init_container_asks_for() -> None:
