@@ -126,6 +126,21 @@ def not_below_least(
     return tuple(held)
 
 
+def within_pod_ratios(
+    proposals: Sequence[ContainerProposal], pod: Pod, rules: Rules
+) -> tuple[ContainerProposal, ...]:
+    """The same, with no limit raised further above what the pod requests than LimitRanges have it."""
+    held = list(proposals)
+    for request in REQUESTS.values():
+        if ratio := pod.ratios.get(request.partition("_")[0]):
+            limit, high = _twin(request), int(ratio * pod.at_least(held, request))
+            for group, most in _groups(held, pod, limit, {limit: high}):
+                share = _share([held[index] for index in group], limit, most)
+                for index in group if share < 1 else ():
+                    held[index] = _with_share(held[index], limit, share, _SAYS[POD_RANGE], rules)
+    return tuple(_request_within_limit(each) for each in held)
+
+
 def refused(
     proposals: Sequence[ContainerProposal], bounds: Mapping[str, tuple[Resources, Resources]], pod: Pod
 ) -> str | None:

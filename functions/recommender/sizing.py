@@ -197,12 +197,12 @@ def size(observed: Observed, rules: Rules) -> Sized:
     if any(each.proposed != each.current for each in beside):
         proposals = beside
     pod = _pod(observed, qos)
-    proposals = _within_limit_ranges(proposals, used)
-    if pod.most:
-        # The most of a limit goes with its request, which may be less now.
-        proposals = _within_limit_ranges(admission.within_pod_bounds(proposals, pod, rules), used)
+    proposals = _within_bounds(proposals, used, pod, rules)
     if pod.ratios or pod.least != Resources():
-        proposals = _within_limit_ranges(admission.not_below_least(proposals, pod, rules), used)
+        # What is lowered less leaves less to others.
+        proposals = admission.not_below_least(proposals, pod, rules)
+        proposals = _within_bounds(proposals, used, pod, rules)
+        proposals = admission.within_pod_ratios(proposals, pod, rules)
     if qos is QosClass.BURSTABLE and rules.keep_qos:
         proposals = _kept_burstable(observed, proposals)
     proposals = init_containers.told(proposals, observed.init, observed.unmeasured)
@@ -436,6 +436,17 @@ def _pod(observed: Observed, qos: QosClass) -> admission.Pod:
         least=observed.pod_least,
         ratios=observed.pod_ratios,
     )
+
+
+def _within_bounds(
+    proposals: Sequence[ContainerProposal],
+    used: Sequence[ObservedContainer],
+    pod: admission.Pod,
+    rules: Rules,
+) -> tuple[ContainerProposal, ...]:
+    proposals = _within_limit_ranges(proposals, used)
+    # The most of a limit goes with its request, which may be less then.
+    return _within_limit_ranges(admission.within_pod_bounds(proposals, pod, rules), used)
 
 
 def _within_limit_ranges(
