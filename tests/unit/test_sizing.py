@@ -578,6 +578,17 @@ def test_what_is_not_admitted_as_it_is_is_not_made_anew() -> None:
     )
 
 
+def test_what_one_gives_back_in_a_pod_another_may_have() -> None:
+    (idle,) = observed(resources(1000, 230), usage(cpu=100)).containers
+    (busy,) = observed(resources(200, 230), usage(cpu=900)).containers
+    pod = replace(
+        observed(resources(1, 1)),
+        containers=(replace(idle, name="idle"), busy),
+        pod_bounds={"node": resources(1200, None)},
+    )
+    assert [each.proposed.cpu_request_m for each in size(pod, RULES).containers] == [115, 1040]
+
+
 def test_nothing_is_changed_where_a_quota_has_no_room_for_a_new_pod() -> None:
     """Any change makes pods anew: a rollout waits for the one that is refused."""
     full = replace(observed(resources(1000, 230)), pod_bounds={"ResourceQuota": resources(None, 100)})
