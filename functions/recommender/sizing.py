@@ -333,7 +333,7 @@ def _unwanted(
         return f"{unmet}{killed}" if unmet else _not_worth_it(observed, proposals, qos, rules)
     bounds = {each.name: each.bounds for each in observed.containers}
     if (refused := admission.refused(proposals, bounds, pod)) is not None:
-        return f"its new pods would not be admitted: {refused}{killed}"
+        return f"its new pods may not be admitted: {refused}{killed}"
     moved = set()
     if any(each.proposed.cpu_request_m != each.current.cpu_request_m for each in changed):
         moved.add("cpu")

@@ -566,7 +566,7 @@ def test_the_limits_of_a_pod_are_no_further_above_its_requests_than_limit_ranges
     assert only(size(beside, RULES)).proposed == resources(1000, 230, 1000, 1024)
     # As it is, it would not be admitted.
     assert size(replace(beside, pod_ratios={"cpu": 2.0}), RULES).skipped == (
-        "its new pods would not be admitted: a LimitRange of its namespace wants more CPU of a pod beside its"
+        "its new pods may not be admitted: a LimitRange of its namespace wants more CPU of a pod beside its"
         " limits"
     )
 
@@ -574,7 +574,7 @@ def test_the_limits_of_a_pod_are_no_further_above_its_requests_than_limit_ranges
 def test_what_is_not_admitted_as_it_is_is_not_made_anew() -> None:
     low = bounded(observed(resources(1000, 64), usage(peak=50)), resources(None, 128), Resources())
     assert size(low, RULES).skipped == (
-        "its new pods would not be admitted: a LimitRange of its namespace wants more memory of app"
+        "its new pods may not be admitted: a LimitRange of its namespace wants more memory of app"
     )
 
 
@@ -593,7 +593,7 @@ def test_nothing_is_changed_where_a_quota_has_no_room_for_a_new_pod() -> None:
     """Any change makes pods anew: a rollout waits for the one that is refused."""
     full = replace(observed(resources(1000, 230)), pod_bounds={"ResourceQuota": resources(None, 100)})
     assert size(full, RULES).skipped == (
-        "its new pods would not be admitted: a ResourceQuota of its namespace has no room for them beside the"
+        "its new pods may not be admitted: a ResourceQuota of its namespace has no room for them beside the"
         " others"
     )
     # Where they fit once they are lowered, they are.
