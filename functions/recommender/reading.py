@@ -289,7 +289,7 @@ def _survey(
     owned_since = min(since, begin)
     if is_kept and not any(kind in RUN_TO_COMPLETION for _, kind, _ in controllers):
         owned_since = max(owned_since, at.astimezone(UTC).date() - digesting.DAY)
-    gone = queries.gone(often)
+    gone, memory_limits = queries.gone(often), _memory_limits(now, controllers)
     return _Survey(
         now=now,
         controllers=controllers,
@@ -303,7 +303,8 @@ def _survey(
                 if now.limits_cpu(pods)
             ),
             frozenset(pod for pods in controllers.values() for pod in pods),
-            _memory_limits(now, controllers),
+            memory_limits,
+            _unsettled(now, controllers, memory_limits),
         ),
         since=since,
         begun_lately=silent is not None,
@@ -327,6 +328,20 @@ def _memory_limits(now: Cluster, controllers: Mapping[Controller, Collection[Pod
         for name in now.container_names(pods)
     }
     return {container: limit for container, limit in found.items() if limit is not None}
+
+
+def _unsettled(
+    now: Cluster, controllers: Mapping[Controller, Collection[Pod]], limits: Mapping[Of, int]
+) -> frozenset[Of]:
+    """Those of these containers that have another limit in some pod."""
+    return frozenset(
+        (controller, name)
+        for (controller, name), limit in limits.items()
+        if any(
+            (its := now.values.get(pod, {}).get(name)) and its.get("memory_limit_bytes") != limit
+            for pod in controllers[controller]
+        )
+    )
 
 
 def _owners(asking: Asking, now: Cluster, part: Part, since: date, gone: Mapping[Pod, timedelta]) -> Owners:
