@@ -172,14 +172,12 @@ def _refused_of_container(
 
 
 def _refused_of_pod(proposals: Sequence[ContainerProposal], name: str, pod: Pod) -> str | None:
-    limit_range, quota = "a LimitRange of its namespace", "a ResourceQuota of its namespace"
-    together = pod.at_least(proposals, name)
+    together, limit_range = pod.at_least(proposals, name), "a LimitRange of its namespace"
     if 0 < together < (getattr(pod.least, name) or 0):
         return f"{limit_range} wants more {_named(name)} of a pod"
     for who, why in (
         (POD_RANGE, f"{limit_range} allows a pod less {_named(name)}"),
-        (QUOTA, f"{quota} has no room for them beside the others"),
-        (SHARED, f"{quota} has no room for them beside what others of it are raised by"),
+        (QUOTA, "a ResourceQuota of its namespace has no room for them beside the others"),
     ):
         if (high := getattr(pod.most.get(who), name, None)) is not None and together > high:
             return why

@@ -33,21 +33,26 @@ _OF_QUOTA = REQUESTS | {
 class Pods:
     """How a quota counts a workload's pods: `wanted` are there once it is rolled out, after `added` ones were
     there beside the others. 0 are wanted where they run to completion: what has ended is not counted.
-    `set_now` is what those that there are set together, at least.
+    `set_now` is what those that there are set together, at least; `kept` what the rollout of some workload of
+    the namespace adds for a while, at most.
     """
 
     wanted: int = 0
     added: int = 0
     set_now: Mapping[str, int] = field(default_factory=dict)
+    kept: Mapping[str, int] = field(default_factory=dict)
 
-    def most(self, counted: int, room: int) -> int:
+    def most(self, counted: int, room: int, name: str = "") -> int:
         """What one may set, which is counted with so much, where there is so much room."""
         if not self.wanted:
             return max(counted, room)
         # The first of them has to fit beside all others; and once all are there, the next rollout's.
         first = room // self.added if self.added else counted + room
         after = (room + self.wanted * counted) // (self.wanted + self.added)
-        return int(within(min(first, after)))
+        # Others are to be rolled out still, if they could be.
+        spare = room - self.kept.get(name, 0)
+        beside = counted + spare // self.wanted if spare >= 0 else after
+        return int(within(min(first, after, beside)))
 
 
 @dataclass
@@ -124,7 +129,7 @@ class Bounds:
             name, hard, used = _OF_QUOTA[resource], told.get("hard", 0), told.get("used", 0)
             counted = _counted(set_now, init, name)
             if hard and used >= pods.set_now.get(name, 0):
-                most = pods.most(counted, hard - used)
+                most = pods.most(counted, hard - used, name)
                 by_quota[name] = min(most, by_quota.get(name, most))
         bounds = {QUOTA: Resources(**by_quota), NODE: self._of_node(set_now, init)}
         bounds[POD_RANGE] = self._of_pod(namespace, "max")

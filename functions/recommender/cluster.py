@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from functions.recommender import nodes, queries
@@ -191,20 +192,36 @@ class Cluster:
         others as are wanted, with a service or a router between them: nothing tells.
         """
         wanted = self.wanted_replicas(controller) or len(pods)
-        added = {"Deployment": 1, "Rollout": wanted}.get(controller[1], 0)
-        # What tells no number beside others that do is recreated.
-        if controller[1] == "Deployment" and self._max_unavailable.get(
-            controller, bool(self._max_unavailable)
-        ):
-            added = 0
         # Of more than are wanted some have ended; in the midst of a rollout they differ.
         each = [self._set_by(pod) for pod in live]
         fields = {name for values in each for name in values}
         return Pods(
             wanted,
-            added,
+            self._added(controller, wanted),
             {name: sum(sorted(values.get(name, 0) for values in each)[:wanted]) for name in fields},
+            self._added_most.get(controller[0], {}),
         )
+
+    def _added(self, controller: Controller, wanted: int) -> int:
+        """How many pods a rollout adds."""
+        added = {"Deployment": 1, "Rollout": wanted}.get(controller[1], 0)
+        if controller[1] == "Deployment" and self._max_unavailable:
+            # What tells no number beside others that do is recreated.
+            added = int(self._max_unavailable.get(controller, 1) == 0)
+        return added
+
+    @cached_property
+    def _added_most(self) -> dict[str, dict[str, int]]:
+        """What the pods set together that a rollout adds, where that is most, by namespace with a quota."""
+        found: dict[str, dict[str, int]] = {}
+        for controller, pods in self.controllers().items():
+            if self.bounds.has_quotas(controller[0]):
+                most = found.setdefault(controller[0], {})
+                added = self._added(controller, self.wanted_replicas(controller) or len(pods))
+                for pod in pods:
+                    for name, value in self._set_by(pod).items():
+                        most[name] = max(most.get(name, 0), added * value)
+        return found
 
     def _set_by(self, pod: Pod) -> Counter[str]:
         """What its containers set together."""

@@ -159,23 +159,34 @@ def size_all(workloads: Iterable[Observed], rules: Rules) -> Iterator[tuple[Obse
     ResourceQuotas. What one would give back is not had before it is rolled out.
     """
     taken: dict[str, Counter[str]] = {}
+    added: dict[str, Counter[str]] = {}
     for each in workloads:
-        observed, of_namespace = each, taken.setdefault(each.workload.namespace, Counter())
+        namespace, observed = each.workload.namespace, each
         quota, pods = each.pod_bounds.get(QUOTA), max(1, each.replicas)
-        if quota is not None and of_namespace:
-            shared = {
-                name: max(0, high - ceil(of_namespace[name] / pods))
-                for name, high in quota.model_dump(include=set(of_namespace), exclude_none=True).items()
-            }
-            alone = quota.model_copy(update=dict.fromkeys(shared))
-            bounds = {**each.pod_bounds, QUOTA: alone, SHARED: Resources(**shared)}
-            bounds = {who: most for who, most in bounds.items() if most != Resources()}
-            observed = replace(each, pod_bounds=bounds)
+        if quota is not None and namespace in taken:
+            observed = replace(each, pod_bounds=_shared(each, quota, taken[namespace] + added[namespace]))
         sized = size(observed, rules)
         yield observed, sized
         if quota is not None and sized.skipped is None:
-            more = {name: _more(sized.containers, name) for name in LABELS}
-            of_namespace.update({name: pods * amount for name, amount in more.items() if amount > 0})
+            by_rollout = {"Deployment": 1, "Rollout": pods}.get(each.workload.kind, 0)
+            for name in LABELS:
+                if (more := _more(sized.containers, name)) > 0:
+                    taken.setdefault(namespace, Counter())[name] += pods * more
+                    # One rollout after the other: the room that the largest wants for a while will do.
+                    surge = added.setdefault(namespace, Counter())
+                    surge[name] = max(surge[name], by_rollout * more)
+
+
+def _shared(observed: Observed, quota: Resources, taken: Mapping[str, int]) -> dict[str, Resources]:
+    """Its bounds, where others take so much of the quota. It keeps what it has."""
+    shared = {}
+    for name, high in quota.model_dump(include=set(taken), exclude_none=True).items():
+        now = sum(getattr(each.current, name) or 0 for each in observed.containers)
+        if high > now:
+            shared[name] = max(now, high - ceil(taken[name] / max(1, observed.replicas)))
+    alone = quota.model_copy(update=dict.fromkeys(shared))
+    bounds = {**observed.pod_bounds, QUOTA: alone, SHARED: Resources(**shared)}
+    return {who: most for who, most in bounds.items() if most != Resources()}
 
 
 def size(observed: Observed, rules: Rules) -> Sized:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import permutations
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from functions.recommender.sizing import (
     ObservedContainer,
     qos_class,
     size,
+    size_all,
 )
 from shared.contracts.events import Resources, Usage
 from shared.contracts.identity import Workload
@@ -349,3 +351,48 @@ def test_for_a_bound_no_value_is_moved_further_or_the_other_way(scene: Scene) ->
                 getattr(values, name) or 0 for values in (each.current, each.proposed, wanted.proposed)
             )
             assert min(now, most) - step <= bound <= max(now, most) + step, name
+
+
+@st.composite
+def namespaces(draw: st.DrawFn) -> tuple[list[Observed], list[Pods], dict[str, int]]:
+    """Workloads of one container each, that could be rolled out as they are, with the room of their quota."""
+    kinds = draw(st.lists(st.sampled_from(("Deployment", "Rollout", "StatefulSet")), min_size=2, max_size=4))
+    set_now = [draw(values()) for _ in kinds]
+    wanted = [draw(st.integers(1, 5)) for _ in kinds]
+    added = [
+        {"Deployment": 1, "Rollout": pods}.get(kind, 0) for kind, pods in zip(kinds, wanted, strict=True)
+    ]
+    kept, used, room = {}, {}, {}
+    for name in draw(st.sets(st.sampled_from(sorted(LABELS)), min_size=1, max_size=2)):
+        amounts_ = [getattr(each, name) or 0 for each in set_now]
+        kept[name] = max(amount * more for amount, more in zip(amounts_, added, strict=True))
+        used[name] = 1000 + sum(amount * pods for amount, pods in zip(amounts_, wanted, strict=True))
+        room[name] = kept[name] + int(used[name] * draw(st.sampled_from((0.1, 0.3, 1, 3))))
+    bounds = Bounds.of_rows(rows_of_quota(room, used))
+    pods = [Pods(each, more, kept=kept) for each, more in zip(wanted, added, strict=True)]
+    workloads = []
+    for index, (kind, each, its) in enumerate(zip(kinds, set_now, pods, strict=True)):
+        usage = draw(uses())
+        container = ObservedContainer("c", each, usage, 14 * 86400, oom_killed=bool(usage.oom_kills))
+        workload = Workload(cluster="local", namespace="shop", kind=kind, name=f"w{index}")
+        quota = bounds.of_pod("shop", [each], [], its)
+        workloads.append(Observed(workload, its.wanted, float(its.wanted), (container,), pod_bounds=quota))
+    return workloads, pods, room
+
+
+@given(namespaces())
+def test_what_is_proposed_together_is_rolled_out_in_any_order(
+    namespace: tuple[list[Observed], list[Pods], dict[str, int]],
+) -> None:
+    workloads, pods, room = namespace
+    changes = [
+        ([Of("c", each.containers[0].current)], [Of("c", sized.containers[0].proposed)], its)
+        for (each, sized), its in zip(size_all(workloads, RULES), pods, strict=True)
+        if sized.skipped is None
+    ]
+    for order in permutations(changes):
+        free = dict(room)
+        for old, new, its in order:
+            assert ends(old, new, its, free)
+            for name in room:
+                free[name] -= its.wanted * ((counted(new, name) or 0) - (counted(old, name) or 0))

@@ -531,6 +531,14 @@ def test_a_quota_has_room_for_the_pods_of_a_rollout(pods: Pods, room: int, most:
     assert pods.most(1000, room) == most
 
 
+def test_a_quota_is_not_filled_so_far_that_another_could_not_be_rolled_out() -> None:
+    pods = Pods(2, kept={"cpu_request_m": 500})
+    assert pods.most(1000, 700, "cpu_request_m") == 1100
+    assert pods.most(1000, 700, "cpu_limit_m") == 1350
+    # It could not before.
+    assert pods.most(1000, 400, "cpu_request_m") == 1200
+
+
 def test_what_a_quota_counts_of_pods_is_what_is_wanted_and_is_there() -> None:
     def told(name: str, value: float, **labels: str) -> Series:
         return Series({"__name__": name, "namespace": "shop", **labels}, value)
@@ -564,6 +572,15 @@ def test_what_a_quota_counts_of_pods_is_what_is_wanted_and_is_there() -> None:
     for unavailable, name, added in ((0, "web", 1), (1, "web", 0), (0, "other", 0)):
         known = cluster(told(metric, unavailable, deployment=name))
         assert known.counted(web, pods, pods).added == added
+    quota = told("kube_resourcequota", 9, resourcequota="q", resource="requests.cpu", type="hard")
+    owner = {"owner_kind": "ReplicaSet", "owner_name": "web-1", "owner_is_controller": "true"}
+    above = {"owner_kind": "Deployment", "owner_name": "web", "owner_is_controller": "true"}
+    owned = cluster(
+        quota,
+        told("kube_replicaset_owner", 1, replicaset="web-1", **above),
+        *(told("kube_pod_owner", 1, pod=pod, **owner) for pod in ("a", "new")),
+    )
+    assert owned.counted(web, pods, pods).kept == {"cpu_request_m": 2000}
 
 
 def test_where_an_autoscaler_sets_how_many_pods_run_their_mean_is_paid_for() -> None:
