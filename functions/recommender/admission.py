@@ -1,77 +1,292 @@
-"""What a cluster would admit and schedule: nothing is raised beyond it, or a rollout would wait for ever."""
+"""What a cluster would admit and schedule: nothing beyond is proposed, or a rollout would wait for ever."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
 
-from functions.recommender.bounds import NODE, POD_RANGE, QUOTA, REQUESTS
-from functions.recommender.container import from_to
+from functions.recommender.bounds import NODE, POD_RANGE, QUOTA, REQUESTS, SHARED
+from functions.recommender.container import from_to, is_worth
 from functions.recommender.rules import WORTH_RAISING, Rules
 from shared.contracts.events import ContainerProposal, Resources
 from shared.contracts.quantities import MIB
 from shared.contracts.wording import LABELS
 
 _SAYS = {
-    QUOTA: "a ResourceQuota of its namespace has no room for more in all of its pods",
+    QUOTA: "a ResourceQuota of its namespace has no room for more in all of its pods and those that a rollout"
+    " adds",
+    SHARED: "a ResourceQuota of its namespace has no room for more beside what others of it are raised by",
     POD_RANGE: "a LimitRange of its namespace allows a pod no more",
-    NODE: "no node has more to give to a pod",
+    NODE: "no node has more to give to a pod, a tenth left for DaemonSets",
 }
 _OF_CONTAINER = "a LimitRange of its namespace allows no more"
+_TOO_LITTLE = ", or too little to be worth a change"
+_LEAST = "a LimitRange of its namespace wants no less of a pod"
+_BESIDE_LIMIT = "a LimitRange of its namespace wants no less beside its limit"
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What is in a pod beside the containers that are sized, and what bounds all of it: see Observed.
+
+    `others` were not measured. `sidecars` are the names of those that are sized, `other_sidecars` such of
+    `others`: an init container is held back beside those that begin before it, which may be all of them.
+    """
+
+    guaranteed: bool = False
+    others: tuple[Resources, ...] = ()
+    init: tuple[Resources, ...] = ()
+    sidecars: frozenset[str] = frozenset()
+    other_sidecars: tuple[Resources, ...] = ()
+    most: Mapping[str, Resources] = field(default_factory=dict)
+    least: Resources = field(default_factory=Resources)
+    ratios: Mapping[str, float] = field(default_factory=dict)
+
+    def of_init(self, name: str) -> int:
+        """The most that an init container sets."""
+        return max((getattr(each, name) or 0 for each in self.init), default=0)
+
+    def at_least(self, proposals: Iterable[ContainerProposal], name: str) -> int:
+        """What counts of it, if all init containers begin before the sidecars."""
+        return max(
+            _sum((each.proposed for each in proposals), name) + _sum(self.others, name), self.of_init(name)
+        )
+
+    def at_most(self, proposals: Sequence[ContainerProposal], name: str) -> int:
+        """What counts of it, if they begin after them."""
+        init = self.of_init(name)
+        beside = (each.proposed for each in proposals if each.name in self.sidecars)
+        sidecars = _sum(beside, name) + _sum(self.other_sidecars, name) if init else 0
+        return max(self.at_least(proposals, name), init + sidecars)
 
 
 def within_limit_range(proposal: ContainerProposal, most: Resources) -> ContainerProposal:
     """The same, with no value raised beyond what LimitRanges let a container set.
 
-    The most of a limit goes with the request: so far above it as that of the present request.
+    The most of a limit goes with the request: so far above it as that of the present request. A request is
+    lowered no further than the limit beside it allows.
     """
-    for name in LABELS:
-        now, new = getattr(proposal.current, name), getattr(proposal.proposed, name)
-        request = name.replace("limit", "request")
-        highs = [high for high in (getattr(most, request),) if high is not None]
-        before, after = getattr(proposal.current, request), getattr(proposal.proposed, request)
-        if name != request and (by_ratio := getattr(most, name)) is not None and before and after:
-            highs.append(by_ratio * after // before)
-        if highs and new is not None and new > (kept := max(min(highs), now or 0)):
-            proposal = _held(proposal, name, kept, _OF_CONTAINER)
+    for request, limit in ((name, _twin(name)) for name in REQUESTS.values()):
+        if (high := getattr(most, request)) is not None:
+            for name in (request, limit):
+                now, new = getattr(proposal.current, name), getattr(proposal.proposed, name)
+                if new is not None and new > (kept := max(high, now or 0)):
+                    proposal = _held(proposal, name, kept, _OF_CONTAINER)
+        by_ratio, before = getattr(most, limit), getattr(proposal.current, request)
+        now, raised = getattr(proposal.current, limit), getattr(proposal.proposed, limit)
+        if not by_ratio or not before or raised is None:
+            continue
+        wanted = min(before, _rounded(request, -(-raised * before // by_ratio)))
+        if (getattr(proposal.proposed, request) or 0) < wanted:
+            proposal = _held(proposal, request, wanted, _BESIDE_LIMIT)
+        kept = max(by_ratio * (getattr(proposal.proposed, request) or 0) // before, now or 0)
+        if raised > kept:
+            proposal = _held(proposal, limit, kept, _OF_CONTAINER)
     return proposal
 
 
 def within_pod_bounds(
-    proposals: Sequence[ContainerProposal],
-    others: Sequence[Resources],
-    bounds: Mapping[str, Resources],
-    rules: Rules,
-    *,
-    guaranteed: bool,
+    proposals: Sequence[ContainerProposal], pod: Pod, rules: Rules
 ) -> tuple[ContainerProposal, ...]:
-    """The same, with no value raised so far that the pod's containers, `others` among them, would set more
-    than each of `bounds` has (see Observed.pod_bounds). What is raised shares what there is.
+    """The same, with no value raised so far that the pod would set more than it may at most. What is raised
+    shares what there is.
     """
     held = list(proposals)
-    for who, most in sorted(bounds.items()):
+    for who, most in sorted(pod.most.items()):
         for name in LABELS:
-            highs = [getattr(most, each) for each in ((name, _twin(name)) if guaranteed else (name,))]
-            if (high := min((each for each in highs if each is not None), default=None)) is None:
-                continue
-            raises = [_raise(each, name) for each in held]
-            together = sum(getattr(each, name) or 0 for each in (*(one.proposed for one in held), *others))
-            share = max(0.0, 1 - (together - high) / sum(raises)) if any(raises) else 1.0
-            for index, (each, raised) in enumerate(zip(held, raises, strict=True)):
-                if raised and share < 1:
-                    held[index] = _held(each, name, _less(each, name, raised * share, rules), _SAYS[who])
+            names = (name, _twin(name)) if pod.guaranteed else (name,)
+            highs = {each: high for each in names if (high := getattr(most, each)) is not None}
+            for group, high in _groups(held, pod, name, highs):
+                share = _share([held[index] for index in group], name, high)
+                for index in group if share < 1 else ():
+                    held[index] = _with_share(held[index], name, share, _SAYS[who], rules)
     scaled = map(_limit_with_request, held, proposals)
     return tuple(_request_within_limit(each) for each in scaled)
 
 
+def not_below_least(
+    proposals: Sequence[ContainerProposal], pod: Pod, rules: Rules
+) -> tuple[ContainerProposal, ...]:
+    """The same, with no value lowered so far that the pod would set less than LimitRanges have it set at
+    least, or too little beside its limits. What is lowered has an equal share in what is missing.
+    """
+    held = list(proposals)
+    # Limits first: how much is to be requested goes by them.
+    for name in (*map(_twin, REQUESTS.values()), *REQUESTS.values()):
+        # A limit that is raised with its request may want more beside it: then all stays as it is.
+        for is_last in (False, True):
+            least = _least(held, pod, name)
+            lowered = sum(_lowered(each, name) for each in held)
+            if pod.at_least(held, name) >= least or not lowered:
+                break
+            missing = least - _sum((each.proposed for each in held), name) - _sum(pod.others, name)
+            share = 1.0 if is_last else min(1.0, missing / lowered)
+            held = [_given_back(each, name, share, pod, rules) for each in held]
+    return tuple(held)
+
+
+def within_pod_ratios(
+    proposals: Sequence[ContainerProposal], pod: Pod, rules: Rules
+) -> tuple[ContainerProposal, ...]:
+    """The same, with no limit raised further above what the pod requests than LimitRanges have it."""
+    held = list(proposals)
+    for request in REQUESTS.values():
+        if ratio := pod.ratios.get(request.partition("_")[0]):
+            limit, high = _twin(request), int(ratio * pod.at_least(held, request))
+            for group, most in _groups(held, pod, limit, {limit: high}):
+                share = _share([held[index] for index in group], limit, most)
+                for index in group if share < 1 else ():
+                    held[index] = _with_share(held[index], limit, share, _SAYS[POD_RANGE], rules)
+    return tuple(_request_within_limit(each) for each in held)
+
+
+def refused(
+    proposals: Sequence[ContainerProposal], bounds: Mapping[str, tuple[Resources, Resources]], pod: Pod
+) -> str | None:
+    """Why the API server would not admit a pod with these, if anything is known; `bounds` by container: see
+    ObservedContainer.
+    """
+    for each in proposals:
+        least, most = bounds[each.name]
+        for request in REQUESTS.values():
+            if (why := _refused_of_container(each, request, least, most)) is not None:
+                return f"a LimitRange of its namespace {why}"
+    reasons = (_refused_of_pod(proposals, name, pod) for name in LABELS)
+    return next((why for why in reasons if why is not None), None)
+
+
+def _refused_of_container(
+    proposal: ContainerProposal, request: str, least: Resources, most: Resources
+) -> str | None:
+    asked, limit = getattr(proposal.proposed, request), getattr(proposal.proposed, _twin(request)) or 0
+    resource = _named(request)
+    if asked is not None and asked < (getattr(least, request) or 0):
+        return f"wants more {resource} of {proposal.name}"
+    if (high := getattr(most, request)) is not None and max(asked or 0, limit) > high:
+        return f"allows {proposal.name} less {resource}"
+    by_ratio, before = getattr(most, _twin(request)), getattr(proposal.current, request)
+    if by_ratio and before and limit * before > by_ratio * (asked or 0):
+        return f"wants more {resource} of {proposal.name} beside its limit"
+    return None
+
+
+def _refused_of_pod(proposals: Sequence[ContainerProposal], name: str, pod: Pod) -> str | None:
+    together, limit_range = pod.at_least(proposals, name), "a LimitRange of its namespace"
+    if 0 < together < (getattr(pod.least, name) or 0):
+        return f"{limit_range} wants more {_named(name)} of a pod"
+    for who, why in (
+        (POD_RANGE, f"{limit_range} allows a pod less {_named(name)}"),
+        (QUOTA, "a ResourceQuota of its namespace has no room for them beside the others"),
+    ):
+        if (high := getattr(pod.most.get(who), name, None)) is not None and together > high:
+            return why
+    ratio = pod.ratios.get(name.partition("_")[0])
+    if ratio and name not in REQUESTS.values():
+        requested = pod.at_least(proposals, _twin(name))
+        if requested and pod.at_most(proposals, name) > ratio * requested:
+            return f"{limit_range} wants more {_named(name)} of a pod beside its limits"
+    return None
+
+
 def unmet(proposals: Sequence[ContainerProposal]) -> str | None:
-    """Why none of these is changed, if that is because more would not be admitted."""
-    said = (_OF_CONTAINER, *_SAYS.values())
-    found = [
-        why
-        for why in said
-        if any(f": {why} (else" in reason for each in proposals for reason in each.reasons)
-    ]
-    return f"what it needs would not be admitted: {'; '.join(found)}" if found else None
+    """Why none of these is changed, if that is because more, or less, would not be admitted."""
+    reasons = [reason for each in proposals for reason in each.reasons]
+
+    def found(said: Iterable[str]) -> str:
+        told = (
+            f"{why}{_TOO_LITTLE}" if any(f": {why}{_TOO_LITTLE}" in reason for reason in reasons) else why
+            for why in said
+            if any(f": {why}" in reason for reason in reasons)
+        )
+        return "; ".join(told)
+
+    if more := found((_OF_CONTAINER, *_SAYS.values())):
+        return f"what it needs would not be admitted: {more}"
+    less = found((_LEAST, _BESIDE_LIMIT))
+    return f"less would not be admitted: {less}" if less else None
+
+
+def _groups(
+    proposals: Sequence[ContainerProposal], pod: Pod, name: str, highs: Mapping[str, int]
+) -> Iterator[tuple[list[int], int]]:
+    """Which of these may have how much together, where the pod may have `highs`: all; and sidecars, beside
+    which an init container is held back.
+    """
+    if highs:
+        yield [*range(len(proposals))], min(highs.values()) - _sum(pod.others, name)
+        sidecars = [index for index, each in enumerate(proposals) if each.name in pod.sidecars]
+        if sidecars and pod.of_init(name):
+            high = min(high - pod.of_init(each) for each, high in highs.items())
+            yield sidecars, high - _sum(pod.other_sidecars, name)
+
+
+def _share(proposals: Sequence[ContainerProposal], name: str, high: int) -> float:
+    """Of what they are raised by, so that all together are no more than that."""
+    raised = sum(_raise(each, name) for each in proposals)
+    beyond = _sum((each.proposed for each in proposals), name) - high
+    return max(0.0, 1 - beyond / raised) if raised and beyond > 0 else 1.0
+
+
+def _with_share(
+    proposal: ContainerProposal, name: str, share: float, why: str, rules: Rules
+) -> ContainerProposal:
+    if not (raised := _raise(proposal, name)):
+        return proposal
+    value = _less(proposal, name, raised * share, rules)
+    stays = share and value == getattr(proposal.current, name)
+    return _held(proposal, name, value, f"{why}{_TOO_LITTLE}" if stays else why)
+
+
+def _least(proposals: Sequence[ContainerProposal], pod: Pod, name: str) -> int:
+    """What has to be set of it together."""
+    least = getattr(pod.least, name) or 0
+    ratio = pod.ratios.get(name.partition("_")[0])
+    if not ratio or name not in REQUESTS.values():
+        return least
+    return max(least, ceil(pod.at_most(proposals, _twin(name)) / ratio))
+
+
+def _lowered(proposal: ContainerProposal, name: str) -> int:
+    return max(0, (getattr(proposal.current, name) or 0) - (getattr(proposal.proposed, name) or 0))
+
+
+def _given_back(
+    proposal: ContainerProposal, name: str, share: float, pod: Pod, rules: Rules
+) -> ContainerProposal:
+    """The same, with this share of what it is lowered by; as it was, where the rest is not worth a change."""
+    if not (lowered := _lowered(proposal, name)):
+        return proposal
+    now: int = getattr(proposal.current, name)
+    value = min(now, _rounded(name, now - lowered + lowered * share))
+    kept = value if is_worth(now, value, rules.relative_change, _worth(name, rules)) else now
+    proposal, twin = _held(proposal, name, kept, _LEAST), _twin(name)
+    limit = getattr(proposal.proposed, twin)
+    if pod.guaranteed:
+        return _held(proposal, twin, kept, _LEAST)
+    if name in REQUESTS.values() and limit is not None:
+        low = getattr(proposal.current, twin) if kept == now else kept
+        if limit < low:
+            return _held(proposal, twin, low, "as the request is" if kept == now else "not below its request")
+    return proposal
+
+
+def _sum(values: Iterable[Resources], name: str) -> int:
+    return sum(getattr(each, name) or 0 for each in values)
+
+
+def _named(name: str) -> str:
+    return LABELS[name].removesuffix(" limit").removesuffix(" request")
+
+
+def _rounded(name: str, amount: float) -> int:
+    """Up to what people write."""
+    unit = 1 if name.startswith("cpu") else MIB
+    return ceil(round(amount / unit, 6)) * unit
+
+
+def _worth(name: str, rules: Rules) -> int:
+    return rules.cpu_change_m if name.startswith("cpu") else rules.memory_change_bytes
 
 
 def _twin(name: str) -> str:
@@ -88,9 +303,10 @@ def _raise(proposal: ContainerProposal, name: str) -> int:
 def _less(proposal: ContainerProposal, name: str, more: float, rules: Rules) -> int | None:
     """The value with so much more at most; as it is, where so little more is not worth a change."""
     now: int | None = getattr(proposal.current, name)
-    unit, worth = (1, rules.cpu_change_m) if name.startswith("cpu") else (MIB, rules.memory_change_bytes)
-    target = int((now or 0) + more) // unit * unit
-    least = max(worth, (now or 0) * rules.relative_change * WORTH_RAISING)
+    unit = 1 if name.startswith("cpu") else MIB
+    # A share's own error shall not become one step less.
+    target = int(round((now or 0) + more, 3)) // unit * unit
+    least = max(_worth(name, rules), (now or 0) * rules.relative_change * WORTH_RAISING)
     return target if target - (now or 0) > least else now
 
 

@@ -6,10 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from functions.recommender import nodes, queries
-from functions.recommender.bounds import REQUESTS, Bounds
+from functions.recommender.bounds import REQUESTS, Bounds, Pods
 from functions.recommender.jvm import Jvms
 from shared.contracts.events import Resources
 from shared.contracts.quantities import within
@@ -134,6 +135,7 @@ class Cluster:
     bounds: Bounds = field(default_factory=Bounds)
     _rollouts: dict[Controller, int] = field(default_factory=dict)
     _cron_jobs: set[Controller] = field(default_factory=set)
+    _max_unavailable: dict[Controller, int] = field(default_factory=dict)
     _resized: dict[Controller, str] = field(default_factory=dict)
     spot: set[str] = field(default_factory=set)
     _autoscalers: set[tuple[str, str]] = field(default_factory=set)
@@ -186,6 +188,51 @@ class Cluster:
         """How many pods a Deployment or Rollout should have; None where that is not told."""
         return self.deployments.get(controller, self._rollouts.get(controller))
 
+    def counted(self, controller: Controller, pods: Collection[Pod], live: Collection[Pod]) -> Pods:
+        """How a quota counts the pods of a controller, of which it is told, and of which these are live.
+
+        Mostly a rollout of few pods ends none before another is there. A Rollout may have as many beside the
+        others as are wanted, with a service or a router between them: nothing tells.
+        """
+        wanted = self.wanted_replicas(controller) or len(pods)
+        # Of more than are wanted some have ended; in the midst of a rollout they differ.
+        each = [self._set_by(pod) for pod in live]
+        fields = {name for values in each for name in values}
+        return Pods(
+            wanted,
+            self._added(controller, wanted),
+            {name: sum(sorted(values.get(name, 0) for values in each)[:wanted]) for name in fields},
+            self._added_most.get(controller[0], {}),
+        )
+
+    def _added(self, controller: Controller, wanted: int) -> int:
+        """How many pods a rollout adds."""
+        added = {"Deployment": 1, "Rollout": wanted}.get(controller[1], 0)
+        if controller[1] == "Deployment" and self._max_unavailable:
+            # What tells no number beside others that do is recreated.
+            added = int(self._max_unavailable.get(controller, 1) == 0)
+        return added
+
+    @cached_property
+    def _added_most(self) -> dict[str, dict[str, int]]:
+        """What the pods set together that a rollout adds, where that is most, by namespace with a quota."""
+        found: dict[str, dict[str, int]] = {}
+        for controller, pods in self.controllers().items():
+            if self.bounds.has_quotas(controller[0]):
+                most = found.setdefault(controller[0], {})
+                added = self._added(controller, self.wanted_replicas(controller) or len(pods))
+                for pod in pods:
+                    for name, value in self._set_by(pod).items():
+                        most[name] = max(most.get(name, 0), added * value)
+        return found
+
+    def _set_by(self, pod: Pod) -> Counter[str]:
+        """What its containers set together."""
+        total = Counter[str]()
+        for name in self._names(pod):
+            total.update(self.values.get(pod, {}).get(name, {}))
+        return total
+
     def container_names(self, pods: Iterable[Pod]) -> list[str]:
         """With native sidecars, without other init containers."""
         names: set[str] = set()
@@ -196,6 +243,10 @@ class Cluster:
     def has_sidecars(self, pods: Iterable[Pod]) -> bool:
         """Whether a native sidecar runs in any of these."""
         return any(pod in self.sidecars for pod in pods)
+
+    def is_sidecar(self, pods: Iterable[Pod], container: str) -> bool:
+        """Whether it is a native sidecar in any of these."""
+        return any(container in self.sidecars.get(pod, _NONE) for pod in pods)
 
     def init_containers(self, pods: Collection[Pod]) -> dict[str, Resources]:
         """What those ask for that end before the others begin."""
@@ -304,6 +355,9 @@ class Cluster:
                 self.deployments[namespace, "Deployment", labels.get("deployment", "")] = int(within(value))
             case queries.CRON_JOB:
                 self._cron_jobs.add((namespace, "CronJob", labels.get("cronjob", "")))
+            case queries.MAX_UNAVAILABLE:
+                deployment = (namespace, "Deployment", labels.get("deployment", ""))
+                self._max_unavailable[deployment] = int(within(value))
             case queries.ROLLOUT_REPLICAS:
                 self._rollouts[namespace, "Rollout", labels.get("name", "")] = int(within(value))
             case metric if metric in queries.VPA_MODES:

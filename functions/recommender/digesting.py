@@ -101,14 +101,16 @@ class Span:
 class Plan:
     """`apart`: by namespace, how many of a Window's steps lie between two windows that are looked at;
     `limited`: namespace and name of what has a CPU limit, of which the peaks of all windows are asked for.
-    `pods` are there now, and `memory_limits` (bytes) are set for their containers; of those in `killed` it is
-    told now that they were killed for their memory, and begun anew.
+    `pods` are there now, and `memory_limits` (bytes) are set for their containers: in most pods, where it is
+    `unsettled`, as in the midst of a rollout. Of those in `killed` it is told now that they were killed for
+    their memory, and begun anew.
     """
 
     apart: Mapping[str, int]
     limited: frozenset[tuple[str, str]]
     pods: frozenset[Pod] = frozenset()
     memory_limits: Mapping[Of, int] = field(default_factory=dict)
+    unsettled: frozenset[Of] = frozenset()
     killed: frozenset[Of] = frozenset()
 
 
@@ -874,7 +876,7 @@ def _limits_from_now(usage: _Usage, found: Mapping[tuple[Of, date], _Facts]) -> 
         limit = limits.get(container, inf)
         if day in days and (its.memory_max or 0) >= NEAR * limit:
             # A StatefulSet's pod has the name of the one before it.
-            if its.is_of_gone or container[0][1] == "StatefulSet":
+            if its.is_of_gone or container in usage.plan.unsettled or container[0][1] == "StatefulSet":
                 others.add(_workload(container))
             else:
                 its.memory_limit = int(limit)

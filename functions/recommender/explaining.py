@@ -104,6 +104,7 @@ def observed(report: Report, stored: Entry, lacking: list[str]) -> Observed:
                 days=_days(stored.digests.get(each.name, ())),
                 bounds=each.bounds or (Resources(), Resources()),
                 torn=each.torn,
+                sidecar=each.sidecar,
             )
             for each in stored.seen
         )
@@ -121,6 +122,8 @@ def observed(report: Report, stored: Entry, lacking: list[str]) -> Observed:
         tells_kills=stored.tells_kills,
         init=stored.init_containers,
         pod_bounds=stored.pod_bounds,
+        pod_least=stored.pod_least or Resources(),
+        pod_ratios=stored.pod_ratios,
     )
 
 

@@ -18,7 +18,7 @@ from functions.recommender.repeating import why_not_again
 from functions.recommender.report import Entry, Query, Report
 from functions.recommender.rules import PERCENTILE
 from functions.recommender.sharding import shards
-from functions.recommender.sizing import engine, size
+from functions.recommender.sizing import engine, size_all
 from functions.recommender.whose import whose, whose_query
 from shared.adapters.mongo import Insert
 from shared.adapters.objectstore import canonical
@@ -209,8 +209,8 @@ class RecommenderHandler:
     ) -> tuple[Entry, ...]:
         rules = self._settings.rules
         entries = {
-            observed.workload: reporting.entry(observed, size(observed, rules), prices.of(observed.nodes))
-            for observed in reading.workloads
+            observed.workload: reporting.entry(observed, sized, prices.of(observed.nodes))
+            for observed, sized in size_all(reading.workloads, rules)
         }
         proposed = [workload for workload, entry in entries.items() if entry.decision == "proposed"]
         stories = self._recommendations.latest_of(proposed) if proposed else {}

@@ -44,6 +44,8 @@ LIMITS = "kube_pod_container_resource_limits"
 CRON_JOB = "kube_cronjob_info"
 LIMIT_RANGE = "kube_limitrange"
 QUOTA = "kube_resourcequota"
+# Not of a Deployment that is recreated.
+MAX_UNAVAILABLE = "kube_deployment_spec_strategy_rollingupdate_max_unavailable"
 HPA_REPLICAS = "kube_horizontalpodautoscaler_status_current_replicas"
 # As kube-state-metrics had it until 2.9, and has where it is configured as its customresourcestate-metrics.md
 # says, with that prefix or the default one: a row for each mode, 1 for the one that is set.
@@ -102,6 +104,7 @@ STATE = (
     *VPA_MODES,
     LIMIT_RANGE,
     QUOTA,
+    MAX_UNAVAILABLE,
     ROLLOUT_REPLICAS,
     *JVM_MAX,
     *JVM_USED,
@@ -121,7 +124,8 @@ _OWNER_LABELS = "namespace, pod, replicaset, job_name, owner_kind, owner_name, o
 _STATE_LABELS = (
     f"__name__, {_OWNER_LABELS}, deployment, cronjob, container, resource, horizontalpodautoscaler,"
     " scaletargetref_kind, scaletargetref_name, metric_name, metric_target_type, name, image, image_spec,"
-    " area, id, restart_policy, type, constraint, resourcequota, target_kind, target_name, update_mode"
+    " area, id, restart_policy, type, constraint, limitrange, resourcequota, target_kind, target_name,"
+    " update_mode"
 )
 _RESOURCES = "cpu|memory"
 CONTAINER = "by (namespace, pod, container)"
@@ -286,10 +290,20 @@ def state(
         spot = " or ".join(_lately(f"{nodes.LABELS}{{{each}}}") for each in kinds)
         parts.append(_named(nodes.LABELS, f"max by (node) ({spot})"))
     if nodes.ALLOCATABLE in metrics:
-        matchers = _joined(f'resource=~"{_RESOURCES}"', scope.labels)
-        largest = _lately(f"{nodes.ALLOCATABLE}{{{matchers}}}")
-        parts.append(_named(nodes.ALLOCATABLE, f"max by (resource) ({largest})"))
+        parts.append(_named(nodes.ALLOCATABLE, _largest_nodes(scope.labels)))
     return " or ".join(parts)
+
+
+def _largest_nodes(labels: str) -> str:
+    """What the nodes have for pods that have most CPU, most memory, and most of both: three of thousands."""
+
+    def sizes(resource: str) -> str:
+        matchers = _joined(f'resource=~"{resource}"', labels)
+        return _lately(f"{nodes.ALLOCATABLE}{{{matchers}}}")
+
+    cpu, memory = (f"max by (node) ({sizes(resource)})" for resource in _RESOURCES.split("|"))
+    largest = f"topk(1, {cpu}) or topk(1, {memory}) or topk(1, {cpu} * {memory})"
+    return f"max by (node, resource) ({sizes(_RESOURCES)}) and on (node) ({largest})"
 
 
 def node_facts(labels: str = "") -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from functions.recommender import daily, digesting, queries
 from functions.recommender.asking import Asked, Asking, Part, both
+from functions.recommender.bounds import Pods
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.container import NOTHING, Remembered
 from functions.recommender.digesting import REMEMBERED, Days, Of, Plan, Span, first_day
@@ -45,8 +46,6 @@ Key = tuple[str, str, str]  # namespace, pod, container
 # After which Python looks for objects that only refer to one another. Rows and digests do not, there are
 # hundreds of thousands, and looking after each 700, as it does by itself, was a tenth of a reading.
 _NEW_OBJECTS = 100_000
-# Of fewer pods a rollout ends none, by default, before another is there: a quarter of them may lack.
-_FEW_PODS = 4
 
 
 @dataclass(frozen=True)
@@ -300,7 +299,7 @@ def _survey(
     owned_since = min(since, begin)
     if is_kept and not _with_runs(controllers):
         owned_since = max(owned_since, at.astimezone(UTC).date() - digesting.DAY)
-    gone = queries.gone(often)
+    gone, memory_limits = queries.gone(often), _memory_limits(now, controllers)
     return _Survey(
         now=now,
         controllers=controllers,
@@ -314,7 +313,8 @@ def _survey(
                 if now.limits_cpu(pods)
             ),
             frozenset(pod for pods in controllers.values() for pod in pods),
-            _memory_limits(now, controllers),
+            memory_limits,
+            _unsettled(now, controllers, memory_limits),
             _killed(now, controllers),
         ),
         since=since,
@@ -351,6 +351,20 @@ def _killed(now: Cluster, controllers: Mapping[Controller, Collection[Pod]]) -> 
     whose = {pod: controller for controller, pods in controllers.items() for pod in pods}
     return frozenset(
         (whose[namespace, pod], name) for namespace, pod, name in now.last_killed if (namespace, pod) in whose
+    )
+
+
+def _unsettled(
+    now: Cluster, controllers: Mapping[Controller, Collection[Pod]], limits: Mapping[Of, int]
+) -> frozenset[Of]:
+    """Those of these containers that have another limit in some pod."""
+    return frozenset(
+        (controller, name)
+        for (controller, name), limit in limits.items()
+        if any(
+            (its := now.values.get(pod, {}).get(name)) and its.get("memory_limit_bytes") != limit
+            for pod in controllers[controller]
+        )
     )
 
 
@@ -592,6 +606,7 @@ def _observed(
             jvm=now.jvms.of(live, name),
             days=found[name].days,
             torn=found[name].torn,
+            sidecar=now.is_sidecar(live, name),
         )
         for name in names
     )
@@ -608,7 +623,9 @@ def _observed(
         replicas = max(1, round(mean))
     else:
         mean = means.get(controller, mean)
-    init = now.init_containers(live)
+    init, counted = now.init_containers(live), Pods()
+    if not runs and now.bounds.has_quotas(workload.namespace):
+        counted = now.counted(controller, pods, live)
     return Observed(
         workload=workload,
         replicas=replicas,
@@ -620,13 +637,9 @@ def _observed(
         nodes=tuple(sorted(places[pod] for pod in live if pod in places)),
         tells_kills=kills.are_told(of_sidecars=now.has_sidecars(live), of_runs=runs),
         init=init,
-        pod_bounds=now.bounds.of_pod(
-            workload.namespace,
-            current.values(),
-            init.values(),
-            0 if runs else len(live),
-            surges=workload.kind in ("Deployment", "Rollout") and len(live) < _FEW_PODS,
-        ),
+        pod_bounds=now.bounds.of_pod(workload.namespace, current.values(), init.values(), counted),
+        pod_least=now.bounds.least_of_pod(workload.namespace),
+        pod_ratios=now.bounds.ratios_of_pod(workload.namespace),
     )
 
 

@@ -95,6 +95,7 @@ class SeenContainer(Payload):
         default=None, description="what LimitRanges have it request at least, and set at most, if anything"
     )
     torn: bool = False
+    sidecar: bool = Field(default=False, description="a native one; older reports do not tell")
 
 
 class Cost(Payload):
@@ -152,7 +153,15 @@ class Entry(Payload):
     pod_bounds: dict[str, Resources] = Field(
         default_factory=dict,
         description="what the containers of a pod may set together at most, by what bounds it: `LimitRange`,"
-        " `ResourceQuota` or `node`, the largest there is; older reports have none",
+        " `ResourceQuota`, `ResourceQuota, shared` (what those before it in the scan leave, that are raised)"
+        " or `node`, the largest less a tenth for DaemonSets; older reports have none",
+    )
+    pod_least: Resources | None = Field(
+        default=None, description="what LimitRanges have the containers of a pod set together at least"
+    )
+    pod_ratios: dict[str, float] = Field(
+        default_factory=dict,
+        description="how many times the requests of a pod its limits may be, by LimitRanges: `cpu`, `memory`",
     )
     digests: dict[str, tuple[DailyDigest, ...]] = Field(
         default_factory=dict, description="by container; of pods that run to completion there are none"
@@ -323,12 +332,15 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
                 resources=None if each.name in measured else each.current,
                 bounds=each.bounds if any(bound != Resources() for bound in each.bounds) else None,
                 torn=each.torn,
+                sidecar=each.sidecar,
             )
             for each in observed.containers
         ),
         tells_kills=observed.tells_kills,
         init_containers=dict(observed.init),
         pod_bounds=dict(observed.pod_bounds),
+        pod_least=observed.pod_least if observed.pod_least != Resources() else None,
+        pod_ratios=dict(observed.pod_ratios),
         digests={
             # Of our own making: to look at each of hundreds of thousands again is a tenth of a scan.
             each.name: tuple(DailyDigest.model_construct(**vars(day)) for day in each.days)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import ceil
 
 from functions.recommender import admission, init_containers
+from functions.recommender.bounds import QUOTA, SHARED
 from functions.recommender.container import (
     NOTHING,
     REACHED,
@@ -40,6 +43,7 @@ __all__ = [
     "engine",
     "qos_class",
     "size",
+    "size_all",
 ]
 
 # Their pods come and go: they are sized per run, by peak.
@@ -84,7 +88,7 @@ class ObservedContainer:
     is the Java virtual machine that it is known to run. `days` are the digests that `usage` and `estimate`
     rest on, `remembered` is what is known beside them; none where pods run to completion. `bounds` are what
     LimitRanges have it request at least, and set at most. `torn`: two answers about its memory, or its kills,
-    contradict each other.
+    contradict each other. `sidecar`: a native one.
     """
 
     name: str
@@ -99,6 +103,7 @@ class ObservedContainer:
     days: tuple[Day, ...] = ()
     bounds: tuple[Resources, Resources] = (Resources(), Resources())
     torn: bool = False
+    sidecar: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,8 @@ class Observed:
     VerticalPodAutoscaler that sets what its pods ask for. `windows_per_day` is how many samples a full
     day has. `nodes` has the node of each pod that lives, where that was asked. `tells_kills`: an OOM kill
     would be seen. `init` has what each init container asks for; native sidecars are containers. `pod_bounds`
-    is what a pod's containers may set together, by what bounds it: see admission.
+    is what a pod's containers may set together at most, by what bounds it, `pod_least` what LimitRanges have
+    them set at least, and `pod_ratios` how many times their requests their limits may be, by resource.
     """
 
     workload: Workload
@@ -125,6 +131,8 @@ class Observed:
     tells_kills: bool = True
     init: Mapping[str, Resources] = field(default_factory=dict)
     pod_bounds: Mapping[str, Resources] = field(default_factory=dict)
+    pod_least: Resources = field(default_factory=Resources)
+    pod_ratios: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def unmeasured(self) -> list[Resources]:
@@ -153,6 +161,41 @@ def engine(strategy: str) -> str:
     return f"{strategy}/{7 if strategy == PERCENTILE else 11}"
 
 
+def size_all(workloads: Iterable[Observed], rules: Rules) -> Iterator[tuple[Observed, Sized]]:
+    """Each in turn, as it is seen then: what one is raised by, those after it have not of their namespace's
+    ResourceQuotas. What one would give back is not had before it is rolled out.
+    """
+    taken: dict[str, Counter[str]] = {}
+    added: dict[str, Counter[str]] = {}
+    for each in workloads:
+        namespace, observed = each.workload.namespace, each
+        quota, pods = each.pod_bounds.get(QUOTA), max(1, each.replicas)
+        if quota is not None and namespace in taken:
+            observed = replace(each, pod_bounds=_shared(each, quota, taken[namespace] + added[namespace]))
+        sized = size(observed, rules)
+        yield observed, sized
+        if quota is not None and sized.skipped is None:
+            by_rollout = {"Deployment": 1, "Rollout": pods}.get(each.workload.kind, 0)
+            for name in LABELS:
+                if (more := _more(sized.containers, name)) > 0:
+                    taken.setdefault(namespace, Counter())[name] += pods * more
+                    # One rollout after the other: the room that the largest wants for a while will do.
+                    surge = added.setdefault(namespace, Counter())
+                    surge[name] = max(surge[name], by_rollout * more)
+
+
+def _shared(observed: Observed, quota: Resources, taken: Mapping[str, int]) -> dict[str, Resources]:
+    """Its bounds, where others take so much of the quota. It keeps what it has."""
+    shared = {}
+    for name, high in quota.model_dump(include=set(taken), exclude_none=True).items():
+        now = sum(getattr(each.current, name) or 0 for each in observed.containers)
+        if high > now:
+            shared[name] = max(now, high - ceil(taken[name] / max(1, observed.replicas)))
+    alone = quota.model_copy(update=dict.fromkeys(shared))
+    bounds = {**observed.pod_bounds, QUOTA: alone, SHARED: Resources(**shared)}
+    return {who: most for who, most in bounds.items() if most != Resources()}
+
+
 def size(observed: Observed, rules: Rules) -> Sized:
     """What each container of the workload should ask for, or the reason to leave it alone."""
     qos = qos_class([*(container.current for container in observed.containers), *observed.init.values()])
@@ -171,21 +214,25 @@ def size(observed: Observed, rules: Rules) -> Sized:
     beside = tuple(_beside_autoscaler(proposal, observed, qos) for proposal in proposals)
     if any(each.proposed != each.current for each in beside):
         proposals = beside
-    proposals = _within_limit_ranges(proposals, used)
-    if observed.pod_bounds:
-        others, guaranteed = observed.unmeasured, qos is QosClass.GUARANTEED
-        proposals = admission.within_pod_bounds(
-            proposals, others, observed.pod_bounds, rules, guaranteed=guaranteed
-        )
-        # The most of a limit goes with its request, which may be less now.
-        proposals = _within_limit_ranges(proposals, used)
+    pod = _pod(observed, qos)
+    proposals = _within_bounds(proposals, used, pod, rules)
+    if pod.ratios or pod.least != Resources():
+        # What is lowered less leaves less to others.
+        proposals = admission.not_below_least(proposals, pod, rules)
+        proposals = _within_bounds(proposals, used, pod, rules)
+        proposals = admission.within_pod_ratios(proposals, pod, rules)
     if qos is QosClass.BURSTABLE and rules.keep_qos:
         proposals = _kept_burstable(observed, proposals)
     proposals = init_containers.told(proposals, observed.init, observed.unmeasured)
     sized = replace(sized, containers=proposals)
-    if (reason := _unwanted(observed, proposals, qos, rules)) is not None:
+    if (reason := _unwanted(observed, proposals, pod, qos, rules)) is not None:
         return replace(sized, skipped=reason)
     return sized
+
+
+def _more(proposals: Iterable[ContainerProposal], name: str) -> int:
+    """What these together are raised by; less than 0 where they are lowered."""
+    return sum((getattr(each.proposed, name) or 0) - (getattr(each.current, name) or 0) for each in proposals)
 
 
 def qos_class(containers: list[Resources]) -> QosClass:
@@ -288,6 +335,7 @@ def _too_little(container: ObservedContainer, observed: Observed, rules: Rules) 
 def _unwanted(
     observed: Observed,
     proposals: tuple[ContainerProposal, ...],
+    pod: admission.Pod,
     qos: QosClass,
     rules: Rules,
 ) -> str | None:
@@ -302,6 +350,9 @@ def _unwanted(
     if not changed:
         unmet = admission.unmet(proposals)
         return f"{unmet}{killed}" if unmet else _not_worth_it(observed, proposals, qos, rules)
+    bounds = {each.name: each.bounds for each in observed.containers}
+    if (refused := admission.refused(proposals, bounds, pod)) is not None:
+        return f"its new pods may not be admitted: {refused}{killed}"
     moved = set()
     if any(each.proposed.cpu_request_m != each.current.cpu_request_m for each in changed):
         moved.add("cpu")
@@ -395,6 +446,31 @@ def _kept_burstable(
             kept = each.model_copy(update={"proposed": proposed, "reasons": tuple(told.values())})
             return (*proposals[:index], kept, *proposals[index + 1 :])
     return proposals
+
+
+def _pod(observed: Observed, qos: QosClass) -> admission.Pod:
+    others = [each for each in observed.containers if each.usage is None]
+    return admission.Pod(
+        guaranteed=qos is QosClass.GUARANTEED,
+        others=tuple(each.current for each in others),
+        init=tuple(observed.init.values()),
+        sidecars=frozenset(each.name for each in observed.containers if each.sidecar),
+        other_sidecars=tuple(each.current for each in others if each.sidecar),
+        most=observed.pod_bounds,
+        least=observed.pod_least,
+        ratios=observed.pod_ratios,
+    )
+
+
+def _within_bounds(
+    proposals: Sequence[ContainerProposal],
+    used: Sequence[ObservedContainer],
+    pod: admission.Pod,
+    rules: Rules,
+) -> tuple[ContainerProposal, ...]:
+    proposals = _within_limit_ranges(proposals, used)
+    # The most of a limit goes with its request, which may be less then.
+    return _within_limit_ranges(admission.within_pod_bounds(proposals, pod, rules), used)
 
 
 def _within_limit_ranges(

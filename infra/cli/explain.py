@@ -266,12 +266,20 @@ def _around(entry: Entry) -> Iterator[str]:
             ]
             yield f"{each.name}: LimitRanges {' and '.join(told)}"
     for who, bound in entry.pod_bounds.items():
-        values = (
-            f"{label} {quantity(field, value)}"
-            for field, label in LABELS.items()
-            if (value := getattr(bound, field)) is not None
-        )
-        yield f"the containers of a pod may have together, by {who}, at most: {', '.join(values)}"
+        yield f"the containers of a pod may have together, by {who}, at most: {_values(bound)}"
+    if entry.pod_least is not None:
+        least = _values(entry.pod_least)
+        yield f"the containers of a pod have to have together, by LimitRange, at least: {least}"
+    for resource, ratio in entry.pod_ratios.items():
+        yield f"the limits of {resource} of a pod may be {ratio:g} times its requests, by LimitRange"
+
+
+def _values(bound: Resources) -> str:
+    return ", ".join(
+        f"{label} {quantity(field, value)}"
+        for field, label in LABELS.items()
+        if (value := getattr(bound, field)) is not None
+    )
 
 
 def _requests(asked: Resources) -> str:

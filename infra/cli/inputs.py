@@ -22,6 +22,7 @@ from functions.recommender.queries import (
     JVM_USED,
     LAST_REASON,
     LIMIT_RANGE,
+    MAX_UNAVAILABLE,
     MEMORY,
     PERIODS,
     QUOTA,
@@ -203,6 +204,14 @@ INPUTS = (
         "values are raised for which a ResourceQuota has no room: a rollout with them does not end",
         _of("resourcequotas"),
         "it has no ResourceQuota",
+    ),
+    Input(
+        MAX_UNAVAILABLE,
+        Need.FIGURES,
+        "where a ResourceQuota has no room for one pod more, Deployments are left alone that are rolled out"
+        " without",
+        _of("deployments"),
+        "all Deployments are recreated",
     ),
     Input(
         nodes.ALLOCATABLE,

@@ -18,7 +18,7 @@ from functions.recommender.reading import Reading, discover, read
 from functions.recommender.report import Entry, entry
 from functions.recommender.rules import PERCENTILE, Peer
 from functions.recommender.settings import SizingSettings
-from functions.recommender.sizing import RUN_TO_COMPLETION, SUPPORTED, size
+from functions.recommender.sizing import RUN_TO_COMPLETION, SUPPORTED, size_all
 from functions.recommender.whose import CLUSTERS, Whose, whose, whose_query
 from infra.cli.histories import Histories, histories
 from infra.cli.parts import Missing, in_parts
@@ -339,16 +339,13 @@ def _entries(reading: Reading, settings: SizingSettings, rule: Rule | None = Non
     """Sized and priced as the recommender does, or by another tool's rule; no document is looked at, so what
     is in flight or was refused before is proposed here too.
     """
-    sized = size if rule is None else rule.size
     prices = Prices(settings.price_list, reading.nodes, reading.spot)
+    if rule is None:
+        found = size_all(reading.workloads, settings.rules)
+    else:
+        found = ((observed, rule.size(observed, settings.rules)) for observed in reading.workloads)
     return [
-        entry(
-            observed,
-            sized(observed, settings.rules),
-            prices.of(observed.nodes),
-            must_save=rule is None,
-        )
-        for observed in reading.workloads
+        entry(observed, sized, prices.of(observed.nodes), must_save=rule is None) for observed, sized in found
     ]
 
 

@@ -11,6 +11,7 @@ from functions.recommender import reading
 from functions.recommender.sizing import Observed
 from shared.adapters.prometheus import HttpPrometheus
 from shared.contracts.events import Resources
+from shared.contracts.quantities import GIB
 from tests.contract.test_prometheus import BEGIN, DAY, DAYS, END, MIB, NOW, SCRAPE, Written, blocks
 from tests.servers import prometheus_server
 
@@ -69,18 +70,25 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Observed]:
                 type=kind,
                 instance=instance,
             )
-        written.told(
-            "kube_limitrange",
-            4096.0 * MIB,
-            limitrange="pods",
-            type="Pod",
-            resource="memory",
-            constraint="max",
-            instance=instance,
-        )
-        for node, cores in (("small", 4.0), ("large", 15.9)):
+        for name, most in (("pods", 4096.0), ("older", 8192.0)):
+            written.told(
+                "kube_limitrange",
+                most * MIB,
+                limitrange=name,
+                type="Pod",
+                resource="memory",
+                constraint="max",
+                instance=instance,
+            )
+        for node, cores, gib in (
+            ("cpu", 32.0, 2.0),
+            ("memory", 2.0, 64.0),
+            ("both", 16.0, 32.0),
+            ("no", 8, 8),
+        ):
             metric = "kube_node_status_allocatable"
             written.told(metric, cores, node=node, resource="cpu", unit="core", instance=instance)
+            written.told(metric, gib * GIB, node=node, resource="memory", unit="byte", instance=instance)
     # Containers until they became sidecars; the one's uid is not kept.
     for pod, former, later in (("db-0", {"uid": "a"}, {"uid": "b"}), ("cache-0", {}, {})):
         killed(written, CONTAINER, BEGIN, MIDDAY, pod=pod, **former)
@@ -126,12 +134,13 @@ def test_the_other_init_containers_are_known_with_what_they_ask_for(seen: dict[s
 
 def test_what_a_pod_may_have_is_known(seen: dict[str, Observed]) -> None:
     """The init container asks for two cores, and a quota counts these; of four that are free the pod that a
-    rollout adds takes two.
+    rollout adds takes as many as the one that is there. Of the nodes one has most for such a pod, though
+    others have more of either.
     """
     assert seen["web"].pod_bounds == {
         "LimitRange": Resources(memory_request_bytes=4096 * MIB, memory_limit_bytes=4096 * MIB),
-        "ResourceQuota": Resources(cpu_request_m=4000),
-        "node": Resources(cpu_request_m=15900),
+        "ResourceQuota": Resources(cpu_request_m=3000),
+        "node": Resources(cpu_request_m=14400, memory_request_bytes=int(28.8 * GIB)),
     }
 
 

@@ -55,11 +55,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpPrometheus]
         written.pod(pod, ("ReplicaSet", "filling-6c9f7"), begin=begin, end=end)
         written.run(pod, dict.fromkeys(blocks(begin, end), (0.1, limit * 0.9)))
         written.told("kube_pod_container_resource_limits", limit, begin, end, pod=pod, **rising)
+    # In the midst of a rollout most pods have the new limit, and the days are the former one's.
+    written.deployment("amid", ("6c9f7", "5d8e6"), replicas=3)
+    written.pod("amid-6c9f7-aaaaa", ("ReplicaSet", "amid-6c9f7"), begin=BEGIN)
+    written.run("amid-6c9f7-aaaaa", dict.fromkeys(blocks(BEGIN, END), (0.1, LIMIT * 0.9)))
+    metric = "kube_pod_container_resource_limits"
+    written.told(metric, LIMIT, BEGIN, END, pod="amid-6c9f7-aaaaa", **rising)
+    for pod in ("amid-5d8e6-bbbbb", "amid-5d8e6-ccccc"):
+        written.pod(pod, ("ReplicaSet", "amid-5d8e6"), begin=END - 3600, limits=(1, 2 * LIMIT))
+        written.run(pod, dict.fromkeys(blocks(END - 3600, END), (0.1, LIMIT * 0.9)))
     # A StatefulSet's has the name of the one before it.
     written.pod("stored-0", ("StatefulSet", "stored"), begin=BEGIN)
     written.run("stored-0", dict.fromkeys(blocks(BEGIN, END), (0.1, LIMIT * 0.9)))
     for uid, begin, end, limit in (("a", BEGIN, GONE_AT, LIMIT), ("b", GONE_AT + SCRAPE, END, 2 * LIMIT)):
-        metric = "kube_pod_container_resource_limits"
         written.told(metric, limit, begin, end, pod="stored-0", uid=uid, **rising)
     for number, ago in enumerate((0, 1, 2, 9)):
         job, end = f"nightly-{number}", END - ago * DAY - 3600
@@ -116,6 +124,12 @@ def test_the_limit_of_each_day_is_told_of_what_came_near_it(seen: dict[str, Obse
     started = 2 * LIMIT if name == "filling" else LIMIT
     assert container.remembered.started_memory_bytes == pytest.approx(started * 0.9)
     assert not any(day.near_limit_bytes for day in seen["raised"].containers[0].days)
+
+
+def test_the_limit_of_a_day_is_that_of_the_pods_that_ran_in_it(seen: dict[str, Observed]) -> None:
+    (container,) = seen["amid"].containers
+    assert container.current.memory_limit_bytes == 2 * LIMIT
+    assert {day.near_limit_bytes for day in container.days if day.ago} == {LIMIT}
 
 
 def test_each_run_that_ended_for_its_memory_is_a_kill(seen: dict[str, Observed]) -> None:

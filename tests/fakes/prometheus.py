@@ -115,7 +115,8 @@ class FakePrometheus:
     `before` is called with each query: where a test lets something else happen in the midst of a scan.
     `timeouts` are the seconds that each query was given. Without `tells_kills`
     restarts are not told. What is autoscaled had `mean_replicas` pods. The series are those of `clusters`;
-    some name a namespace of `hidden` in place of those that they are about.
+    some name a namespace of `hidden` in place of those that they are about. `quotas` have, by namespace, the
+    cores that may be requested, and are.
     """
 
     def __init__(self, *pods: FakePod) -> None:
@@ -124,6 +125,7 @@ class FakePrometheus:
         self.clusters = ["local"]
         self.hidden: list[str] = []
         self.scaled: dict[tuple[str, str], str] = {}
+        self.quotas: dict[str, tuple[float, float]] = {}
         self.down = False
         self.tells_kills = True
         self.mean_replicas = 3.0
@@ -204,6 +206,7 @@ class FakePrometheus:
         if "owner_kind" in promql or "kube_pod_owner" in promql:
             state = [row for pod in self.pods for row in self._state(pod)]
             state += [row for scaled in self.scaled.items() for row in _autoscaler(*scaled)]
+            state += [row for quota in self.quotas.items() for row in _quota(*quota)]
             spot = [node.name for node in self.nodes if node.is_spot]
             state += [Series({"__name__": "kube_node_labels", "node": name}, 1.0) for name in spot]
             asked = set(re.findall(r"\w+", promql))
@@ -346,6 +349,14 @@ def _windows(labels: Mapping[str, str], pod: FakePod, cpu: bool, times: list[flo
         values.append(usual if day in days else peak)
         days.add(day)
     return Curve(labels, lived, values)
+
+
+def _quota(namespace: str, cores: tuple[float, float]) -> list[Series]:
+    labels = {"__name__": "kube_resourcequota", "namespace": namespace, "resourcequota": "compute"}
+    labels["resource"] = "requests.cpu"
+    return [
+        Series({**labels, "type": kind}, value) for kind, value in zip(("hard", "used"), cores, strict=True)
+    ]
 
 
 def _autoscaler(target: tuple[str, str], resource: str) -> list[Series]:

@@ -185,6 +185,10 @@ def test_kube_state_metrics_tells_owners_requests_and_autoscalers() -> None:
         for labels, value in _find(pages["kube_horizontalpodautoscaler_spec_target_metric"])
     }
     assert targets == {("cpu", "utilization"): 70, ("hits", "average"): 1000}
+    ((_, unavailable),) = _find(
+        pages["kube_deployment_spec_strategy_rollingupdate_max_unavailable"], deployment="web"
+    )
+    assert unavailable == 0  # a quarter of two, rounded down
     ((_, hard),) = _find(pages["kube_resourcequota"], resource="requests.memory", type="hard")
     assert hard == 8 * 1024 * _MIB
     ((_, least),) = _find(pages["kube_limitrange"], constraint="min", resource="memory", type="Container")

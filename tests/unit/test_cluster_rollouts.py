@@ -176,6 +176,21 @@ def test_a_limit_range_refuses_what_is_too_large_and_fills_in_what_is_missing() 
     assert "maximum cpu usage per Container is 500m, but limit is 1" in told
 
 
+def test_a_limit_range_refuses_a_pod_whose_limits_are_far_above_its_requests() -> None:
+    limit_range = {
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": {"name": "sizes", "namespace": "shop"},
+        "spec": {"limits": [{"type": "Pod", "maxLimitRequestRatio": {"cpu": "4"}}]},
+    }
+    wide = _workload()
+    resources = {"limits": {"cpu": "1"}, "requests": {"cpu": "200m"}}
+    wide["spec"]["template"]["spec"]["containers"][0]["resources"] = resources
+    cluster = Cluster(_scenario(wide, limit_range))
+    told = _condition(_shown(cluster), "ReplicaFailure")["message"]
+    assert "cpu max limit to request ratio per Pod is 4, but provided ratio is 5" in told
+
+
 def test_a_pod_that_no_node_has_room_for_waits_until_there_is() -> None:
     cluster = Cluster(_scenario(_workload("Deployment", "big", cpu="3", replicas=3)))
     waiting = [pod for pod in _pods(cluster) if not pod.node]

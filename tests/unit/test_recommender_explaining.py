@@ -270,6 +270,8 @@ def test_what_the_engine_is_given_is_known_to_who_gives_it_again() -> None:
         "tells_kills",
         "init",
         "pod_bounds",
+        "pod_least",
+        "pod_ratios",
     }
     assert {each.name for each in fields(ObservedContainer)} == {
         "name",
@@ -284,6 +286,7 @@ def test_what_the_engine_is_given_is_known_to_who_gives_it_again() -> None:
         "days",
         "bounds",
         "torn",
+        "sidecar",
     }
 
 
@@ -452,6 +455,14 @@ def test_what_a_limit_range_or_an_init_container_does_not_set_is_not_told_as_a_d
         seen = [each.model_copy(update={"bounds": bounds}) for each in entry.seen[:1]]
         *_, line = _around(entry.model_copy(update={"seen": seen}))
         assert line == f"{seen[0].name}: LimitRanges {words}"
+    whole = {"pod_bounds": {"node": most}, "pod_least": least, "pod_ratios": {"memory": 1.5}}
+    *_, of_node, of_pod, ratio = _around(entry.model_copy(update=whole))
+    assert of_node == "the containers of a pod may have together, by node, at most: CPU request 4"
+    assert of_pod == (
+        "the containers of a pod have to have together, by LimitRange, at least: CPU request 50m, memory"
+        " request 64Mi"
+    )
+    assert ratio == "the limits of memory of a pod may be 1.5 times its requests, by LimitRange"
 
 
 def test_a_setting_that_a_report_lacks_is_told_and_one_that_is_not_known_is_refused(balanced: Scan) -> None:

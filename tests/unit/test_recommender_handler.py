@@ -426,6 +426,20 @@ def test_what_sizing_would_have_saved_is_told_of_what_is_left(product: Product) 
     assert product.last_entry("checkout").monthly_waste_left is None, "nothing was sized"
 
 
+def test_what_is_raised_in_one_scan_has_a_quota_together(product: Product) -> None:
+    """Three pods of each: the first one is raised to all that there is but for the pod of a rollout."""
+    busy = {"cpu_p95": 3.0, "cpu_max": 3.5}
+    pods = [deployment("shop", "cart"), deployment("shop", "checkout")]
+    product.prometheus.pods = [replace(pod, **busy) for pod in pods]  # type: ignore[arg-type]
+    product.prometheus.quotas["shop"] = (12, 6)
+    product.whole_scan()
+    cart, checkout = product.last_entry("cart"), product.last_entry("checkout")
+    assert [each.proposed.cpu_request_m for each in cart.containers] == [2250]
+    assert [each.proposed.cpu_request_m for each in checkout.containers] == [1000]
+    assert checkout.pod_bounds["ResourceQuota, shared"].cpu_request_m == 1000
+    assert "beside what others of it are raised by" in checkout.containers[0].reasons[0]
+
+
 def test_a_report_of_before_there_were_rates_of_workloads_is_read(product: Product) -> None:
     product.whole_scan()
     (row,) = product.reports.rows.values()

@@ -51,7 +51,8 @@ def test_a_native_sidecar_is_a_container_like_any_other() -> None:
     found = seen(*pods, ending(container="migrate", requests={}, limits={}))
     app, proxy = found.containers
     beside = seen(replace(pods[0], container="app"), replace(pods[1], init=False, restart_policy=""))
-    assert (app, proxy) == beside.containers
+    assert (app, replace(proxy, sidecar=False)) == beside.containers
+    assert proxy.sidecar
     assert proxy.usage is not None
     assert (proxy.usage.cpu_p95_m, proxy.usage.oom_kills, proxy.oom_killed) == (50, 1, True)
     assert found.init == {"migrate": Resources()}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from functions.recommender import queries
+from functions.recommender.bounds import Pods
 from functions.recommender.cluster import Cluster
 from functions.recommender.queries import (
     Scope,
@@ -458,13 +459,18 @@ def test_of_limit_ranges_the_strictest_bounds_what_a_container_may_set() -> None
             told("a", "memory", "maxLimitRequestRatio", 4),
             told("a", "memory", "default", 2**20),
             told("pods", "cpu", "min", 3, "Pod"),
+            told("pods", "memory", "maxLimitRequestRatio", 3, "Pod"),
+            told("b", "memory", "maxLimitRequestRatio", 2.5, "Pod"),
         ]
     )
     current = Resources(memory_request_bytes=2**28, memory_limit_bytes=2**29)
     least, most = cluster.bounds.of_container("shop", current)
-    assert least == Resources(cpu_request_m=100, memory_request_bytes=2**27)
+    assert least == Resources(cpu_request_m=100)
     assert most == Resources(memory_request_bytes=2**30, memory_limit_bytes=2**30)
     assert cluster.bounds.of_container("other", current) == (Resources(), Resources())
+    assert cluster.bounds.least_of_pod("shop") == Resources(cpu_request_m=3000, cpu_limit_m=3000)
+    assert cluster.bounds.ratios_of_pod("shop") == {"memory": 2.5}
+    assert cluster.bounds.ratios_of_pod("other") == {}
 
 
 def test_a_pod_may_set_what_limit_ranges_quotas_and_nodes_have_for_it() -> None:
@@ -491,24 +497,94 @@ def test_a_pod_may_set_what_limit_ranges_quotas_and_nodes_have_for_it() -> None:
     ]
     bounds = Cluster.of(rows).bounds
     set_now = [Resources(cpu_request_m=1000, memory_request_bytes=2**29, memory_limit_bytes=2**30)] * 2
+    four = Pods(4, set_now={"cpu_request_m": 8000, "memory_request_bytes": 2**32})
     ranges = Resources(cpu_request_m=4000, cpu_limit_m=4000)
-    assert bounds.of_pod("shop", set_now, [], 4) == {
+    assert bounds.of_pod("shop", set_now, [], four) == {
         "LimitRange": ranges,
         "ResourceQuota": Resources(cpu_request_m=2250, memory_limit_bytes=2**32),
-        "node": Resources(memory_request_bytes=2**34),
+        "node": Resources(memory_request_bytes=int(0.9 * 2**34)),
     }
-    assert bounds.of_pod("other", [Resources(cpu_limit_m=1000)], [], 2)["ResourceQuota"] == Resources(
-        cpu_limit_m=1000
-    )
     # What an init container asks for is counted where it is more.
     init = [Resources(cpu_request_m=4000)]
-    assert bounds.of_pod("shop", set_now, init, 2)["ResourceQuota"].cpu_request_m == 4500
-    # A pod of a rollout that ends none before has to fit beside the others.
-    assert bounds.of_pod("shop", set_now, [], 1, surges=True)["ResourceQuota"].cpu_request_m == 2000
+    assert bounds.of_pod("shop", set_now, init, Pods(2))["ResourceQuota"].cpu_request_m == 4500
+    # More is used than there is: one that ends makes no room for another.
+    over = bounds.of_pod("other", [Resources(cpu_limit_m=1000)], [], Pods(2))
+    assert over["ResourceQuota"] == Resources(cpu_limit_m=0)
     # What runs to completion is not counted in between.
-    assert bounds.of_pod("shop", set_now, [], 0)["ResourceQuota"].cpu_request_m == 2000
-    assert bounds.of_pod("shop", set_now[:1], [], 0)["ResourceQuota"].memory_request_bytes == 2**33
-    assert Cluster.of([]).bounds.of_pod("shop", set_now, [], 4) == {}
+    assert bounds.of_pod("shop", set_now, [], Pods())["ResourceQuota"].cpu_request_m == 2000
+    assert bounds.of_pod("shop", set_now[:1], [], Pods())["ResourceQuota"].memory_request_bytes == 2**33
+    assert Cluster.of([]).bounds.of_pod("shop", set_now, [], four) == {}
+
+
+@pytest.mark.parametrize(
+    ("pods", "room", "most"),
+    [
+        # Of those that are there one is ended first, or one more has to fit beside all of them: the next time
+        # too, once they are raised.
+        (Pods(3), 600, 1200),
+        (Pods(3, added=1), 1800, 1200),
+        (Pods(3, added=1), 900, 900),
+        (Pods(3, added=1), -100, 0),
+        (Pods(3), -100, 900),
+        (Pods(3, added=3), 4200, 1200),
+        (Pods(3, added=3), 2400, 800),
+        (Pods(), 600, 1000),
+    ],
+)
+def test_a_quota_has_room_for_the_pods_of_a_rollout(pods: Pods, room: int, most: int) -> None:
+    assert pods.most(1000, room) == most
+
+
+def test_a_quota_is_not_filled_so_far_that_another_could_not_be_rolled_out() -> None:
+    pods = Pods(2, kept={"cpu_request_m": 500})
+    assert pods.most(1000, 700, "cpu_request_m") == 1100
+    assert pods.most(1000, 700, "cpu_limit_m") == 1350
+    # It could not before.
+    assert pods.most(1000, 400, "cpu_request_m") == 1200
+
+
+def test_what_a_quota_counts_of_pods_is_what_is_wanted_and_is_there() -> None:
+    def told(name: str, value: float, **labels: str) -> Series:
+        return Series({"__name__": name, "namespace": "shop", **labels}, value)
+
+    def cluster(*more: Series) -> Cluster:
+        replicas = told("kube_deployment_spec_replicas", 2, deployment="web")
+        metric = "kube_pod_container_resource_requests"
+        values = (("a", 1), ("b", 1), ("evicted", 1), ("new", 0.5))
+        return Cluster.of(
+            [
+                replicas,
+                *more,
+                *(
+                    told(metric, value, pod=pod, container=name, resource="cpu")
+                    for pod, value in values
+                    for name in ("app", "proxy")
+                ),
+            ]
+        )
+
+    web, pods = ("shop", "Deployment", "web"), [("shop", name) for name in ("a", "b", "evicted", "new")]
+    unknown = cluster()
+    assert unknown.counted(web, pods, pods[:2]) == Pods(2, 1, {"cpu_request_m": 4000})
+    assert unknown.counted(web, pods, pods[:3]).set_now == {"cpu_request_m": 4000}
+    assert unknown.counted(web, pods, pods).set_now == {"cpu_request_m": 3000}
+    assert unknown.counted(("shop", "StatefulSet", "db"), pods, pods[:1]) == Pods(
+        4, 0, {"cpu_request_m": 2000}
+    )
+    assert unknown.counted(("shop", "Rollout", "web"), pods, pods[:1]).added == 4
+    metric = "kube_deployment_spec_strategy_rollingupdate_max_unavailable"
+    for unavailable, name, added in ((0, "web", 1), (1, "web", 0), (0, "other", 0)):
+        known = cluster(told(metric, unavailable, deployment=name))
+        assert known.counted(web, pods, pods).added == added
+    quota = told("kube_resourcequota", 9, resourcequota="q", resource="requests.cpu", type="hard")
+    owner = {"owner_kind": "ReplicaSet", "owner_name": "web-1", "owner_is_controller": "true"}
+    above = {"owner_kind": "Deployment", "owner_name": "web", "owner_is_controller": "true"}
+    owned = cluster(
+        quota,
+        told("kube_replicaset_owner", 1, replicaset="web-1", **above),
+        *(told("kube_pod_owner", 1, pod=pod, **owner) for pod in ("a", "new")),
+    )
+    assert owned.counted(web, pods, pods).kept == {"cpu_request_m": 2000}
 
 
 def test_where_an_autoscaler_sets_how_many_pods_run_their_mean_is_paid_for() -> None:

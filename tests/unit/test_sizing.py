@@ -22,6 +22,7 @@ from functions.recommender.sizing import (
     Sized,
     qos_class,
     size,
+    size_all,
 )
 from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.identity import Workload
@@ -511,7 +512,7 @@ def test_nothing_is_raised_beyond_what_a_pod_may_have() -> None:
     assert container.proposed == resources(1040, 300, None, 300)
     assert container.reasons[3].startswith(
         "memory limit 256Mi -> 300Mi: a ResourceQuota of its namespace has no room for more in all of its"
-        " pods (else memory limit 256Mi -> 356Mi: 1 OOM kill"
+        " pods and those that a rollout adds (else memory limit 256Mi -> 356Mi: 1 OOM kill"
     )
     assert container.reasons[2].startswith("memory request 200Mi -> 300Mi: not above its limit (else")
     # Of several the least counts, and what is so little more is not worth a change.
@@ -520,7 +521,8 @@ def test_nothing_is_raised_beyond_what_a_pod_may_have() -> None:
     none = {"node": resources(500, 100), "ResourceQuota": resources(None, None, None, 256)}
     assert size(replace(killed, pod_bounds=none), RULES).skipped == (
         "what it needs would not be admitted: a ResourceQuota of its namespace has no room for more in all of"
-        " its pods; no node has more to give to a pod; app has 1 OOM kill within 7 days"
+        " its pods and those that a rollout adds; no node has more to give to a pod, a tenth left for"
+        " DaemonSets; app has 1 OOM kill within 7 days"
     )
     # What is lowered is not minded, though it be more than there is.
     lowered = replace(observed(resources(1000, 1024)), pod_bounds={"node": resources(100, 100)})
@@ -559,7 +561,136 @@ def test_what_is_set_where_nothing_was_is_no_more_than_a_pod_may_have() -> None:
     assert only(size(bounded_, RULES)).proposed == resources(1000, 1000)
     nothing = replace(unset, pod_bounds={"node": resources(None, 1)})
     reason = size(nothing, RULES).skipped
-    assert reason == "what it needs would not be admitted: no node has more to give to a pod"
+    assert reason == (
+        "what it needs would not be admitted: no node has more to give to a pod, a tenth left for DaemonSets,"
+        " or too little to be worth a change"
+    )
+
+
+def test_a_request_is_lowered_as_far_as_the_limit_beside_it_allows() -> None:
+    """The CPU limit goes down with the request, so that their ratio holds nothing; memory's stays."""
+    ratio = resources(None, None, 2000, 2048)  # twice the present requests
+    used = usage(cpu_max=200)
+    wide = bounded(observed(resources(1000, 1024, 2000, 2048), used), Resources(), ratio)
+    container = only(size(wide, RULES))
+    assert container.proposed == resources(230, 1024, 460, 2048)
+    assert container.reasons[2].startswith(
+        "memory request stays 1Gi: a LimitRange of its namespace wants no less beside its limit (else memory"
+    )
+    bursts = bounded(observed(resources(1000, 1024, 2000, 2048)), Resources(), ratio)
+    assert only(size(bursts, RULES)).proposed == resources(300, 1024, 600, 2048)
+    narrow = bounded(observed(resources(1000, 1024, 1000, 1024), used), Resources(), ratio)
+    assert only(size(narrow, RULES)).proposed == resources(230, 260, 230, 260)
+
+
+def test_a_pod_is_lowered_as_far_as_limit_ranges_want_of_it() -> None:
+    (one,) = observed(resources(1000, 1024, 2000, None), usage(cpu_max=200)).containers
+    two = replace(observed(one.current), containers=(one, replace(one, name="second")))
+    assert [each.proposed for each in size(two, RULES).containers] == [resources(230, 230, 460, None)] * 2
+    least = replace(two, pod_least=resources(600, 512, 1000, 512))
+    held = size(least, RULES).containers
+    assert [each.proposed for each in held] == [resources(300, 256, 500, None)] * 2
+    assert (
+        held[0]
+        .reasons[0]
+        .startswith(
+            "CPU request 1 -> 300m: a LimitRange of its namespace wants no less of a pod (else CPU request"
+        )
+    )
+    # What an init container sets counts, and so does what is not measured.
+    beside = replace(least, init={"migrate": resources(600, 512, 1000)})
+    assert size(beside, RULES).containers[0].proposed == resources(230, 230, 460, None)
+    beside = replace(least, containers=(one, replace(one, usage=None, name="second")))
+    assert only(size(beside, RULES)).proposed == resources(230, 230, 460, None)
+    assert size(replace(two, pod_least=resources(2000, 2048)), RULES).skipped == (
+        "less would not be admitted: a LimitRange of its namespace wants no less of a pod"
+    )
+    guaranteed = observed(resources(1000, 1024, 1000, 1024))
+    guaranteed = replace(guaranteed, pod_least=resources(400, 512, 400, 512))
+    assert only(size(guaranteed, RULES)).proposed == resources(400, 512, 400, 512)
+
+
+def test_the_limits_of_a_pod_are_no_further_above_its_requests_than_limit_ranges_want() -> None:
+    (one,) = observed(resources(1000, 1024, None, 2048)).containers
+    two = observed(one.current)
+    two = replace(two, containers=(one, replace(one, name="second")), pod_ratios={"memory": 4.0})
+    assert [each.proposed for each in size(two, RULES).containers] == [resources(230, 512, None, 2048)] * 2
+    # Another's limit rests on what both request.
+    full = replace(one, current=resources(1000, 1024, 1000, 1024))
+    other = replace(one, name="other", current=resources(100, 1024, 2000, 1024), usage=None)
+    beside = replace(two, containers=(full, other), pod_ratios={"cpu": 3000 / 1100})
+    assert only(size(beside, RULES)).proposed == resources(1000, 230, 1000, 1024)
+    # As it is, it would not be admitted.
+    assert size(replace(beside, pod_ratios={"cpu": 2.0}), RULES).skipped == (
+        "its new pods may not be admitted: a LimitRange of its namespace wants more CPU of a pod beside its"
+        " limits"
+    )
+
+
+def test_what_is_not_admitted_as_it_is_is_not_made_anew() -> None:
+    low = bounded(observed(resources(1000, 64), usage(peak=50)), resources(None, 128), Resources())
+    assert size(low, RULES).skipped == (
+        "its new pods may not be admitted: a LimitRange of its namespace wants more memory of app"
+    )
+
+
+def test_what_one_gives_back_in_a_pod_another_may_have() -> None:
+    (idle,) = observed(resources(1000, 230), usage(cpu=100)).containers
+    (busy,) = observed(resources(200, 230), usage(cpu=900)).containers
+    pod = replace(
+        observed(resources(1, 1)),
+        containers=(replace(idle, name="idle"), busy),
+        pod_bounds={"node": resources(1200, None)},
+    )
+    assert [each.proposed.cpu_request_m for each in size(pod, RULES).containers] == [115, 1040]
+
+
+def test_nothing_is_changed_where_a_quota_has_no_room_for_a_new_pod() -> None:
+    """Any change makes pods anew: a rollout waits for the one that is refused."""
+    full = replace(observed(resources(1000, 230)), pod_bounds={"ResourceQuota": resources(None, 100)})
+    assert size(full, RULES).skipped == (
+        "its new pods may not be admitted: a ResourceQuota of its namespace has no room for them beside the"
+        " others"
+    )
+    # Where they fit once they are lowered, they are.
+    lowered = replace(observed(resources(1000, 1024)), pod_bounds={"ResourceQuota": resources(500, 512)})
+    assert only(size(lowered, RULES)).proposed == resources(230, 230)
+
+
+def test_what_is_raised_in_one_scan_shares_a_quota() -> None:
+    one = observed(resources(500, 230), usage(cpu=900))
+    names = ("first", "second", "third", "lowered")
+    bounds = {"ResourceQuota": resources(900, None)}  # 800m for each one's two pods
+    first, second, third, lowered = (
+        replace(one, workload=one.workload.model_copy(update={"name": name}), pod_bounds=bounds)
+        for name in names
+    )
+    used = replace(first.containers[0], usage=usage())
+    lowered = replace(lowered, containers=(used,), pod_bounds={"ResourceQuota": resources(500, None)})
+    elsewhere = first.workload.model_copy(update={"namespace": "other"})
+    given_ = (first, second, replace(third, workload=elsewhere), lowered)
+    found = list(size_all(given_, RULES))
+    cpu = [sized.containers[0].proposed.cpu_request_m for _, sized in found]
+    assert cpu == [900, 500, 900, 230]
+    (_, _), (seen, none), *_ = found
+    assert seen.pod_bounds["ResourceQuota, shared"] == resources(500, None)
+    assert none.skipped == (
+        "what it needs would not be admitted: a ResourceQuota of its namespace has no room for more beside"
+        " what others of it are raised by"
+    )
+    assert size(seen, RULES) == none
+
+
+def test_a_sidecar_is_raised_beside_what_an_init_container_asks_for() -> None:
+    """It may begin before that one, which is then held back beside it."""
+    (one,) = observed(resources(200, 230), usage(cpu=900)).containers
+    pod = replace(
+        observed(resources(1, 1)),
+        containers=(one, replace(one, name="proxy", sidecar=True)),
+        init={"migrate": resources(2000, None)},
+        pod_bounds={"node": resources(2500, None)},
+    )
+    assert [each.proposed.cpu_request_m for each in size(pod, RULES).containers] == [1040, 500]
 
 
 def test_a_peak_that_nothing_can_have_says_nothing_after_an_oom_kill() -> None:

@@ -45,7 +45,7 @@ def within_limit_ranges(pod: str, spec: Object, limit_ranges: list[Object]) -> N
                 item, "Container", resources.get("requests") or {}, resources.get("limits") or {}
             )
     for item in _items(limit_ranges, "Pod"):
-        names = {*(item.get("min") or {}), *(item.get("max") or {})}
+        names = {name for each in ("min", "max", "maxLimitRequestRatio") for name in item.get(each) or {}}
         sums = [
             {name: str(total(spec, block, name)) for name in names if total(spec, block, name)}
             for block in ("requests", "limits")

@@ -229,12 +229,12 @@ class Deployments:
 def _limits(spec: Object, replicas: int) -> tuple[int, int]:
     """MaxSurge (rounded up) and maxUnavailable (rounded down) in pods; never both zero."""
     rolling = spec["strategy"].get("rollingUpdate") or {}
-    surge = math.ceil(_share(rolling.get("maxSurge", "25%"), replicas))
-    unavailable = math.floor(_share(rolling.get("maxUnavailable", "25%"), replicas))
+    surge = math.ceil(share(rolling.get("maxSurge", "25%"), replicas))
+    unavailable = math.floor(share(rolling.get("maxUnavailable", "25%"), replicas))
     return surge, 1 if surge == unavailable == 0 else min(unavailable, replicas)
 
 
-def _share(value: int | str, replicas: int) -> float:
+def share(value: int | str, replicas: int) -> float:
     """A number of pods, or a share of all in percent."""
     text = str(value)
     return int(text[:-1]) * replicas / 100 if text.endswith("%") else int(text)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from infra.standins.cluster.deployments import share
 from infra.standins.cluster.kinds import Object
 from infra.standins.cluster.metrics import Row, labels
 from infra.standins.cluster.names import container_id, unix
@@ -152,6 +154,11 @@ def object_rows(cluster: Cluster) -> Iterator[Row]:
             yield Row(f"kube_{label}_metadata_generation", here, body["metadata"]["generation"])
             for part, name, metric in fields:
                 yield Row(metric, here, float(body.get(part, {}).get(name, 0)))
+    for body in cluster.objects("Deployment"):
+        if (rolling := body["spec"]["strategy"].get("rollingUpdate")) is not None:
+            here = labels(namespace=body["metadata"]["namespace"], deployment=body["metadata"]["name"])
+            unavailable = math.floor(share(rolling["maxUnavailable"], body["spec"]["replicas"]))
+            yield Row("kube_deployment_spec_strategy_rollingupdate_max_unavailable", here, unavailable)
     for job in cluster.objects("Job"):
         metadata = job["metadata"]
         owner = next(iter(metadata.get("ownerReferences", [])), {"kind": "", "name": ""})
