@@ -458,6 +458,9 @@ def test_what_a_limit_range_or_an_init_container_does_not_set_is_not_told_as_a_d
     whole = {"pod_bounds": {"node": most}, "pod_least": least, "pod_ratios": {"memory": 1.5}}
     *_, of_node, of_pod, ratio = _around(entry.model_copy(update=whole))
     assert of_node == "the containers of a pod may have together, by node, at most: CPU request 4"
+    ninths = Resources(memory_request_bytes=64 * 2**30 * 9 // 10)
+    *_, of_node = _around(entry.model_copy(update={"pod_bounds": {"node": ninths}}))
+    assert of_node.endswith("at most: memory request 58982Mi")
     assert of_pod == (
         "the containers of a pod have to have together, by LimitRange, at least: CPU request 50m, memory"
         " request 64Mi"
