@@ -419,8 +419,8 @@ def _memory_of_guaranteed(
         return held, f"in a Guaranteed pod it is the limit too, and lowered no further: {why}"
     if told is not None and least <= now < told.memory_limit_bytes:
         return now, (
-            f"in a Guaranteed pod it is the limit too, and holds the peak and {percent} more, so it is not"
-            f" raised to {format_memory(round_memory(told.memory_limit_bytes))} ({told.why_limit})"
+            f"in a Guaranteed pod it is the limit too: it holds the peak of {_mebibytes(peak)} and {percent}"
+            f" more, and less than {_mebibytes(told.memory_limit_bytes)} is not lowered ({told.why_limit})"
         )
     if told is not None and least <= now and least <= told.memory_limit_bytes:
         return told.memory_limit_bytes, f"{told.why_limit} (in a Guaranteed pod it is both)"

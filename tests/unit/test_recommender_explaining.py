@@ -233,7 +233,7 @@ def test_the_scan_has_what_it_is_to_have(scan: Scan) -> None:
         assert by_digests == ("fit in it, so it is not raised to" in why_memory)
     assert by_digests == ("leaves its usual level" in scan.of("checkout")[1].containers[0].reasons[2])
     assert by_digests == ("because a limit kills" in scan.of("fitting")[1].containers[0].reasons[3])
-    assert by_digests == ("and holds the peak" in scan.of("guaranteed")[1].containers[0].reasons[2])
+    assert by_digests == ("it holds the peak" in scan.of("guaranteed")[1].containers[0].reasons[2])
     days = {day.ago: day for day in scan.of("checkout")[1].digests["app"]}
     assert 7 not in days
     assert (days[5].windows, days[5].memory_bytes) == (99, 0)

@@ -1153,8 +1153,8 @@ def test_in_a_guaranteed_pod_memory_that_has_its_headroom_is_not_raised() -> Non
     kept = sized_by_estimate(resources(1000, 260, 1000, 260))
     assert kept.proposed == resources(345, 260, 345, 260)
     assert kept.reasons[2] == (
-        "memory request stays 260Mi: in a Guaranteed pod it is the limit too, and holds the peak and 30%"
-        " more, so it is not raised to 2000Mi (balanced: so much more for a limit)"
+        "memory request stays 260Mi: in a Guaranteed pod it is the limit too: it holds the peak of 200Mi and"
+        " 30% more, and less than 2000Mi is not lowered (balanced: so much more for a limit)"
     )
     # The request that is not set is the limit.
     assert sized_by_estimate(resources(1000, None, 1000, 260)).proposed.memory_limit_bytes == 260 * MIB
