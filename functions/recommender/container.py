@@ -88,6 +88,7 @@ class Remembered:
 
 
 NOTHING = Remembered()
+_NONE = Resources()
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class Stance:
 
     `guaranteed`: request and limit must stay equal. `by_peak`: sized per run. `oom_killed`,
     `killed_limit_bytes`, `remembered`, `estimate`, `jvm`: see ObservedContainer. `tells_kills`: see Observed.
-    `fills_limit` says why its memory comes up to its limit without a need, where it does.
+    `fills_limit` says why its memory comes up to its limit without a need, where it does. `least` is what
+    LimitRanges have it request at least: a part of the rules' floors.
     """
 
     guaranteed: bool = False
@@ -108,6 +110,7 @@ class Stance:
     remembered: Remembered = NOTHING
     estimate: Estimate | None = None
     jvm: Jvm | None = None
+    least: Resources = _NONE
 
 
 def size_container(
@@ -163,7 +166,8 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
         wanted, most, why = limit, limit, f"{why}; not above the limit: {why_not}"
     floor = max(rules.cpu_floor_m, LEAST_CPU_LIMIT_M) if stance.guaranteed else rules.cpu_floor_m
     if (lifted := _lifted(wanted, floor, now)) > wanted:
-        wanted, why = lifted, f"{why}, not below {told_cores(lifted)}"
+        whose = _whose(lifted, stance.least.cpu_request_m)
+        wanted, why = lifted, f"{why}, not below {told_cores(lifted)}{whose}"
     target = int(min(round_cpu(wanted), most))
     if now is not None and target < now and (kept := _why_cpu_is_kept(throttled, stance, rules)) is not None:
         return now, f"CPU request stays {format_cpu(now)}: {kept}"
@@ -328,7 +332,8 @@ def _memory_request(current: Resources, usage: Usage, stance: Stance, rules: Rul
         max(rules.memory_floor_bytes, LEAST_MEMORY_LIMIT) if stance.guaranteed else rules.memory_floor_bytes
     )
     if (lifted := _lifted(wanted, floor, now)) > wanted:
-        wanted, why = lifted, f"{why}, not below {_mebibytes(lifted)}"
+        whose = _whose(lifted, stance.least.memory_request_bytes)
+        wanted, why = lifted, f"{why}, not below {_mebibytes(lifted)}{whose}"
     raised = _request_after_oom_kill(current, usage, stance, rules, wanted)
     if raised is not None and raised[0] >= max(wanted, now or 0):
         target = round_memory(raised[0])
@@ -413,7 +418,10 @@ def _memory_of_guaranteed(
         # Though it be longer ago than days are looked back at: it would be killed.
         return held, f"in a Guaranteed pod it is the limit too, and lowered no further: {why}"
     if told is not None and least <= now < told.memory_limit_bytes:
-        return now, f"in a Guaranteed pod it is the limit too, and holds the peak and {percent} more"
+        return now, (
+            f"in a Guaranteed pod it is the limit too: it holds the peak of {_mebibytes(peak)} and {percent}"
+            f" more, and less than {_mebibytes(told.memory_limit_bytes)} is not lowered ({told.why_limit})"
+        )
     if told is not None and least <= now and least <= told.memory_limit_bytes:
         return told.memory_limit_bytes, f"{told.why_limit} (in a Guaranteed pod it is both)"
     if told is not None and told.memory_raise_bytes > least:
@@ -454,7 +462,8 @@ def _memory_request_of_jvm(
         return now, f"{stays}: {_why_kept(jvm, usage, stance, rules)}"
     wanted, why = _most_of_jvm(jvm, usage, rules)
     if (lifted := _lifted(wanted, rules.memory_floor_bytes, now)) > wanted:
-        wanted, why = lifted, f"{why}, not below {_mebibytes(lifted)}"
+        whose = _whose(lifted, stance.least.memory_request_bytes)
+        wanted, why = lifted, f"{why}, not below {_mebibytes(lifted)}{whose}"
     target = round_memory(wanted)
     if target > now or not _request_is_worth(now, target, rules.memory_change_bytes, stance, rules):
         end = "more, and it is raised after OOM kills alone" if target > now else "not worth a change"
@@ -634,6 +643,10 @@ def round_memory(amount: float) -> int:
 def _lifted(wanted: float, floor: int, current: int | None) -> float:
     """A floor keeps from lowering too far; what is set below it and suffices is not raised to it."""
     return floor if current is None else max(wanted, min(floor, current))
+
+
+def _whose(lifted: float, least: int | None) -> str:
+    return ", which a LimitRange of its namespace wants" if lifted == least else ""
 
 
 def told_cores(millicores: float) -> str:

@@ -401,8 +401,8 @@ def _not_worth_it(
     besides += "" if observed.tells_kills else "; memory is not lowered, as OOM kills would not be seen"
     return (
         f"not worth a change: every value is within {rules.relative_change:.0%} of what is set,"
-        f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)},"
-        f" or more, and use fits in what is set{besides}"
+        f" or within {format_cpu(rules.cpu_change_m)} and {format_memory(rules.memory_change_bytes)} of it,"
+        f" or above it though use fits in what is set{besides}"
     )
 
 
@@ -486,6 +486,7 @@ def _propose(
     container: ObservedContainer, observed: Observed, qos: QosClass, rules: Rules
 ) -> ContainerProposal:
     assert container.usage is not None
+    least, _ = container.bounds
     stance = Stance(
         guaranteed=qos is QosClass.GUARANTEED,
         by_peak=observed.workload.kind in RUN_TO_COMPLETION,
@@ -496,8 +497,8 @@ def _propose(
         remembered=container.remembered,
         estimate=container.estimate,
         jvm=container.jvm,
+        least=least,
     )
-    least, _ = container.bounds
     rules = replace(
         rules,
         cpu_floor_m=max(rules.cpu_floor_m, least.cpu_request_m or 0),

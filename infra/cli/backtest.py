@@ -22,7 +22,7 @@ from infra.backtest.scoring import Comparison, Score, score
 from infra.backtest.strategies import AS_PROVISIONED, ORACLE, all_of, names
 from infra.backtest.walking import Held, Pace
 from infra.cli.progress import progress
-from infra.cli.tables import show, table
+from infra.cli.tables import say_folded, show, table
 from infra.cli.tested import Live, Tested, said, tested
 from infra.cli.writing import require_folder, write
 from shared.contracts.errors import BadSetting
@@ -261,26 +261,26 @@ def _print(given: Tested, scores: dict[str, Score], pace: Pace, found: Frontier 
         made.add_row(name, *texts)
     show(made)
     containers = sum(len(fleet.containers) for fleet in given.fleets)
-    print(
+    say_folded(
         f"{counted(containers, 'container')}, sized every {pace.hold:g} day{'' if pace.hold == 1 else 's'}"
         f" from day {pace.learn:g} on and judged until the next time, {_judged(scores)} times in all;"
         ' each of these is a "week", however long'
     )
     if fewer := [f"{name} {each.weeks}" for name, each in scores.items() if each.weeks < _judged(scores)]:
-        print(
+        say_folded(
             f"fewer, because nothing is said of some containers at some times: {', '.join(fewer)}; their"
             " figures, money too, are of these alone"
         )
     for note in given.notes:
-        print(note)
+        say_folded(note)
     for left_out in given.left_out:
-        print(f"left out, {said(left_out)}")
+        say_folded(f"left out, {said(left_out)}")
     if compared := _compared(scores):
         _show_compared(compared, given.currency)
     if found is not None:
         for point, krr in found.beside_krr():
             saved = 1 - point.requested / krr
-            print(
+            say_folded(
                 f"{point.name}: memory exceeds its request in {point.above:.1%} of weeks, with"
                 f" {abs(saved):.0%} {'less' if saved > 0 else 'more'} requested than krr's rule takes to"
                 " do as well"
@@ -300,6 +300,6 @@ def _show_compared(compared: dict[str, Comparison], currency: str) -> None:
             *(str(each.killed), str(each.killed_before), str(each.weeks)),
         )
     show(made)
-    print(
+    say_folded(
         "Each line here is of the weeks of which it is known what was set, as many as it says: not all tell."
     )

@@ -12,8 +12,7 @@ from functions.recommender.deadline import UntilDeadline
 from functions.recommender.queries import duration
 from infra.cli.examining import HOUR, Examined, Found, examine
 from infra.cli.looking import sizing_settings
-from infra.cli.plain import say
-from infra.cli.tables import show, table
+from infra.cli.tables import say_folded, show, table
 from shared.contracts.events import rfc3339
 from shared.runtime.world import prometheus_of
 
@@ -85,7 +84,7 @@ def _document(
 def _print(examined: Examined, build: Build, address: str, at: datetime, settings: SizingSettings) -> None:
     labels = f", {settings.prometheus_labels}" if settings.prometheus_labels else ""
     named = " ".join(each for each in (build.kind or "an unknown server", build.version) if each)
-    say(f"{address}: {named}{labels}")
+    say_folded(f"{address}: {named}{labels}")
     made = table(["series", "for", "state"], ["how many", "interval", "newest", "back"])
     for each in examined.found:
         made.add_row(
@@ -100,21 +99,23 @@ def _print(examined: Examined, build: Build, address: str, at: datetime, setting
     show(made)
     absent = [each for each in examined.found if each.state != "there"]
     if absent:
-        say("what is not there, what that switches off, and how to get it:")
+        say_folded("what is not there, what that switches off, and how to get it:")
     for each in absent:
         unless = f" (right if {each.input.unless})" if each.input.unless else ""
         stopped = f" stopped: it was there {duration(min(each.seen))} ago" if each.seen else ""
-        say(f"  {each.input.name}{stopped or unless}")
-        say(f"    off: {each.input.switches_off}")
-        say(f"    get: {each.input.get_it}")
+        say_folded(f"  {each.input.name}{stopped or unless}")
+        say_folded(f"    off: {each.input.switches_off}")
+        say_folded(f"    get: {each.input.get_it}")
     for note in (*examined.notes, _clock(build, at)):
         if note:
-            say(f"note: {note}")
+            say_folded(f"note: {note}")
     names = [each.input.name for each in examined.lacking]
     if examined.unjoined:
-        say(f"usage is of no workload: {examined.unjoined}")
+        say_folded(f"usage is of no workload: {examined.unjoined}")
         names.append("owners of the pods that are measured")
-    say(f"required, and not there: {', '.join(names)}" if names else "everything that is required is there")
+    say_folded(
+        f"required, and not there: {', '.join(names)}" if names else "everything that is required is there"
+    )
 
 
 def _back(each: Found, history: int) -> str:

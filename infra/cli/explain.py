@@ -276,10 +276,15 @@ def _around(entry: Entry) -> Iterator[str]:
 
 def _values(bound: Resources) -> str:
     return ", ".join(
-        f"{label} {quantity(field, value)}"
+        f"{label} {quantity(field, _whole(field, value))}"
         for field, label in LABELS.items()
         if (value := getattr(bound, field)) is not None
     )
+
+
+def _whole(field: str, value: int) -> int:
+    """Down to mebibytes: nine tenths of a node are no round number of anything larger than bytes."""
+    return value if field.startswith("cpu") or value < MIB else value // MIB * MIB
 
 
 def _requests(asked: Resources) -> str:

@@ -476,6 +476,11 @@ def require(
     if not found:
         where = f"namespace {', '.join(namespaces)}" if namespaces else "any namespace"
         what, chosen = " or ".join(kinds) or "workload", f" with {labels}" if labels else ""
+        if kinds and _there(prometheus, at, labels):
+            raise NothingFound(
+                f"no {what} in {where}{chosen} at {address}: without --kind others may be there;"
+                " `kubefinops doctor` says which series are"
+            )
         raise NothingFound(
             f"no {what} in {where}{chosen} at {address}: it needs the series of kube-state-metrics"
             " (kube_pod_owner) and cAdvisor, up to now: `kubefinops doctor` says which are there"

@@ -72,7 +72,9 @@ def _named(namespaces: list[str] | None) -> list[str] | None:
         if not each.strip():
             raise BadSetting("--namespace: a name is needed")
         if not re.fullmatch(r"[a-z0-9*?-]{1,63}", each):
-            raise BadSetting(f"--namespace: {each[:80]!r} is no name of one: a-z, 0-9 and -, or * and ?")
+            raise BadSetting(
+                f"--namespace: {each[:80]!r} is no namespace's name, nor a pattern: a-z, 0-9, -, * and ?"
+            )
     return namespaces
 
 

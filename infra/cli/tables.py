@@ -174,6 +174,11 @@ def wrapped(line: str, width: int | None) -> str:
     )
 
 
+def say_folded(line: str) -> None:
+    """A sentence, on standard output, folded as wide as the terminal."""
+    print(wrapped(line, terminal()))
+
+
 def show(made: Table) -> None:
     """Prints it, as wide as the terminal."""
     say(text_of(made, terminal()))

@@ -147,7 +147,7 @@ def test_kinds_are_chosen_whatever_their_case(address: str) -> None:
     ]
     done = scan("--prometheus", address, "--kind", "Deployment")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"kubefinops: no Deployment in any namespace at {address}: ")
+    assert done.stderr.startswith(f"kubefinops: no Deployment in any namespace at {address}: without ")
     done = scan("--prometheus", address, "--kind", "Pod")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("kubefinops: --kind: 'Pod' is not sized; Deployment, StatefulSet, ")

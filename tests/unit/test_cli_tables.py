@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infra.cli.plain import say, tell
-from infra.cli.tables import Table, folded, table, text_of, wrapped
+from infra.cli.tables import Table, folded, say_folded, table, text_of, wrapped
 
 NAME = "shop/Deployment/checkout-service-primary"
 
@@ -82,3 +82,14 @@ def test_what_is_told_does_nothing_to_a_terminal(capsys: pytest.CaptureFixture[s
     captured = capsys.readouterr()
     assert captured.err == "kubefinops: status 400: \\x1b[31m\\x9b\\ud800\n"
     assert captured.out == "web\\x08\nweb-2 \u2603\n"
+
+
+def test_a_sentence_is_folded_on_a_terminal_and_whole_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sentence = "    off: native sidecars are neither sized nor priced"
+    say_folded(sentence)
+    assert capsys.readouterr().out == f"{sentence}\n"
+    monkeypatch.setattr("infra.cli.tables.terminal", lambda: 40)
+    say_folded(sentence)
+    assert capsys.readouterr().out == "    off: native sidecars are neither\n      sized nor priced\n"

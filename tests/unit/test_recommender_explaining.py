@@ -233,7 +233,7 @@ def test_the_scan_has_what_it_is_to_have(scan: Scan) -> None:
         assert by_digests == ("fit in it, so it is not raised to" in why_memory)
     assert by_digests == ("leaves its usual level" in scan.of("checkout")[1].containers[0].reasons[2])
     assert by_digests == ("because a limit kills" in scan.of("fitting")[1].containers[0].reasons[3])
-    assert by_digests == ("and holds the peak" in scan.of("guaranteed")[1].containers[0].reasons[2])
+    assert by_digests == ("it holds the peak" in scan.of("guaranteed")[1].containers[0].reasons[2])
     days = {day.ago: day for day in scan.of("checkout")[1].digests["app"]}
     assert 7 not in days
     assert (days[5].windows, days[5].memory_bytes) == (99, 0)
@@ -458,6 +458,9 @@ def test_what_a_limit_range_or_an_init_container_does_not_set_is_not_told_as_a_d
     whole = {"pod_bounds": {"node": most}, "pod_least": least, "pod_ratios": {"memory": 1.5}}
     *_, of_node, of_pod, ratio = _around(entry.model_copy(update=whole))
     assert of_node == "the containers of a pod may have together, by node, at most: CPU request 4"
+    ninths = Resources(memory_request_bytes=64 * 2**30 * 9 // 10)
+    *_, of_node = _around(entry.model_copy(update={"pod_bounds": {"node": ninths}}))
+    assert of_node.endswith("at most: memory request 58982Mi")
     assert of_pod == (
         "the containers of a pod have to have together, by LimitRange, at least: CPU request 50m, memory"
         " request 64Mi"

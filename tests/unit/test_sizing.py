@@ -426,8 +426,8 @@ def test_a_few_millicores_and_mebibytes_are_not_worth_a_change(cpu: str, memory:
     assert (sized.skipped is not None) == kept
     if kept:
         assert sized.skipped == (
-            "not worth a change: every value is within 10% of what is set, or within 10m and 16Mi, or more,"
-            " and use fits in what is set"
+            "not worth a change: every value is within 10% of what is set, or within 10m and 16Mi of it,"
+            " or above it though use fits in what is set"
         )
     else:
         assert only(sized).proposed == Resources(cpu_request_m=12, memory_request_bytes=92 * MIB)
@@ -481,7 +481,11 @@ def bounded(given_: Observed, least: Resources, most: Resources) -> Observed:
 
 def test_nothing_is_proposed_that_a_limit_range_would_not_admit() -> None:
     lowered = bounded(observed(resources(1000, 1024)), resources(300, 256), Resources())
-    assert only(size(lowered, RULES)).proposed == resources(300, 256)
+    container = only(size(lowered, RULES))
+    assert container.proposed == resources(300, 256)
+    wants = "which a LimitRange of its namespace wants"
+    assert container.reasons[0].endswith(f", not below 300m, {wants}")
+    assert container.reasons[2].endswith(f", not below 256Mi, {wants}")
     used = usage(cpu=900, peak=200, oom_kills=1)
     killed = observed(resources(500, 200, None, 256), used, oom_killed=True)
     container = only(size(bounded(killed, Resources(), resources(800, 300)), RULES))
@@ -1149,7 +1153,8 @@ def test_in_a_guaranteed_pod_memory_that_has_its_headroom_is_not_raised() -> Non
     kept = sized_by_estimate(resources(1000, 260, 1000, 260))
     assert kept.proposed == resources(345, 260, 345, 260)
     assert kept.reasons[2] == (
-        "memory request stays 260Mi: in a Guaranteed pod it is the limit too, and holds the peak and 30% more"
+        "memory request stays 260Mi: in a Guaranteed pod it is the limit too: it holds the peak of 200Mi and"
+        " 30% more, and less than 2000Mi is not lowered (balanced: so much more for a limit)"
     )
     # The request that is not set is the limit.
     assert sized_by_estimate(resources(1000, None, 1000, 260)).proposed.memory_limit_bytes == 260 * MIB
