@@ -70,10 +70,11 @@ class Estimate:
 class Remembered:
     """What is known of a container beside its days, some of it for longer. CPU in millicores.
 
-    `cpu_held_m` is what it used at most where its limit throttled it in most periods of the last day,
-    `cpu_least_held_m` the least that it did so on a day. `cpu_follows`: its use rose with its limit from that
-    to several times as much, and was throttled as before. `started_cpu_m`, where it has a limit, and
-    `started_memory_bytes` are the most that its pods used on the day of its last start.
+    `cpu_held_m` is what it used at most on a day of the history on which its limit throttled it in most
+    periods, since its last start, `cpu_least_held_m` the least that it did so on any day. `cpu_follows`: its
+    use rose with its limit from that to several times as much, and was throttled as before.
+    `started_cpu_m`, where it has a limit, and `started_memory_bytes` are the most that its pods used on the
+    day of its last start.
     `former_memory_bytes` is the peak of five weeks, without the history, `former_killed_limit_bytes` the
     largest limit that it was killed under then.
     """
