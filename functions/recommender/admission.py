@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 
 from functions.recommender.bounds import NODE, POD_RANGE, QUOTA, REQUESTS, SHARED
 from functions.recommender.container import from_to, is_worth
 from functions.recommender.rules import WORTH_RAISING, Rules
 from shared.contracts.events import ContainerProposal, Resources
-from shared.contracts.quantities import MIB
+from shared.contracts.quantities import MIB, MOST
 from shared.contracts.wording import LABELS
 
 _SAYS = {
@@ -97,10 +98,8 @@ def within_pod_bounds(
         for name in LABELS:
             names = (name, _twin(name)) if pod.guaranteed else (name,)
             highs = {each: high for each in names if (high := getattr(most, each)) is not None}
-            for group, high in _groups(held, pod, name, highs):
-                share = _share([held[index] for index in group], name, high)
-                for index in group if share < 1 else ():
-                    held[index] = _with_share(held[index], name, share, _SAYS[who], rules)
+            share = partial(_with_share, name=name, why=_SAYS[who], rules=rules)
+            held = _within(held, pod, name, highs, share)
     scaled = map(_limit_with_request, held, proposals)
     return tuple(_request_within_limit(each) for each in scaled)
 
@@ -134,10 +133,8 @@ def within_pod_ratios(
     for request in REQUESTS.values():
         if ratio := pod.ratios.get(request.partition("_")[0]):
             limit, high = _twin(request), int(ratio * pod.at_least(held, request))
-            for group, most in _groups(held, pod, limit, {limit: high}):
-                share = _share([held[index] for index in group], limit, most)
-                for index in group if share < 1 else ():
-                    held[index] = _with_share(held[index], limit, share, _SAYS[POD_RANGE], rules)
+            share = partial(_with_share, name=limit, why=_SAYS[POD_RANGE], rules=rules)
+            held = _within(held, pod, limit, {limit: high}, share)
     return tuple(_request_within_limit(each) for each in held)
 
 
@@ -207,29 +204,39 @@ def unmet(proposals: Sequence[ContainerProposal]) -> str | None:
     return f"less would not be admitted: {less}" if less else None
 
 
-def _groups(
-    proposals: Sequence[ContainerProposal], pod: Pod, name: str, highs: Mapping[str, int]
-) -> Iterator[tuple[list[int], int]]:
-    """Which of these may have how much together, where the pod may have `highs`: all; and sidecars, beside
-    which an init container is held back.
+def _within(
+    proposals: Sequence[ContainerProposal],
+    pod: Pod,
+    name: str,
+    highs: Mapping[str, int],
+    held: Callable[[ContainerProposal, float], ContainerProposal],
+) -> list[ContainerProposal]:
+    """The same, each with an equal share of what it is raised by, where the pod may have `highs`: sidecars,
+    beside which an init container is held back, and then all together. `held` leaves one its share.
     """
-    if highs:
-        yield [*range(len(proposals))], min(highs.values()) - _sum(pod.others, name)
-        sidecars = [index for index, each in enumerate(proposals) if each.name in pod.sidecars]
-        if sidecars and pod.of_init(name):
-            high = min(high - pod.of_init(each) for each, high in highs.items())
-            yield sidecars, high - _sum(pod.other_sidecars, name)
-
-
-def _share(proposals: Sequence[ContainerProposal], name: str, high: int) -> float:
-    """Of what they are raised by, so that all together are no more than that."""
-    raised = sum(_raise(each, name) for each in proposals)
-    beyond = _sum((each.proposed for each in proposals), name) - high
-    return max(0.0, 1 - beyond / raised) if raised and beyond > 0 else 1.0
+    found, every = list(proposals), range(len(proposals))
+    sidecars = [index for index in every if found[index].name in pod.sidecars and pod.of_init(name)]
+    for group, others, beside in ((sidecars, pod.other_sidecars, True), (every, pod.others, False)):
+        high = min((high - beside * pod.of_init(each) for each, high in highs.items()), default=MOST)
+        while raised := sum(_raise(found[index], name) for index in group):
+            beyond = _sum((*others, *(found[index].proposed for index in group)), name) - high
+            if beyond <= 0:
+                break
+            share = max(0.0, 1 - beyond / raised)
+            shared = {index: held(found[index], share) for index in group}
+            # What stays, for too little, leaves its share to the others.
+            stay = [
+                index for index in group if _raise(found[index], name) and not _raise(shared[index], name)
+            ]
+            for index in stay or group:
+                found[index] = shared[index]
+            if not stay:
+                break
+    return found
 
 
 def _with_share(
-    proposal: ContainerProposal, name: str, share: float, why: str, rules: Rules
+    proposal: ContainerProposal, share: float, *, name: str, why: str, rules: Rules
 ) -> ContainerProposal:
     if not (raised := _raise(proposal, name)):
         return proposal

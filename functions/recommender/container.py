@@ -70,10 +70,11 @@ class Estimate:
 class Remembered:
     """What is known of a container beside its days, some of it for longer. CPU in millicores.
 
-    `cpu_held_m` is what it used at most where its limit throttled it in most periods of the last day,
-    `cpu_least_held_m` the least that it did so on a day. `cpu_follows`: its use rose with its limit from that
-    to several times as much, and was throttled as before. `started_cpu_m`, where it has a limit, and
-    `started_memory_bytes` are the most that its pods used on the day of its last start.
+    `cpu_held_m` is what it used at most on a day of the history on which its limit throttled it in most
+    periods, since its last start, `cpu_least_held_m` the least that it did so on any day. `cpu_follows`: its
+    use rose with its limit from that to several times as much, and was throttled as before.
+    `started_cpu_m`, where it has a limit, and `started_memory_bytes` are the most that its pods used on the
+    day of its last start.
     `former_memory_bytes` is the peak of five weeks, without the history, `former_killed_limit_bytes` the
     largest limit that it was killed under then.
     """
@@ -370,14 +371,25 @@ def _memory_wanted(
     else:
         wanted = peak * rules.memory_headroom
         why = f"the peak is {_mebibytes(peak)} {_pods(usage)}, plus {_percent(rules.memory_headroom)}"
-    started = stance.remembered.started_memory_bytes
+    wanted, why = _kept_for_start((wanted, why), now, usage, stance, rules)
+    return wanted, fits, why
+
+
+def _kept_for_start(
+    wanted: tuple[float, str], now: int | None, usage: Usage, stance: Stance, rules: Rules
+) -> tuple[float, str]:
+    """The same bytes and why, or more: to lower a request starts its pods anew, and by what they use then it
+    would be raised again.
+    """
+    started, percent = stance.remembered.started_memory_bytes, _percent(rules.memory_limit_headroom)
     kept = min(now or 0, started * rules.memory_limit_headroom)
     # Within the history it is part of the peak.
-    if started > peak and kept > wanted:
-        # To lower it starts its pods anew, and by what they use then it would be raised again.
-        used = f"{_mebibytes(started)} used on the {_STARTED}, plus {_percent(rules.memory_limit_headroom)}"
-        wanted, why = kept, f"{why}; not lowered below {used}"
-    return wanted, fits, why
+    if started <= usage.memory_max_bytes or kept <= wanted[0]:
+        return wanted
+    return (
+        kept,
+        f"{wanted[1]}; not lowered below {_mebibytes(started)} used on the {_STARTED}, plus {percent}",
+    )
 
 
 def _memory_by_estimate(now: int | None, peak: int, told: Estimate) -> tuple[float, float, str]:
@@ -460,7 +472,7 @@ def _memory_request_of_jvm(
     stays = f"memory request stays {format_memory(now)}"
     if not _is_told(jvm) or stance.guaranteed or usage.oom_kills:
         return now, f"{stays}: {_why_kept(jvm, usage, stance, rules)}"
-    wanted, why = _most_of_jvm(jvm, usage, rules)
+    wanted, why = _kept_for_start(_most_of_jvm(jvm, usage, rules), now, usage, stance, rules)
     if (lifted := _lifted(wanted, rules.memory_floor_bytes, now)) > wanted:
         whose = _whose(lifted, stance.least.memory_request_bytes)
         wanted, why = lifted, f"{why}, not below {_mebibytes(lifted)}{whose}"

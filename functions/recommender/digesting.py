@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
 from itertools import chain, groupby, pairwise, repeat
 from math import ceil, inf
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from statistics import median_low
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,8 @@ NEAR = 0.4
 # A limit that throttles in so many of a day's periods keeps it from using more. On the day of a start nearly
 # all have to be: some may be of a smaller limit before.
 _MOSTLY, _NEARLY_ALWAYS = 0.5, 0.95
+# Days after that of a start, until one of them is over.
+_WHOLE = 2
 # What a limit keeps so to this many times what another did takes whatever it is given, as far as use can
 # tell: of what needs more than that a person has to say so.
 _FOLLOWED = 4
@@ -288,7 +290,7 @@ def read(
         days.pods.setdefault(controller, set()).update(usage.pods.get(controller, ()))
         for each in its:
             there = days.digests[controller, each]
-            made = usage.days((controller, each), facts, {digest.day: digest for digest in there})
+            made = usage.days((controller, each), facts, there)
             there.extend(made)
             there.sort(key=lambda digest: digest.day)
             if (controller, each) in usage.untold or any(
@@ -562,16 +564,16 @@ class _Usage:
         self.started.setdefault(container, set()).add(day)
 
     def days(
-        self, container: Of, facts: Mapping[tuple[Of, date], _Facts], known: Mapping[date, Digest]
+        self, container: Of, facts: Mapping[tuple[Of, date], _Facts], there: Sequence[Digest]
     ) -> list[Digest]:
-        """One digest for every day of the span that is not known, empty ones too."""
+        """One digest for every day of the span that is not there, in the order of days; empty ones too."""
         name, found, memory = _name(*container), self.found.get(container, {}), self.memory.get(container, {})
-        started = self.started.get(container, ())
+        started, known = self.started.get(container, ()), {digest.day: digest for digest in there}
         made: list[Digest] = []
-        before = known.get(self.grid.begin - DAY, _NOTHING)
+        before = known.get(self.grid.begin - DAY) or _last(there, self.grid.begin)
         for day in self.grid.days:
-            if (there := known.get(day)) is not None:
-                before = there
+            if (stored := known.get(day)) is not None:
+                before = stored
                 continue
             its = facts.get((container, day), _NO_FACTS)
             digest = found.get(day) or Digest(name, day)
@@ -586,13 +588,18 @@ class _Usage:
                 started_cpu_m=its.present_cpu if day in started else 0.0,
                 started_memory_bytes=its.present_memory if day in started else 0,
             )
-            before = inherited(digest, before, chain(known.values(), made))
+            before = inherited(digest, before, (each for each in chain(there, made) if each.day < day))
             made.append(before)
         return made
 
 
+def _last(digests: Iterable[Digest], end: date) -> Digest:
+    """That of the last day before `end`: after days that nothing can tell of any more, it may be."""
+    return max((each for each in digests if each.day < end), key=attrgetter("day"), default=_NOTHING)
+
+
 def inherited(digest: Digest, before: Digest, days: Iterable[Digest]) -> Digest:
-    """The same with what goes from the day before to it; `days` are all before it that are known."""
+    """The same with what goes to it from the last day before it; `days` are all of these that are known."""
     last = _held_at(digest, _NEARLY_ALWAYS if digest.started_memory_bytes else _MOSTLY)
     if not digest.started_memory_bytes and before.started_memory_bytes:
         digest = replace(
@@ -620,24 +627,44 @@ def remembered(digests: Sequence[Digest], begin: date) -> Remembered:
     """Of all digests of a container that are known; the history begins at `begin`."""
     if not digests:
         return NOTHING
-    # Of today nothing may be told yet. Beside the last the day before shows whether there was a start.
-    recent = digests[-2:] if digests[-1].windows else digests[-3:-1]
-    before, last = (_NOTHING, _NOTHING, *recent)[-2:]
-    started, started_before = ((each.started_memory_bytes, each.started_cpu_m) for each in (last, before))
-    held = _held_at(last, _NEARLY_ALWAYS if started != started_before else _MOSTLY)
-    # Below that it is as any other.
-    follows = 0 < last.followed_cpu_m <= held
-    least = min(filter(None, map(_held_at, digests))) if held else 0.0
-    former = [each for each in digests if each.day < begin]
-    return Remembered(
-        cpu_held_m=held,
-        cpu_least_held_m=last.followed_cpu_m if follows else least,
-        cpu_follows=follows,
+    last, former = digests[-1], [each for each in digests if each.day < begin]
+    return replace(
+        _kept_by_limit(digests, begin),
         started_cpu_m=last.started_cpu_m,
         started_memory_bytes=last.started_memory_bytes,
         former_memory_bytes=max([each.memory_bytes[-1] for each in former if each.memory_bytes], default=0),
         former_killed_limit_bytes=max([each.killed_limit_bytes for each in former], default=0),
     )
+
+
+def _kept_by_limit(digests: Sequence[Digest], begin: date) -> Remembered:
+    """What is remembered of CPU, by all days of the history that its limit is known to be the present one on:
+    those since its last start. Of the last some hours may be over, in which it mostly idles.
+    """
+    if not (every := [cpu for each in digests if (cpu := _held_at(each))]):
+        return NOTHING
+    number = len(digests) - 1
+    while number and _started(digests[number]) == _started(digests[number - 1]):
+        number -= 1
+    start, *since = digests[number:]
+    share = _NEARLY_ALWAYS if any(_started(start)) else _MOSTLY
+    told = zip((start, *since), (_held_at(start, share), *map(_held_at, since)), strict=True)
+    held = max([cpu for each, cpu in told if each.day >= begin], default=0.0)
+    followed, least = digests[-1].followed_cpu_m, min(every)
+    most = followed or least * _FOLLOWED
+    if not held and len(since) < _WHOLE and (doubtful := _held_at(start)) >= most:
+        # That shows on a day without a start, of which there is none if its limit is raised now.
+        held = doubtful
+    if not held:
+        return NOTHING
+    # Below that it is as any other.
+    follows = held >= most
+    return Remembered(held, (followed or least) if follows else least, follows)
+
+
+def _started(digest: Digest) -> tuple[int, float]:
+    """On the day of a start it is another than on the day before."""
+    return digest.started_memory_bytes, digest.started_cpu_m
 
 
 def _tells_the_same(usage: _Usage, part: Part) -> bool:

@@ -532,11 +532,13 @@ def _told_rise(
         ),
         None,
     )
+    if raised is None:
+        return reasons
     peaks = {day.ago: day.memory_bytes for day in container.days if day.ago and day.memory_bytes}
     days = 1  # whole ones, up to yesterday, each above the one before
     while peaks.get(days, 0) > peaks.get(days + 1, MOST):
         days += 1
-    if raised is None or days < _RISING_DAYS or peaks[1] < peaks[days] * _RISING:
+    if days < _RISING_DAYS or peaks[1] < peaks[days] * _RISING:
         return reasons
     told = dict(zip(LABELS, reasons, strict=True))
     told[raised] += (

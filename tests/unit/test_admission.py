@@ -330,6 +330,51 @@ def test_what_is_proposed_is_admitted_and_scheduled(scene: Scene) -> None:
     assert qos_class([each.values for each in new]) is sized.qos
 
 
+def measured(
+    name: str, cpu: int, peak: int, current: Resources, *, sidecar: bool = False
+) -> ObservedContainer:
+    usage = Usage(
+        cpu_p95_m=cpu, cpu_max_m=cpu, memory_p95_bytes=peak, memory_max_bytes=peak, samples=4032, pods=1
+    )
+    return ObservedContainer(name, current, usage, 14 * 86400, sidecar=sidecar)
+
+
+def applied(observed: Observed) -> tuple[Observed, list[int | None]]:
+    """The same with what is proposed, and the CPU requests."""
+    sized = size(observed, RULES)
+    assert sized.skipped is None
+    new = [
+        replace(each, current=one.proposed)
+        for each, one in zip(observed.containers, sized.containers, strict=True)
+    ]
+    return replace(observed, containers=tuple(new)), [each.current.cpu_request_m for each in new]
+
+
+def test_what_one_cannot_have_or_is_too_little_for_it_the_others_have_at_once() -> None:
+    """Else each rollout would leave some of it to the next."""
+    of_memory = Resources(memory_request_bytes=100 * MIB)
+    of_cpu = of_memory.model_copy(update={"cpu_request_m": 100})
+    workload = Workload(cluster="local", namespace="shop", kind="Deployment", name="web")
+    peak = 90 * MIB
+    web = Observed(
+        workload,
+        1,
+        1.0,
+        (measured("a", 500, peak, of_cpu), measured("b", 96, peak, of_cpu)),
+        pod_bounds={"LimitRange": Resources(cpu_request_m=300)},
+    )
+    beside_init = replace(
+        web,
+        containers=(measured("a", 500, peak, of_cpu), measured("b", 900, peak, of_memory, sidecar=True)),
+        init={"setup": Resources(cpu_request_m=400)},
+        pod_bounds={"node": Resources(cpu_request_m=300)},
+    )
+    for observed, wanted in ((web, [200, 100]), (beside_init, [300, None])):
+        after, requests = applied(observed)
+        assert requests == wanted
+        assert size(after, RULES).skipped is not None
+
+
 @given(scenes())
 def test_for_a_bound_no_value_is_moved_further_or_the_other_way(scene: Scene) -> None:
     observed = scene.observed

@@ -175,6 +175,30 @@ def test_what_a_start_took_is_remembered_until_the_next() -> None:
     assert started(NOON + DAY * 41) == (500.0, 300 * 2**20)
 
 
+def test_what_a_start_took_is_remembered_across_days_that_nothing_tells_of_any_more() -> None:
+    server, stored = Server(deployment("shop", "web", history_days=99, samples=99999)), FakeDigests()
+    scan(server, NOON - 20 * DAY, stored)
+    name, last = "shop/Deployment/web/app", TODAY - DAY * 21
+    day = stored.kept["local", name, last]
+    stored.kept["local", name, last] = replace(day, started_cpu_m=9.0, started_memory_bytes=2**30)
+    (web,) = scan(server, NOON, stored, DAY * 3, 3).workloads
+    assert web.containers[0].remembered.started_memory_bytes == 2**30
+    assert stored.kept["local", name, TODAY - DAY].started_cpu_m == 9.0
+
+
+def test_a_day_that_is_read_late_knows_nothing_of_later_ones() -> None:
+    pod = deployment("shop", "web", history_days=99, samples=99999, throttled=0.9, limits={"cpu": 3.0})
+    server, stored = Server(pod), FakeDigests()
+    scan(server, NOON, stored)
+    name = "shop/Deployment/web/app"
+    for ago in (1, 2, 3):
+        key = "local", name, TODAY - DAY * ago
+        stored.kept[key] = replace(stored.kept[key], cpu_m=(1.0,) * 16)
+    assert stored.kept.pop(("local", name, TODAY - DAY * 4)).followed_cpu_m == 0
+    scan(server, NOON, stored)
+    assert stored.kept["local", name, TODAY - DAY * 4].followed_cpu_m == 0
+
+
 def held(day: int, cpu: float, share: float = 1.0) -> Digest:
     return Digest("web", TODAY + DAY * day, 1, 99, 99, 0, (cpu,) * 16, throttled_share=share)
 
@@ -206,7 +230,13 @@ def test_a_day_of_a_start_proves_that_a_limit_keeps_use_if_nearly_all_of_it_was_
         assert days[-1].followed_cpu_m == (1000 if held_m else 0)
         for known in (days, [*days, Digest("web", TODAY + DAY * 2, started_memory_bytes=1)]):
             its = digesting.remembered(known, TODAY)
-            assert (its.cpu_held_m, its.cpu_follows) == (held_m, held_m > 0)
+            # At four times as much a day is waited for that proves it.
+            assert (its.cpu_held_m, its.cpu_least_held_m, its.cpu_follows) == (5000, 1000, True)
+    less = lived([held(0, 2000), replace(started, cpu_m=(5000,) * 16, throttled_share=0.9)])
+    assert digesting.remembered(less, TODAY) == Remembered(started_memory_bytes=1)
+    # Hours of today in which it idles say nothing.
+    idle = [*days, replace(held(2, 10, 0.0), windows=4)]
+    assert digesting.remembered(lived(idle), TODAY) == digesting.remembered(days, TODAY)
     after = digesting.remembered(lived([*days, held(2, 5000, 0.6)]), TODAY)
     assert (after.cpu_held_m, after.started_memory_bytes) == (5000, 1)
     assert digesting.remembered([Digest("web", TODAY)], TODAY) == Remembered()

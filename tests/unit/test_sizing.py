@@ -1250,6 +1250,14 @@ def test_the_request_of_a_jvm_never_goes_below_its_peak_with_the_headroom() -> N
     container = only(of_jvm(resources(1000, 2048), TOLD, usage(peak=800)))
     assert container.proposed == resources(150, 920)
     assert container.reasons[2].endswith("; but the peak is 800Mi in its one pod, plus 15%")
+    one = observed(resources(1000, 2048))
+    started = Remembered(started_memory_bytes=800 * MIB)
+    of_start = replace(one.containers[0], jvm=TOLD, remembered=started)
+    container = only(size(replace(one, containers=(of_start,)), RULES))
+    assert container.proposed.memory_request_bytes == 1040 * MIB
+    assert container.reasons[2].endswith(
+        "; not lowered below 800Mi used on the day of its last start, plus 30%"
+    )
 
 
 def test_the_request_of_a_jvm_is_not_raised_to_its_heap_nor_lowered_by_little() -> None:
