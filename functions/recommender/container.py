@@ -17,7 +17,7 @@ LEAST_CPU_LIMIT_M, LEAST_MEMORY_LIMIT = 100, 64 * MIB
 _UNSEEN = "OOM kills would not be seen, so it is not lowered (kubefinops doctor says what is missing)"
 # Use that comes so near its CPU limit is kept by it, if it is throttled in most periods; and so many times as
 # much is the most that such a limit is raised to at once, as a limit of memory is.
-_AT_LIMIT, _MOST_STEP = 0.9, 2
+AT_LIMIT, _MOST_STEP = 0.9, 2
 # A burst of half a window, or one that lies in two of them, is told as half of what it was.
 _BURST = 2
 _STARTED = "day of its last start"
@@ -226,7 +226,7 @@ def _cpu_of_guaranteed(current: Resources, usage: Usage, stance: Stance, rules: 
 def _held_to(current: Resources, remembered: Remembered) -> float:
     """CPU, in millicores, to which the present limit keeps it; 0 where it does not."""
     held = remembered.cpu_held_m
-    return held if held >= _AT_LIMIT * (current.cpu_limit_m or inf) else 0.0
+    return held if held >= AT_LIMIT * (current.cpu_limit_m or inf) else 0.0
 
 
 def follows(current: Resources, remembered: Remembered) -> str:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from functions.recommender import queries
 from functions.recommender.asking import MOST_WORKLOADS, at_once, both, pieces
-from functions.recommender.container import NOTHING, Remembered
+from functions.recommender.container import AT_LIMIT, NOTHING, Remembered
 from shared.contracts.digests import POINTS, Digest, midnight
 from shared.contracts.errors import Temporary
 from shared.contracts.quantities import MOST, within
@@ -103,14 +103,15 @@ class Span:
 class Plan:
     """`apart`: by namespace, how many of a Window's steps lie between two windows that are looked at;
     `limited`: namespace and name of what has a CPU limit, of which the peaks of all windows are asked for.
-    `pods` are there now, and `memory_limits` (bytes) are set for their containers: in most pods, where it is
-    `unsettled`, as in the midst of a rollout. Of those in `killed` it is told now that they were killed for
-    their memory, and begun anew.
+    `pods` are there now, and `cpu_limits` (millicores) and `memory_limits` (bytes) are set for their
+    containers: in most pods, where that of memory is `unsettled`, as in the midst of a rollout. Of those in
+    `killed` it is told now that they were killed for their memory, and begun anew.
     """
 
     apart: Mapping[str, int]
     limited: frozenset[tuple[str, str]]
     pods: frozenset[Pod] = frozenset()
+    cpu_limits: Mapping[Of, int] = field(default_factory=dict)
     memory_limits: Mapping[Of, int] = field(default_factory=dict)
     unsettled: frozenset[Of] = frozenset()
     killed: frozenset[Of] = frozenset()
@@ -570,6 +571,8 @@ class _Usage:
         name, found, memory = _name(*container), self.found.get(container, {}), self.memory.get(container, {})
         started, known = self.started.get(container, ()), {digest.day: digest for digest in there}
         made: list[Digest] = []
+        # Most days are made while the limit is as it was on them.
+        at_limit = AT_LIMIT * self.plan.cpu_limits.get(container, inf)
         before = known.get(self.grid.begin - DAY) or _last(there, self.grid.begin)
         for day in self.grid.days:
             if (stored := known.get(day)) is not None:
@@ -577,9 +580,11 @@ class _Usage:
                 continue
             its = facts.get((container, day), _NO_FACTS)
             digest = found.get(day) or Digest(name, day)
+            cpu = its.topped_cpu(digest.cpu_m)
             digest = replace(
                 digest,
-                cpu_m=its.topped_cpu(digest.cpu_m),
+                cpu_m=cpu,
+                at_limit_cpu_m=cpu[-1] if cpu and cpu[-1] >= at_limit else 0.0,
                 memory_bytes=its.topped(memory.get(day, ())),
                 oom_kills=its.oom_kills,
                 killed_limit_bytes=its.killed_limit if its.oom_kills else 0,
@@ -619,8 +624,7 @@ def inherited(digest: Digest, before: Digest, days: Iterable[Digest]) -> Digest:
 
 def _held_at(digest: Digest, share: float = _MOSTLY) -> float:
     """CPU, in millicores, to which a limit kept it on that day; 0 where none did."""
-    is_held = digest.cpu_m and (digest.throttled_share or 0.0) >= share
-    return digest.cpu_m[-1] if is_held else 0.0
+    return digest.at_limit_cpu_m if (digest.throttled_share or 0.0) >= share else 0.0
 
 
 def remembered(digests: Sequence[Digest], begin: date) -> Remembered:

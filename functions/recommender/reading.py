@@ -299,7 +299,11 @@ def _survey(
     owned_since = min(since, begin)
     if is_kept and not _with_runs(controllers):
         owned_since = max(owned_since, at.astimezone(UTC).date() - digesting.DAY)
-    gone, memory_limits = queries.gone(often), _memory_limits(now, controllers)
+    gone, set_now = queries.gone(often), _set_now(now, controllers)
+    cpu_limits, memory_limits = (
+        {of: limit for of, its in set_now.items() if (limit := getattr(its, name)) is not None}
+        for name in ("cpu_limit_m", "memory_limit_bytes")
+    )
     return _Survey(
         now=now,
         controllers=controllers,
@@ -313,6 +317,7 @@ def _survey(
                 if now.limits_cpu(pods)
             ),
             frozenset(pod for pods in controllers.values() for pod in pods),
+            cpu_limits,
             memory_limits,
             _unsettled(now, controllers, memory_limits),
             _killed(now, controllers),
@@ -335,15 +340,14 @@ def _with_runs(controllers: Mapping[Controller, Collection[Pod]]) -> list[Contro
     return [each for each, pods in controllers.items() if each[1] in RUN_TO_COMPLETION and pods]
 
 
-def _memory_limits(now: Cluster, controllers: Mapping[Controller, Collection[Pod]]) -> dict[Of, int]:
-    """In bytes, of each container that has one."""
-    found = {
-        (controller, name): now.resources(pods, name).memory_limit_bytes
+def _set_now(now: Cluster, controllers: Mapping[Controller, Collection[Pod]]) -> dict[Of, Resources]:
+    """What is set for each container."""
+    return {
+        (controller, name): now.resources(pods, name)
         for controller, pods in controllers.items()
         if controller[1] not in RUN_TO_COMPLETION
         for name in now.container_names(pods)
     }
-    return {container: limit for container, limit in found.items() if limit is not None}
 
 
 def _killed(now: Cluster, controllers: Mapping[Controller, Collection[Pod]]) -> frozenset[Of]:

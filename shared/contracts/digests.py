@@ -20,7 +20,8 @@ class Digest:
     and memory in bytes at POINTS; empty where nothing was measured, for that too is known of a day then.
     `throttled_share` is of CPU periods. `killed_limit_bytes`, of a day with OOM kills, is the least limit of
     memory that was set then; 0 where that is not known. So is `near_limit_bytes`, the limit at its end, of a
-    day on which memory came near it.
+    day on which memory came near it; and `at_limit_cpu_m`, the most that was used, of one on which that was
+    up to its CPU limit.
 
     What is known of longer ago than days are looked back at goes from each day to the next. `started_cpu_m`,
     where a limit throttles, and `started_memory_bytes` are the most that pods used on the day of the last
@@ -43,6 +44,7 @@ class Digest:
     started_cpu_m: float = 0.0
     started_memory_bytes: int = 0
     followed_cpu_m: float = 0.0
+    at_limit_cpu_m: float = 0.0
 
 
 def midnight(day: date) -> datetime:

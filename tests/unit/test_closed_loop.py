@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.recommender import daily, digesting
-from functions.recommender.container import Day
+from functions.recommender.container import AT_LIMIT, Day
 from functions.recommender.digesting import NEAR, REMEMBERED
 from functions.recommender.fitted import MEMORY_DAYS, constants
 from functions.recommender.rules import PERCENTILE, Rules
@@ -92,6 +92,7 @@ class Loop:
                 else None
             ),
             near_limit_bytes=(limit or 0) * (peak >= NEAR * (limit or 0)),
+            at_limit_cpu_m=cpu * (cpu >= AT_LIMIT * (cpu_limit or inf)),
             started_cpu_m=cpu * has_started,
             started_memory_bytes=peak * has_started,
         )

@@ -187,20 +187,35 @@ def test_what_a_start_took_is_remembered_across_days_that_nothing_tells_of_any_m
 
 
 def test_a_day_that_is_read_late_knows_nothing_of_later_ones() -> None:
-    pod = deployment("shop", "web", history_days=99, samples=99999, throttled=0.9, limits={"cpu": 3.0})
+    pod = deployment(
+        "shop", "web", history_days=99, samples=99999, throttled=0.9, cpu_max=2.9, limits={"cpu": 3.0}
+    )
     server, stored = Server(pod), FakeDigests()
     scan(server, NOON, stored)
     name = "shop/Deployment/web/app"
     for ago in (1, 2, 3):
         key = "local", name, TODAY - DAY * ago
-        stored.kept[key] = replace(stored.kept[key], cpu_m=(1.0,) * 16)
+        stored.kept[key] = replace(stored.kept[key], at_limit_cpu_m=1.0)
     assert stored.kept.pop(("local", name, TODAY - DAY * 4)).followed_cpu_m == 0
     scan(server, NOON, stored)
     assert stored.kept["local", name, TODAY - DAY * 4].followed_cpu_m == 0
 
 
+@pytest.mark.parametrize(("cpu_max", "kept_m"), [(2.75, 2750), (2.65, 0), (0.05, 0)])
+def test_use_is_kept_by_a_limit_that_it_comes_up_to_alone(cpu_max: float, kept_m: float) -> None:
+    """Periods count in which something runs: short bursts are throttled in all of theirs, far below it."""
+    pod = deployment(
+        "shop", "web", history_days=99, samples=99999, throttled=1.0, cpu_max=cpu_max, limits={"cpu": 3.0}
+    )
+    stored = FakeDigests()
+    (web,) = scan(Server(pod), NOON, stored).workloads
+    assert {each.at_limit_cpu_m for each in stored.kept.values()} == {kept_m}
+    assert web.containers[0].remembered.cpu_held_m == kept_m
+
+
 def held(day: int, cpu: float, share: float = 1.0) -> Digest:
-    return Digest("web", TODAY + DAY * day, 1, 99, 99, 0, (cpu,) * 16, throttled_share=share)
+    cpus = (cpu,) * 16
+    return Digest("web", TODAY + DAY * day, 1, 99, 99, 0, cpus, throttled_share=share, at_limit_cpu_m=cpu)
 
 
 def lived(digests: Collection[Digest]) -> list[Digest]:
@@ -232,7 +247,7 @@ def test_a_day_of_a_start_proves_that_a_limit_keeps_use_if_nearly_all_of_it_was_
             its = digesting.remembered(known, TODAY)
             # At four times as much a day is waited for that proves it.
             assert (its.cpu_held_m, its.cpu_least_held_m, its.cpu_follows) == (5000, 1000, True)
-    less = lived([held(0, 2000), replace(started, cpu_m=(5000,) * 16, throttled_share=0.9)])
+    less = lived([held(0, 2000), replace(started, throttled_share=0.9)])
     assert digesting.remembered(less, TODAY) == Remembered(started_memory_bytes=1)
     # Hours of today in which it idles say nothing.
     idle = [*days, replace(held(2, 10, 0.0), windows=4)]
