@@ -25,7 +25,7 @@ _STARTED = "day of its last start"
 REACHED = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen, as Digest is not
 class Day:
     """One day's digest, `ago` days before the scan's.
 
