@@ -59,7 +59,7 @@ class Bounds:
 
 
 STRATEGIES = {
-    "balanced": Bounds(0.0335, 0.0439, 0.032, 0.003, 3.0),
+    "balanced": Bounds(0.032, 0.0439, 0.032, 0.003, 3.0),
     "cautious": Bounds(0.015, 0.020, 0.015, 0.002, 4.0),
     "lean": Bounds(0.050, 0.065, 0.080, 0.002, 3.0),
 }
@@ -69,7 +69,8 @@ QUANTILES = (
     *(0.925, 0.9275, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98),
 )
 PADS = (0.005, 0.010, 0.015, 0.020, 0.02125, 0.0225, 0.02375, 0.025, 0.0275, 0.030)  # cores
-ABOVE_PEAKS = (0.001, 0.002, 0.003, 0.005, 0.010)  # cores
+# Cores. Small virtual machines alone would have more; but most sidecars use a few millicores.
+ABOVE_PEAKS = (0.001, 0.002, 0.003)
 SCALES = tuple(float(each) for each in np.round(np.geomspace(1.2, 4.0, 21), 3))
 EXPONENTS = (0.0, 0.15, 0.25, 0.35, 0.5, 0.6, 0.7)
 LEASTS = (1.05, 1.1, 1.15, 1.2, 1.3)
