@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
 
-from functions.recommender.bounds import NODE, POD_RANGE, QUOTA, REQUESTS, SHARED
+from functions.recommender.bounds import NODE, POD_RANGE, QUOTA, REQUESTS, SHARED, counted, together, twin
 from functions.recommender.container import from_to, is_worth
 from functions.recommender.rules import WORTH_RAISING, Rules
 from shared.contracts.events import ContainerProposal, Resources
@@ -50,15 +50,13 @@ class Pod:
 
     def at_least(self, proposals: Iterable[ContainerProposal], name: str) -> int:
         """What counts of it, if all init containers begin before the sidecars."""
-        return max(
-            _sum((each.proposed for each in proposals), name) + _sum(self.others, name), self.of_init(name)
-        )
+        return counted((*(each.proposed for each in proposals), *self.others), self.init, name)
 
     def at_most(self, proposals: Sequence[ContainerProposal], name: str) -> int:
         """What counts of it, if they begin after them."""
         init = self.of_init(name)
         beside = (each.proposed for each in proposals if each.name in self.sidecars)
-        sidecars = _sum(beside, name) + _sum(self.other_sidecars, name) if init else 0
+        sidecars = together(beside, name) + together(self.other_sidecars, name) if init else 0
         return max(self.at_least(proposals, name), init + sidecars)
 
 
@@ -68,7 +66,7 @@ def within_limit_range(proposal: ContainerProposal, most: Resources) -> Containe
     The most of a limit goes with the request: so far above it as that of the present request. A request is
     lowered no further than the limit beside it allows.
     """
-    for request, limit in ((name, _twin(name)) for name in REQUESTS.values()):
+    for request, limit in ((name, twin(name)) for name in REQUESTS.values()):
         if (high := getattr(most, request)) is not None:
             for name in (request, limit):
                 now, new = getattr(proposal.current, name), getattr(proposal.proposed, name)
@@ -96,7 +94,7 @@ def within_pod_bounds(
     held = list(proposals)
     for who, most in sorted(pod.most.items()):
         for name in LABELS:
-            names = (name, _twin(name)) if pod.guaranteed else (name,)
+            names = (name, twin(name)) if pod.guaranteed else (name,)
             highs = {each: high for each in names if (high := getattr(most, each)) is not None}
             share = partial(_with_share, name=name, why=_SAYS[who], rules=rules)
             held = _within(held, pod, name, highs, share)
@@ -112,14 +110,14 @@ def not_below_least(
     """
     held = list(proposals)
     # Limits first: how much is to be requested goes by them.
-    for name in (*map(_twin, REQUESTS.values()), *REQUESTS.values()):
+    for name in (*map(twin, REQUESTS.values()), *REQUESTS.values()):
         # A limit that is raised with its request may want more beside it: then all stays as it is.
         for is_last in (False, True):
             least = _least(held, pod, name)
             lowered = sum(_lowered(each, name) for each in held)
             if pod.at_least(held, name) >= least or not lowered:
                 break
-            missing = least - _sum((each.proposed for each in held), name) - _sum(pod.others, name)
+            missing = least - together((each.proposed for each in held), name) - together(pod.others, name)
             share = 1.0 if is_last else min(1.0, missing / lowered)
             held = [_given_back(each, name, share, pod, rules) for each in held]
     return tuple(held)
@@ -132,7 +130,7 @@ def within_pod_ratios(
     held = list(proposals)
     for request in REQUESTS.values():
         if ratio := pod.ratios.get(request.partition("_")[0]):
-            limit, high = _twin(request), int(ratio * pod.at_least(held, request))
+            limit, high = twin(request), int(ratio * pod.at_least(held, request))
             share = partial(_with_share, name=limit, why=_SAYS[POD_RANGE], rules=rules)
             held = _within(held, pod, limit, {limit: high}, share)
     return tuple(_request_within_limit(each) for each in held)
@@ -156,31 +154,31 @@ def refused(
 def _refused_of_container(
     proposal: ContainerProposal, request: str, least: Resources, most: Resources
 ) -> str | None:
-    asked, limit = getattr(proposal.proposed, request), getattr(proposal.proposed, _twin(request)) or 0
+    asked, limit = getattr(proposal.proposed, request), getattr(proposal.proposed, twin(request)) or 0
     resource = _named(request)
     if asked is not None and asked < (getattr(least, request) or 0):
         return f"wants more {resource} of {proposal.name}"
     if (high := getattr(most, request)) is not None and max(asked or 0, limit) > high:
         return f"allows {proposal.name} less {resource}"
-    by_ratio, before = getattr(most, _twin(request)), getattr(proposal.current, request)
+    by_ratio, before = getattr(most, twin(request)), getattr(proposal.current, request)
     if by_ratio and before and limit * before > by_ratio * (asked or 0):
         return f"wants more {resource} of {proposal.name} beside its limit"
     return None
 
 
 def _refused_of_pod(proposals: Sequence[ContainerProposal], name: str, pod: Pod) -> str | None:
-    together, limit_range = pod.at_least(proposals, name), "a LimitRange of its namespace"
-    if 0 < together < (getattr(pod.least, name) or 0):
+    its, limit_range = pod.at_least(proposals, name), "a LimitRange of its namespace"
+    if 0 < its < (getattr(pod.least, name) or 0):
         return f"{limit_range} wants more {_named(name)} of a pod"
     for who, why in (
         (POD_RANGE, f"{limit_range} allows a pod less {_named(name)}"),
         (QUOTA, "a ResourceQuota of its namespace has no room for them beside the others"),
     ):
-        if (high := getattr(pod.most.get(who), name, None)) is not None and together > high:
+        if (high := getattr(pod.most.get(who), name, None)) is not None and its > high:
             return why
     ratio = pod.ratios.get(name.partition("_")[0])
     if ratio and name not in REQUESTS.values():
-        requested = pod.at_least(proposals, _twin(name))
+        requested = pod.at_least(proposals, twin(name))
         if requested and pod.at_most(proposals, name) > ratio * requested:
             return f"{limit_range} wants more {_named(name)} of a pod beside its limits"
     return None
@@ -219,7 +217,7 @@ def _within(
     for group, others, beside in ((sidecars, pod.other_sidecars, True), (every, pod.others, False)):
         high = min((high - beside * pod.of_init(each) for each, high in highs.items()), default=MOST)
         while raised := sum(_raise(found[index], name) for index in group):
-            beyond = _sum((*others, *(found[index].proposed for index in group)), name) - high
+            beyond = together((*others, *(found[index].proposed for index in group)), name) - high
             if beyond <= 0:
                 break
             share = max(0.0, 1 - beyond / raised)
@@ -251,7 +249,7 @@ def _least(proposals: Sequence[ContainerProposal], pod: Pod, name: str) -> int:
     ratio = pod.ratios.get(name.partition("_")[0])
     if not ratio or name not in REQUESTS.values():
         return least
-    return max(least, ceil(pod.at_most(proposals, _twin(name)) / ratio))
+    return max(least, ceil(pod.at_most(proposals, twin(name)) / ratio))
 
 
 def _lowered(proposal: ContainerProposal, name: str) -> int:
@@ -266,20 +264,18 @@ def _given_back(
         return proposal
     now: int = getattr(proposal.current, name)
     value = min(now, _rounded(name, now - lowered + lowered * share))
-    kept = value if is_worth(now, value, rules.relative_change, _worth(name, rules)) else now
-    proposal, twin = _held(proposal, name, kept, _LEAST), _twin(name)
-    limit = getattr(proposal.proposed, twin)
+    kept = value if is_worth(now, value, rules.relative_change, rules.least_change(name)) else now
+    proposal, other = _held(proposal, name, kept, _LEAST), twin(name)
+    limit = getattr(proposal.proposed, other)
     if pod.guaranteed:
-        return _held(proposal, twin, kept, _LEAST)
+        return _held(proposal, other, kept, _LEAST)
     if name in REQUESTS.values() and limit is not None:
-        low = getattr(proposal.current, twin) if kept == now else kept
+        low = getattr(proposal.current, other) if kept == now else kept
         if limit < low:
-            return _held(proposal, twin, low, "as the request is" if kept == now else "not below its request")
+            return _held(
+                proposal, other, low, "as the request is" if kept == now else "not below its request"
+            )
     return proposal
-
-
-def _sum(values: Iterable[Resources], name: str) -> int:
-    return sum(getattr(each, name) or 0 for each in values)
 
 
 def _named(name: str) -> str:
@@ -288,17 +284,12 @@ def _named(name: str) -> str:
 
 def _rounded(name: str, amount: float) -> int:
     """Up to what people write."""
-    unit = 1 if name.startswith("cpu") else MIB
+    unit = _unit(name)
     return ceil(round(amount / unit, 6)) * unit
 
 
-def _worth(name: str, rules: Rules) -> int:
-    return rules.cpu_change_m if name.startswith("cpu") else rules.memory_change_bytes
-
-
-def _twin(name: str) -> str:
-    """The limit of a request, or the request of a limit."""
-    return name.replace("limit", "request") if "limit" in name else name.replace("request", "limit")
+def _unit(name: str) -> int:
+    return 1 if name.startswith("cpu") else MIB
 
 
 def _raise(proposal: ContainerProposal, name: str) -> int:
@@ -310,10 +301,10 @@ def _raise(proposal: ContainerProposal, name: str) -> int:
 def _less(proposal: ContainerProposal, name: str, more: float, rules: Rules) -> int | None:
     """The value with so much more at most; as it is, where so little more is not worth a change."""
     now: int | None = getattr(proposal.current, name)
-    unit = 1 if name.startswith("cpu") else MIB
+    unit = _unit(name)
     # A share's own error shall not become one step less.
     target = int(round((now or 0) + more, 3)) // unit * unit
-    least = max(_worth(name, rules), (now or 0) * rules.relative_change * WORTH_RAISING)
+    least = max(rules.least_change(name), (now or 0) * rules.relative_change * WORTH_RAISING)
     return target if target - (now or 0) > least else now
 
 
@@ -334,7 +325,7 @@ def _limit_with_request(proposal: ContainerProposal, wanted: ContainerProposal) 
 def _request_within_limit(proposal: ContainerProposal) -> ContainerProposal:
     """The same, with no request above a limit that is not raised as far as was wanted."""
     for name in REQUESTS.values():
-        limit, new = getattr(proposal.proposed, _twin(name)), getattr(proposal.proposed, name)
+        limit, new = getattr(proposal.proposed, twin(name)), getattr(proposal.proposed, name)
         if limit is not None and new is not None and new > limit:
             proposal = _held(proposal, name, limit, "not above its limit")
     return proposal

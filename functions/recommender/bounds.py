@@ -100,7 +100,7 @@ class Bounds:
                 most[request] = round(high)
             ratio, now = told.get(("Container", resource, "maxLimitRequestRatio")), getattr(current, request)
             if ratio and now is not None:
-                most[request.replace("request", "limit")] = int(within(now * ratio))
+                most[twin(request)] = int(within(now * ratio))
         return Resources(**least), Resources(**most)
 
     def ratios_of_pod(self, namespace: str) -> dict[str, float]:
@@ -127,9 +127,9 @@ class Bounds:
         by_quota = dict[str, int]()
         for (_, resource), told in self._quotas.get(namespace, {}).items():
             name, hard, used = _OF_QUOTA[resource], told.get("hard", 0), told.get("used", 0)
-            counted = _counted(set_now, init, name)
+            its = counted(set_now, init, name)
             if hard and used >= pods.set_now.get(name, 0):
-                most = pods.most(counted, hard - used, name)
+                most = pods.most(its, hard - used, name)
                 by_quota[name] = min(most, by_quota.get(name, most))
         bounds = {QUOTA: Resources(**by_quota), NODE: self._of_node(set_now, init)}
         bounds[POD_RANGE] = self._of_pod(namespace, "max")
@@ -141,7 +141,7 @@ class Bounds:
         """
 
         def most(node: Mapping[str, int]) -> float:
-            return min(high / max(1, _counted(set_now, init, name)) for name, high in node.items())
+            return min(high / max(1, counted(set_now, init, name)) for name, high in node.items())
 
         return Resources(**max(self._nodes.values(), key=most, default={}))
 
@@ -152,7 +152,7 @@ class Bounds:
             name: round(value)
             for resource, request in REQUESTS.items()
             if (value := told.get(("Pod", resource, constraint))) is not None
-            for name in (request, request.replace("request", "limit"))
+            for name in (request, twin(request))
         }
         return Resources(**values)
 
@@ -166,10 +166,28 @@ class Bounds:
             ranges[of] = strictest(value, ranges.get(of, value))
 
 
-def _counted(set_now: Iterable[Resources], init: Iterable[Resources], name: str) -> int:
+def twin(name: str) -> str:
+    """The limit of a request, or the request of a limit."""
+    return name.replace("limit", "request") if "limit" in name else name.replace("request", "limit")
+
+
+def together(values: Iterable[Resources], name: str) -> int:
+    """What these set, of a field of Resources."""
+    return sum(getattr(each, name) or 0 for each in values)
+
+
+def counted(set_now: Iterable[Resources], init: Iterable[Resources], name: str) -> int:
     """What counts of a pod: what its containers set together, or an init container if that is more."""
-    together = sum(getattr(each, name) or 0 for each in set_now)
-    return max((together, *(getattr(each, name) or 0 for each in init)))
+    return max((together(set_now, name), *(getattr(each, name) or 0 for each in init)))
+
+
+def added_by_rollout(kind: str, wanted: int) -> int:
+    """How many pods a rollout of so many adds, if nothing tells.
+
+    Mostly that of few ends none before another is there. A Rollout may have as many beside the others as are
+    wanted, with a service or a router between them.
+    """
+    return {"Deployment": 1, "Rollout": wanted}.get(kind, 0)
 
 
 def _amount(resource: str, value: float) -> int:

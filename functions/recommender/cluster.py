@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from functions.recommender import nodes, queries
-from functions.recommender.bounds import REQUESTS, Bounds, Pods
+from functions.recommender.bounds import REQUESTS, Bounds, Pods, added_by_rollout
 from functions.recommender.jvm import Jvms
 from shared.contracts.events import Resources
 from shared.contracts.quantities import within
@@ -189,11 +189,7 @@ class Cluster:
         return self.deployments.get(controller, self._rollouts.get(controller))
 
     def counted(self, controller: Controller, pods: Collection[Pod], live: Collection[Pod]) -> Pods:
-        """How a quota counts the pods of a controller, of which it is told, and of which these are live.
-
-        Mostly a rollout of few pods ends none before another is there. A Rollout may have as many beside the
-        others as are wanted, with a service or a router between them: nothing tells.
-        """
+        """How a quota counts the pods of a controller, of which it is told, and of which these are live."""
         wanted = self.wanted_replicas(controller) or len(pods)
         # Of more than are wanted some have ended; in the midst of a rollout they differ.
         each = [self._set_by(pod) for pod in live]
@@ -207,11 +203,10 @@ class Cluster:
 
     def _added(self, controller: Controller, wanted: int) -> int:
         """How many pods a rollout adds."""
-        added = {"Deployment": 1, "Rollout": wanted}.get(controller[1], 0)
         if controller[1] == "Deployment" and self._max_unavailable:
             # What tells no number beside others that do is recreated.
-            added = int(self._max_unavailable.get(controller, 1) == 0)
-        return added
+            return int(self._max_unavailable.get(controller, 1) == 0)
+        return added_by_rollout(controller[1], wanted)
 
     @cached_property
     def _added_most(self) -> dict[str, dict[str, int]]:

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from functions.recommender.bounds import REQUESTS, together
 from shared.contracts.events import ContainerProposal, Resources
 from shared.contracts.wording import LABELS, quantity
-
-_REQUESTS = ("cpu_request_m", "memory_request_bytes")
 
 
 def held_at_least(init: Mapping[str, Resources], unmeasured: Iterable[Resources]) -> Resources | None:
@@ -22,10 +21,7 @@ def held_at_least(init: Mapping[str, Resources], unmeasured: Iterable[Resources]
     what an init container asks for beyond the `unmeasured` ones. None if nothing is.
     """
     others = list(unmeasured)
-    held = {
-        field: max(0, _most(init, field)[0] - sum(getattr(each, field) or 0 for each in others))
-        for field in _REQUESTS
-    }
+    held = {field: max(0, _most(init, field)[0] - together(others, field)) for field in REQUESTS.values()}
     return Resources(**held) if any(held.values()) else None
 
 
@@ -39,8 +35,8 @@ def told(
     if held is None:
         return proposals
     more = {}
-    for field in _REQUESTS:
-        if getattr(held, field) > sum(getattr(each.proposed, field) or 0 for each in proposals):
+    for field in REQUESTS.values():
+        if getattr(held, field) > together((each.proposed for each in proposals), field):
             amount, name = _most(init, field)
             more[field] = f"init container {name} asks for {quantity(field, amount)}, which stays reserved"
     return tuple(_with(each, more) for each in proposals) if more else proposals

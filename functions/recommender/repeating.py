@@ -109,8 +109,7 @@ def _is_near(one: Resources, other: Resources, rules: Rules) -> bool:
         a, b = getattr(one, name), getattr(other, name)
         if (a is None) != (b is None):
             return False
-        smallest = rules.cpu_change_m if name.startswith("cpu") else rules.memory_change_bytes
-        if a is not None and is_worth(b, a, rules.relative_change, smallest):
+        if a is not None and is_worth(b, a, rules.relative_change, rules.least_change(name)):
             return False
     return True
 

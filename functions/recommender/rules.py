@@ -41,3 +41,7 @@ class Rules:
     jvm_overhead: float = 0.20
     jvm_overhead_bytes: int = 128 * MIB
     keep_qos: bool = True
+
+    def least_change(self, name: str) -> int:
+        """Of a field of Resources, in its unit: what is less is not worth a change, whatever its share."""
+        return self.cpu_change_m if name.startswith("cpu") else self.memory_change_bytes

@@ -9,7 +9,7 @@ from enum import StrEnum
 from math import ceil
 
 from functions.recommender import admission, init_containers
-from functions.recommender.bounds import QUOTA, SHARED
+from functions.recommender.bounds import QUOTA, SHARED, added_by_rollout, together
 from functions.recommender.container import (
     NOTHING,
     REACHED,
@@ -175,7 +175,7 @@ def size_all(workloads: Iterable[Observed], rules: Rules) -> Iterator[tuple[Obse
         sized = size(observed, rules)
         yield observed, sized
         if quota is not None and sized.skipped is None:
-            by_rollout = {"Deployment": 1, "Rollout": pods}.get(each.workload.kind, 0)
+            by_rollout = added_by_rollout(each.workload.kind, pods)
             for name in LABELS:
                 if (more := _more(sized.containers, name)) > 0:
                     taken.setdefault(namespace, Counter())[name] += pods * more
@@ -188,7 +188,7 @@ def _shared(observed: Observed, quota: Resources, taken: Mapping[str, int]) -> d
     """Its bounds, where others take so much of the quota. It keeps what it has."""
     shared = {}
     for name, high in quota.model_dump(include=set(taken), exclude_none=True).items():
-        now = sum(getattr(each.current, name) or 0 for each in observed.containers)
+        now = together((each.current for each in observed.containers), name)
         if high > now:
             shared[name] = max(now, high - ceil(taken[name] / max(1, observed.replicas)))
     alone = quota.model_copy(update=dict.fromkeys(shared))
@@ -230,9 +230,10 @@ def size(observed: Observed, rules: Rules) -> Sized:
     return sized
 
 
-def _more(proposals: Iterable[ContainerProposal], name: str) -> int:
+def _more(proposals: Sequence[ContainerProposal], name: str) -> int:
     """What these together are raised by; less than 0 where they are lowered."""
-    return sum((getattr(each.proposed, name) or 0) - (getattr(each.current, name) or 0) for each in proposals)
+    proposed, current = ([getattr(each, which) for each in proposals] for which in ("proposed", "current"))
+    return together(proposed, name) - together(current, name)
 
 
 def qos_class(containers: list[Resources]) -> QosClass:

@@ -76,6 +76,7 @@ class HttpArgoCD:
 
     def _get(self, path: str, parameters: Mapping[str, str] | None = None) -> JsonObject | None:
         """The JSON document; None for 404."""
+        # Loaded with the client, as above.
         import requests  # noqa: PLC0415
         from urllib3.exceptions import ReadTimeoutError  # noqa: PLC0415
 

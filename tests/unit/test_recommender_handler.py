@@ -428,9 +428,8 @@ def test_what_sizing_would_have_saved_is_told_of_what_is_left(product: Product) 
 
 def test_what_is_raised_in_one_scan_has_a_quota_together(product: Product) -> None:
     """Three pods of each: the first one is raised to all that there is but for the pod of a rollout."""
-    busy = {"cpu_p95": 3.0, "cpu_max": 3.5}
-    pods = [deployment("shop", "cart"), deployment("shop", "checkout")]
-    product.prometheus.pods = [replace(pod, **busy) for pod in pods]  # type: ignore[arg-type]
+    names = ("cart", "checkout")
+    product.prometheus.pods = [deployment("shop", name, cpu_p95=3.0, cpu_max=3.5) for name in names]
     product.prometheus.quotas["shop"] = (12, 6)
     product.whole_scan()
     cart, checkout = product.last_entry("cart"), product.last_entry("checkout")
