@@ -19,10 +19,11 @@ from functions.recommender.asking import Asked, Asking, Part, both
 from functions.recommender.bounds import Pods
 from functions.recommender.cluster import Cluster, Controller, Owners, Pod
 from functions.recommender.container import NOTHING, Remembered
-from functions.recommender.digesting import REMEMBERED, Days, Of, Plan, Span, first_day
+from functions.recommender.digesting import Days, Of, Plan, Span, first_day
 from functions.recommender.fitted import CPU_DAYS, MEMORY_DAYS, constants
 from functions.recommender.nodes import Node, nodes_of
 from functions.recommender.queries import Kills, Question, Scope, Window
+from functions.recommender.remembering import REMEMBERED, remembered
 from functions.recommender.rules import PERCENTILE
 from functions.recommender.sizing import (
     RUN_TO_COMPLETION,
@@ -713,8 +714,8 @@ class _Past:
             max((each.killed_limit_bytes for each in some if each.oom_kills), default=0)
             for some in (killed, [each for each in every if each.day >= self._since])
         )
-        remembered = digesting.remembered(every, self._begin)
-        return _Container(usage, seconds, seen, limit, ever, container in self._days.torn, remembered)
+        its = remembered(every, self._begin)
+        return _Container(usage, seconds, seen, limit, ever, container in self._days.torn, its)
 
     def is_measured(self, controller: Controller, names: Collection[str]) -> bool:
         """Whether a pod of it ever was, as far as is known."""

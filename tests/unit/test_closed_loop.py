@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions.recommender import daily, digesting
+from functions.recommender import daily, digesting, remembering
 from functions.recommender.container import AT_LIMIT, Day
-from functions.recommender.digesting import NEAR, REMEMBERED
+from functions.recommender.digesting import NEAR
 from functions.recommender.fitted import MEMORY_DAYS, constants
+from functions.recommender.remembering import REMEMBERED
 from functions.recommender.rules import PERCENTILE, Rules
 from functions.recommender.sizing import Observed, ObservedContainer, Sized, qos_class, size
 from shared.contracts.digests import POINTS, Digest
@@ -97,7 +98,7 @@ class Loop:
             started_memory_bytes=peak * has_started,
         )
         last = self.lived[-1] if self.lived else Digest("", date.min)
-        self.lived.append(digesting.inherited(digest, last, self.lived[-REMEMBERED.days :]))
+        self.lived.append(remembering.inherited(digest, last, self.lived[-REMEMBERED.days :]))
         self.starts, self.former_cpu_limit_m = False, cpu_limit
 
     @property
@@ -128,7 +129,7 @@ class Loop:
             idle = Digest(
                 last.container, today, windows=4, cpu_m=(1.0,) * len(POINTS), memory_bytes=last.memory_bytes
             )
-            known.append(digesting.inherited(replace(idle, throttled_share=0.0), last, known))
+            known.append(remembering.inherited(replace(idle, throttled_share=0.0), last, known))
         used = digesting.used([day for day in days if day.ago <= HISTORY])
         assert used is not None
         limit = self.current.memory_limit_bytes
@@ -142,7 +143,7 @@ class Loop:
             len(self.lived) * 86400,
             oom_killed=limit is not None and max(lately, default=0) >= limit,
             killed_limit_bytes=max((killed_by for killed_by, ago in kills if ago <= looked_back), default=0),
-            remembered=digesting.remembered(known, today - timedelta(days=HISTORY)),
+            remembered=remembering.remembered(known, today - timedelta(days=HISTORY)),
             estimate=(
                 daily.estimates({0: days}, self.strategy, constants()[self.strategy])[0]
                 if self.strategy != PERCENTILE

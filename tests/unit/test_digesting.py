@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.recommender import digesting, queries
+from functions.recommender import digesting, queries, remembering
 from functions.recommender.asking import Asking
 from functions.recommender.cluster import Cluster, Owners
 from functions.recommender.container import Remembered
@@ -223,7 +223,7 @@ def lived(digests: Collection[Digest]) -> list[Digest]:
     days: list[Digest] = []
     for digest in digests:
         before = days[-1] if days else Digest("", date.min)
-        days.append(digesting.inherited(digest, before, days[-35:]))
+        days.append(remembering.inherited(digest, before, days[-35:]))
     return days
 
 
@@ -232,11 +232,11 @@ def test_use_that_rose_with_a_limit_to_four_times_as_much_follows_it_for_as_long
     assert not any(day.followed_cpu_m for day in lived(raised))
     followed = lived([*raised, *(held(day, 4000) for day in range(3, 99))])
     assert {day.followed_cpu_m for day in followed[3:]} == {1000}
-    its = digesting.remembered(followed[-36:], TODAY)
+    its = remembering.remembered(followed[-36:], TODAY)
     assert (its.cpu_held_m, its.cpu_least_held_m, its.cpu_follows) == (4000, 1000, True)
     free = lived([*followed, *(held(day, 3000, 0.4) for day in range(99, 136))])
     assert [day.followed_cpu_m for day in free[99:]] == [1000] * 35 + [0.0] * 2
-    assert not digesting.remembered(free[-36:], TODAY).cpu_held_m
+    assert not remembering.remembered(free[-36:], TODAY).cpu_held_m
 
 
 def test_a_day_of_a_start_proves_that_a_limit_keeps_use_if_nearly_all_of_it_was_throttled() -> None:
@@ -245,17 +245,17 @@ def test_a_day_of_a_start_proves_that_a_limit_keeps_use_if_nearly_all_of_it_was_
         days = lived([held(0, 1000), started])
         assert days[-1].followed_cpu_m == (1000 if held_m else 0)
         for known in (days, [*days, Digest("web", TODAY + DAY * 2, started_memory_bytes=1)]):
-            its = digesting.remembered(known, TODAY)
+            its = remembering.remembered(known, TODAY)
             # At four times as much a day is waited for that proves it.
             assert (its.cpu_held_m, its.cpu_least_held_m, its.cpu_follows) == (5000, 1000, True)
     less = lived([held(0, 2000), replace(started, throttled_share=0.9)])
-    assert digesting.remembered(less, TODAY) == Remembered(started_memory_bytes=1)
+    assert remembering.remembered(less, TODAY) == Remembered(started_memory_bytes=1)
     # Hours of today in which it idles say nothing.
     idle = [*days, replace(held(2, 10, 0.0), windows=4)]
-    assert digesting.remembered(lived(idle), TODAY) == digesting.remembered(days, TODAY)
-    after = digesting.remembered(lived([*days, held(2, 5000, 0.6)]), TODAY)
+    assert remembering.remembered(lived(idle), TODAY) == remembering.remembered(days, TODAY)
+    after = remembering.remembered(lived([*days, held(2, 5000, 0.6)]), TODAY)
     assert (after.cpu_held_m, after.started_memory_bytes) == (5000, 1)
-    assert digesting.remembered([Digest("web", TODAY)], TODAY) == Remembered()
+    assert remembering.remembered([Digest("web", TODAY)], TODAY) == Remembered()
 
 
 def test_use_that_grows_slowly_beyond_one_limit_after_the_other_follows_none() -> None:
