@@ -308,7 +308,7 @@ def count(part: Part) -> int:
     return len(part.workloads)
 
 
-def pieces(part: Part, most: int, size: Callable[[Part], int] = count) -> list[Part]:
+def pieces(part: Part, most: float, size: Callable[[Part], int] = count) -> list[Part]:
     """The part in as few as it takes for none to be larger: of whole namespaces, or of one by name. One
     workload is not parted.
     """

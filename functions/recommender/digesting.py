@@ -43,17 +43,18 @@ Of = tuple["Controller", str]  # whose container, and its name
 DAY = timedelta(days=1)
 # A day is over for good after this much: samples may come late, by remote write, or out of order.
 LATE = timedelta(hours=1)
-# In one answer, so that neither side holds much: some 2 MB of text. So many answers at once, of all that
+# In one answer, so that neither side holds much: some 3 MB of text. So many answers at once, of all that
 # the process reads: one that is digested, while the next is asked for.
-MOST_POINTS = 62_000
+MOST_POINTS = 100_000
 _MOST_HELD = 2
 _HELD = threading.BoundedSemaphore(_MOST_HELD)
 # That one waits for a place. With the time that a delivery has for its queries it stays below its Service's.
 _HELD_SECONDS = 100
 # Read at a time, the oldest first: where it is kept, what was read stays so though there be no time for more.
 _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
-# Into so many parts of its days a span is cut before its workloads are parted further.
-_MOST_CUTS = 5
+# Into so many parts of its days a span is cut before its workloads are parted further: a server looks series
+# up in each of its blocks, and those at the border of two parts twice; but looks for names one by one.
+_MOST_CUTS = 3
 # A daily burst of a window's length is seen by every third on a day of fourteen still.
 _MOST_APART = 3
 # So many days of workloads, and of one, one question by the day is about: for each a server holds where its
@@ -262,7 +263,7 @@ def read(
         for steps, some in usage.by_apart(part)
         for its in (replace(usage.grid, step=step * steps),)
         if its.windows
-        for piece in pieces(some, MOST_POINTS * min(_MOST_CUTS, its.count), partial(usage.points, its))
+        for piece in pieces(some, MOST_POINTS / ceil(its.count / _MOST_CUTS), partial(usage.points, its))
     ]
     windows = partial(at_once, most=_MOST_HELD)
     facts, asked = both(partial(_facts, usage, part), partial(windows, calls))
@@ -499,8 +500,8 @@ class _Usage:
         return {container for (container, _), last in self.last.items() if begin < last <= end}
 
     def points(self, grid: _Grid, part: Part) -> int:
-        """Windows of all containers of the pods that are known of."""
-        return sum(self._rows.get(each, 1) for each in part.workloads) * grid.windows
+        """Windows that a day has of all containers of the pods that are known of."""
+        return sum(self._rows.get(each, 1) for each in part.workloads) * ceil(86400 / grid.step)
 
     def is_whole(self, container: Of, digest: Digest, facts: Mapping[tuple[Of, date], _Facts]) -> bool:
         """Whether CPU, memory and its peak all tell of the day, if any does. What one lacks may come late; or
@@ -653,8 +654,7 @@ def _days(
     """
     question = queries.windows(usage.window, recorded=usage.is_recorded)[name]
     # Each part of time is taken before the next is asked for: as text windows take much memory.
-    of_a_day = usage.points(grid, piece) / grid.windows * 86400 / grid.step
-    cuts = ceil(grid.count / max(1, int(MOST_POINTS / max(1, of_a_day))))
+    cuts = ceil(grid.count / max(1, MOST_POINTS // max(1, usage.points(grid, piece))))
     for between in grid.cut(ceil(grid.count / cuts)):
         with _held():
             curves, puts = usage.asking.piece(name, question, piece, between)

@@ -135,14 +135,13 @@ def read(
             kinds,
             since=since,
             begin=begin,
-            is_kept=stored is not None,
             by_node=by_node,
             spot_matters=spot_matters,
         ),
         partial(digesting.recall, stored, cluster, min(since, today - REMEMBERED), namespaces, names),
     )
     now, controllers = there.now, there.controllers
-    whole, window, owners = there.whole, there.window, there.owners
+    whole, window = there.whole, there.window
     lasting = {
         controller: now.container_names(pods)
         for controller, pods in controllers.items()
@@ -158,24 +157,33 @@ def read(
     if there.begun_lately and asking.has_nothing(queries.usage_series(labels), begun, first):
         begun = first
     spans = spans_since(begun)
-    earliest = min((span.begin for span in spans), default=today)
-    if earliest < there.owned_since:
-        owners = _owners(asking, now, whole, earliest, there.gone)
-    read_days = partial(
-        digesting.read,
-        asking,
-        whole,
-        window,
-        owners=owners,
-        days=days,
-        plan=there.plan,
-        rule=there.has_rule,
-    )
+    owned_since = min(there.since, begin)
+    if stored is not None and not runs:
+        # A server looks labels up in each of its blocks.
+        earliest = min((span.begin for span in spans), default=today)
+        owned_since = max(owned_since, min(earliest, today - digesting.DAY))
     recent, beside = partial(queries.now, window=window), Asking(prometheus, at)
     with _keeping(stored, cluster) as keep:
-        # Though these fail, the days that were read are kept.
-        _, lately = both(
-            partial(_read_days, read_days, asking, spans, spans_since=spans_since, keep=keep),
+
+        def read_days() -> Owners:
+            owners = _owners(asking, now, whole, owned_since, there.gone)
+            read = partial(
+                digesting.read,
+                asking,
+                whole,
+                window,
+                owners=owners,
+                days=days,
+                plan=there.plan,
+                rule=there.has_rule,
+            )
+            _read_days(read, asking, spans, spans_since=spans_since, keep=keep)
+            return owners
+
+        # Though the last minutes fail, the days that were read are kept. Mostly they are there before the
+        # days' windows are, which take a server's memory.
+        owners, lately = both(
+            read_days,
             partial(beside.all, {name: _question(recent, name) for name in recent(whole.scope)}, whole),
         )
         asking.asked += beside.asked
@@ -227,8 +235,8 @@ def read(
 
 @dataclass(frozen=True)
 class _Survey:
-    """What is there, and how its past can be read: since when, and in which windows. `owners` are of all that
-    there was from `owned_since` on, `gone` some of that, and how long ago there was each.
+    """What is there, and how its past can be read: since when, and in which windows. `gone` is some of what
+    there was, and how long ago there was each.
     """
 
     now: Cluster
@@ -240,8 +248,6 @@ class _Survey:
     begun_lately: bool
     has_rule: bool
     kills: Kills
-    owners: Owners
-    owned_since: date
     gone: Mapping[Pod, timedelta]
     places: dict[Pod, str]
     nodes: dict[str, Node]
@@ -256,12 +262,11 @@ def _survey(
     *,
     since: date,
     begin: date,
-    is_kept: bool,
     by_node: bool,
     spot_matters: bool,
 ) -> _Survey:
     """Of the workloads of `names` (None: all) and `kinds` (empty: all). `since` is the first day to be read,
-    `begin` the history's; `is_kept`: mostly all days but yesterday and today are stored.
+    `begin` the history's.
     """
     at, beside = asking.at, Asking(asking.prometheus, asking.at)
     rows, often = both(partial(state, asking, scope), partial(scrapes, beside, scope, at - midnight(since)))
@@ -296,11 +301,7 @@ def _survey(
         earliest = (at - silent).astimezone(UTC).date() + digesting.DAY
         if asking.has_nothing(queries.usage_series(scope.labels), since, earliest):
             since = max(since, earliest)
-    # A server looks labels up in each of its blocks.
-    owned_since = min(since, begin)
-    if is_kept and not _with_runs(controllers):
-        owned_since = max(owned_since, at.astimezone(UTC).date() - digesting.DAY)
-    gone, set_now = queries.gone(often), _set_now(now, controllers)
+    set_now = _set_now(now, controllers)
     cpu_limits, memory_limits = (
         {of: limit for of, its in set_now.items() if (limit := getattr(its, name)) is not None}
         for name in ("cpu_limit_m", "memory_limit_bytes")
@@ -327,9 +328,7 @@ def _survey(
         begun_lately=silent is not None,
         has_rule=queries.has_rule(often),
         kills=queries.kills(often),
-        owners=_owners(asking, now, whole, owned_since, gone),
-        owned_since=owned_since,
-        gone=gone,
+        gone=queries.gone(often),
         places=_places(placed.get("pod_nodes", ())),
         nodes=nodes_of(placed.get("nodes", ())),
         means=now.means(placed.get("mean_replicas", ())),

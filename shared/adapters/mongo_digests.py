@@ -9,6 +9,7 @@ for one without memory, that is in arrays still.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import fields
 from datetime import date
 from struct import pack, unpack
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from shared.adapters.mongo import Mongo
 
 _DUPLICATE_KEY = 11000
+# What a day had none of is not stored: half of the fields, mostly, and a scan reads thousands of documents.
+_DEFAULTS = tuple((each.name, each.default) for each in fields(Digest))
 _BYTES = 8  # of a point: a double or a signed integer
 
 
@@ -69,11 +72,11 @@ class MongoDigests:
 
 
 def _document(cluster: str, digest: Digest) -> dict[str, Any]:
-    fields = {name: getattr(digest, name) for name in Digest.__slots__}
+    told = {name: value for name, default in _DEFAULTS if (value := getattr(digest, name)) != default}
     if digest.cpu_m:
-        fields["cpu_m"] = pack(f"<{len(digest.cpu_m)}d", *digest.cpu_m)
-        fields["memory_bytes"] = pack(f"<{len(digest.memory_bytes)}q", *digest.memory_bytes)
-    return {"cluster": cluster, **fields, "day": midnight(digest.day)}
+        told["cpu_m"] = pack(f"<{len(digest.cpu_m)}d", *digest.cpu_m)
+        told["memory_bytes"] = pack(f"<{len(digest.memory_bytes)}q", *digest.memory_bytes)
+    return {"cluster": cluster, **told, "day": midnight(digest.day)}
 
 
 def _is_ours(document: dict[str, Any]) -> bool:

@@ -1092,12 +1092,11 @@ def test_a_window_that_a_server_has_moved_into_another_answers_day_replaces_no_d
 def test_owners_are_asked_for_since_the_first_day_that_is_read() -> None:
     server, stored = Server(deployment("shop", "web", history_days=40, samples=99999)), FakeDigests()
     scan(server, NOON - 3 * DAY, stored)
-    # That nothing was stored yet shows when it has been recalled.
-    assert server.owned_since == [midnight(TODAY - 4 * DAY), midnight(TODAY - 17 * DAY)]
-    for at, since in ((NOON, [1, 3]), (NOON, [1]), (NOON + DAY, [0])):
+    assert server.owned_since == [midnight(TODAY - 17 * DAY)]
+    for at, ago in ((NOON, 3), (NOON, 1), (NOON + DAY, 0)):
         server.owned_since.clear()
         scan(server, at, stored)
-        assert server.owned_since == [midnight(TODAY - ago * DAY) for ago in since]
+        assert server.owned_since == [midnight(TODAY - ago * DAY)]
     server.pods.append(FakePod("shop", ("CronJob", "night")))
     server.owned_since.clear()
     scan(server, NOON + DAY, stored)

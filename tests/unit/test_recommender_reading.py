@@ -830,3 +830,18 @@ def test_a_cron_job_of_which_nothing_is_kept_between_its_runs_is_seen_for_no_que
     assert len(idle.asked) == len(lasting.asked)
     names = [each.name for each in discover(idle, "local", AT)]
     assert names == ["month", "web"]
+
+
+@pytest.mark.parametrize("in_a_namespace", [1, 27, 100, 300, 1000])
+def test_a_thousand_deployments_take_fifty_queries_however_they_are_spread(in_a_namespace: int) -> None:
+    prometheus = FakePrometheus(
+        *(
+            deployment(f"team-{number // in_a_namespace}", f"web-{number}", suffix=suffix, measured=False)
+            for number in range(1000)
+            for suffix in ("x2b4c", "d7f9g", "h5k8m")
+        )
+    )
+    late = datetime(2026, 11, 20, 23, 57, tzinfo=UTC)  # today has as many windows as a day can have
+    found = read(prometheus, "local", late, history=FORTNIGHT, oom_days=7, strategy="balanced")
+    assert len(found.workloads) == 1000
+    assert 20 < len(prometheus.asked) <= 50
