@@ -52,10 +52,12 @@ MOST_BYTES = 1 << 28
 # Of a query and of a server's answer, so much is shown in an error: they can be long.
 SHOWN = 300
 # What servers say of a query that reads too much or is too long, in this order: Prometheus; VictoriaMetrics,
-# which names the flag, except where its memory is the limit; Mimir; Cortex; Thanos.
+# which names the flag, except where its memory is the limit; Mimir; Cortex, as which Amazon's answers, whose
+# limits are of numbers ("hit the max number of chunks") and sizes ("hit the aggregated data size"); Thanos.
 _TOO_LARGE = re.compile(
     r"too many samples|-search\.max|not enough memory for processing|the query exceeded"
-    r"|the query hit the max|raw query size in bytes exceeds|exceeded (series|samples|chunks) limit"
+    r"|the query hit the (max|aggregated)|raw query size in bytes exceeds"
+    r"|query response size exceeds|exceeded (series|samples|chunks|bytes) limit"
 )
 _VALUES, _VALUES_END = re.compile(rb'"values"\s*:\s*\[\s*\['), re.compile(rb"\]\s*\]")
 # In its queue Prometheus has not begun it: more queries, of halves, would only wait beside it.

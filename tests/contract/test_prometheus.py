@@ -988,6 +988,9 @@ class _Limits(_Wrong):
                     400,
                     "the raw query size in bytes exceeds the limit (query size: 20, limit: 10)",
                 ),
+                (422, "expanding series: the query hit the aggregated data size limit (limit: 9 bytes)"),
+                (422, "the query response size exceeds limit (limit: 9 bytes)"),
+                (422, "preload series: exceeded bytes limit while fetching series: limit 9 violated"),
                 (413, "request entity too large"),
             ]
         )
