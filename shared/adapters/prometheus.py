@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
+from operator import lt
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import requests
 import simdjson
 from requests.auth import AuthBase, HTTPBasicAuth
-from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import DecodeError, HTTPError, ProtocolError, ReadTimeoutError
 
 from shared.adapters import token_file
 from shared.adapters.bounded_requests import BoundedAdapter
@@ -60,6 +61,7 @@ _TOO_LARGE = re.compile(
     r"|query response size exceeds|exceeded (series|samples|chunks|bytes) limit"
 )
 _VALUES, _VALUES_END = re.compile(rb'"values"\s*:\s*\[\s*\['), re.compile(rb"\]\s*\]")
+_LOOK_BEFORE = "look at what is before the server"
 # In its queue Prometheus has not begun it: more queries, of halves, would only wait beside it.
 _TOO_SLOW = re.compile(r"timed? ?out(?! in query queue)|deadline exceeded", re.IGNORECASE)
 # Some say so with 422, as of what is too large: VictoriaMetrics, which may name that time's flag, and Mimir.
@@ -207,6 +209,9 @@ class HttpPrometheus:
             raise self._failed(QueryTooLarge, promql, said) from error
         except requests.ReadTimeout as error:
             raise self._failed(QueryTooSlow, promql, f"no answer within {_told(seconds)}") from error
+        except DecodeError as error:
+            said = f"an answer that says to be compressed, and is not so or is broken: {_LOOK_BEFORE}"
+            raise self._failed(QueryFailed, promql, said) from error
         except (requests.RequestException, HTTPError) as error:
             if _is_cut_off(error):
                 said = "the connection ended before its answer did"
@@ -218,21 +223,24 @@ class HttpPrometheus:
         response = answer.response
         body, values = _apart(answer.body)
         document = _object(body)
-        if not response.ok or response.is_redirect:
+        # Some proxies have 200 for whatever is behind them.
+        is_error = document is not None and document.get("status") == "error"
+        if not response.ok or response.is_redirect or is_error:
             raise self._failure(promql, answer, document)
         if document is None or document.get("status") != "success":
             raise self._failed(
                 QueryFailed, promql, f"status {response.status_code} with {_no_answer(answer)}"
             )
-        # Warnings are about the query, or tell that a store has not answered; VictoriaMetrics says isPartial.
-        warnings = [str(text) for text in document.get("warnings") or ()]
-        lacking = [text for text in warnings if not text.startswith("PromQL ")]
-        if lacking or document.get("isPartial"):
-            said = "; ".join(lacking) or "isPartial"
-            raise self._failed(QueryFailed, promql, f"the answer is incomplete: {said}")
-        for text in [*warnings, *(document.get("infos") or ())]:
-            log.warning("Prometheus: %s", text, extra={"promql": promql})
         try:
+            # Warnings are about the query, or tell that a store has not answered; VictoriaMetrics says
+            # isPartial.
+            warnings = [str(text) for text in document.get("warnings") or ()]
+            lacking = [text for text in warnings if not text.startswith("PromQL ")]
+            if lacking or document.get("isPartial"):
+                said = "; ".join(lacking) or "isPartial"
+                raise self._failed(QueryFailed, promql, f"the answer is incomplete: {said}")
+            for text in [*warnings, *(document.get("infos") or ())]:
+                log.warning("Prometheus: %s", text, extra={"promql": promql})
             return read(document["data"], values)
         except _NotFinite as error:
             said = f"{error}, which is no usage and no setting: look at who exposes or records that"
@@ -421,7 +429,7 @@ def _no_answer(answer: _Answer) -> str:
     if "html" in kind:
         return f"{kind}, not its JSON: look whether a login or another server is at this address"
     if "json" in kind and _object(answer.body) is None:
-        return f"{kind} of {len(answer.body):,} bytes, cut short or broken: look at what is before the server"
+        return f"{kind} of {len(answer.body):,} bytes, cut short or broken: {_LOOK_BEFORE}"
     return f"{kind}, not its JSON"
 
 
@@ -468,8 +476,8 @@ def _rows(data: dict[str, Any], _values: list[bytes]) -> list[Series]:
 
 
 def _labels(data: list[dict[str, str]], _values: list[bytes]) -> list[Mapping[str, str]]:
-    if not all(isinstance(each, dict) for each in data):
-        raise TypeError("something else than labels")
+    for each in data:
+        _require_labels(each)
     return list(data)
 
 
@@ -483,12 +491,15 @@ def _curves(grid: array[float], data: dict[str, Any], values: list[bytes]) -> li
 
 def _curve(parser: simdjson.Parser, labels: Mapping[str, str], text: bytes, grid: array[float]) -> Curve:
     """Of `1700000000,"0.5"],[1700000300,"0.6"`."""
+    _require_labels(labels)
     cells = _numbers(parser, text.translate(None, b'[]"'))
     if len(cells) % 2:
         raise ValueError("a time without a value")
     times, values = cells[::2], cells[1::2]
     if len(times) == len(grid) and times[0] == grid[0] and times[-1] == grid[-1]:
         times = grid  # one for all curves
+    elif not all(map(lt, times, times[1:])):
+        raise ValueError("times that are not in their order, or are there twice")
     if not math.isfinite(sum(values)):
         for value in values:
             _require_finite(value, labels)
@@ -508,6 +519,7 @@ def _numbers(parser: simdjson.Parser, text: bytes) -> array[float]:
 
 def _row(labels: Mapping[str, str], text: str) -> Series:
     value = float(text)
+    _require_labels(labels)
     _require_finite(value, labels)
     return Series(labels, value)
 
@@ -515,3 +527,8 @@ def _row(labels: Mapping[str, str], text: str) -> Series:
 def _require_finite(value: float, labels: Mapping[str, str]) -> None:
     if not math.isfinite(value):
         raise _NotFinite(value, labels)
+
+
+def _require_labels(labels: object) -> None:
+    if not isinstance(labels, dict):
+        raise TypeError("something else than labels")

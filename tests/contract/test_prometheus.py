@@ -44,6 +44,7 @@ from shared.contracts.prometheus import (
 )
 from tests.fakes.prometheus import History
 from tests.servers import prometheus_server
+from tests.trickling import OK, sending
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 END = NOW.timestamp()
@@ -893,6 +894,26 @@ class _Wrong(BaseHTTPRequestHandler):
         "/half": (200, "application/json", '{"status":"success","data":{"resultType":"vec'),
         "/deep": (200, "application/json", "[" * 100_000),
         "/other": (200, "application/json", '{"status":"success","data":{"resultType":"vector"}}'),
+        "/said": (200, "application/json", '{"status":"error","errorType":"execution","error":"no store"}'),
+        "/labels": (
+            200,
+            "application/json",
+            '{"status":"success","data":{"resultType":"vector","result":[{"metric":null,"value":[0,"1"]}]}}',
+        ),
+        "/warnings": (200, "application/json", '{"status":"success","warnings":7,"data":{}}'),
+        "/disorder": (
+            200,
+            "application/json",
+            json.dumps(
+                {
+                    "status": "success",
+                    "data": {
+                        "resultType": "matrix",
+                        "result": [{"metric": {}, "values": [[300, "1"], [0, "2"]]}],
+                    },
+                }
+            ),
+        ),
         "/401": (401, "text/plain", "no"),
         "/302": (302, "text/html", ""),
     }
@@ -950,6 +971,9 @@ def wrong() -> Iterator[str]:
         ("/stores", "the answer is incomplete: no store-1", True),
         ("/partial", "the answer is incomplete: isPartial", True),
         ("/other", "unexpected JSON", True),
+        ("/said", "status 200: execution: no store", True),
+        ("/labels", "unexpected JSON: TypeError: something else than labels", True),
+        ("/warnings", "unexpected JSON: TypeError: 'int' object is not iterable", True),
         ("/401", "PROMETHEUS_TOKEN", False),
         ("/302", "redirected to https://login.example/", False),
     ],
@@ -1289,6 +1313,7 @@ def test_curves_are_read_however_their_json_is_written(number: int) -> None:
         ("/stores", "the answer is incomplete: no store-1"),
         ("/other", "unexpected JSON"),
         ("/vector", "unexpected JSON: ValueError: a vector, where a matrix was asked for"),
+        ("/disorder", "unexpected JSON: ValueError: times that are not in their order, or are there twice"),
     ],
 )
 def test_a_wrong_answer_about_a_range_is_told_in_the_same_way(wrong: str, path: str, says: str) -> None:
@@ -1296,6 +1321,15 @@ def test_a_wrong_answer_about_a_range_is_told_in_the_same_way(wrong: str, path: 
         HttpPrometheus(wrong + path).query_range("up", NOW - timedelta(hours=1), NOW, timedelta(minutes=5))
     assert says in str(raised.value)
     assert "(query: up)" in str(raised.value)
+
+
+def test_what_cannot_be_decompressed_is_told_with_the_query() -> None:
+    answer = b"Content-Encoding: gzip\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+    with (
+        sending(lambda: [OK + answer]) as address,
+        pytest.raises(QueryFailed, match=r"compressed, and is not so or is broken: look .*\(query: up\)"),
+    ):
+        HttpPrometheus(address).query("up", NOW)
 
 
 def test_nobody_there_can_be_retried() -> None:
