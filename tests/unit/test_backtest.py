@@ -17,7 +17,7 @@ from infra.backtest.frontier import Frontier, Point, frontier, svg
 from infra.backtest.scoring import Rates, Score, score
 from infra.backtest.strategies import AS_PROVISIONED, ORACLE, Oracle, all_of, names
 from infra.backtest.walking import Held, Pace, Past, walk, walk_on
-from infra.cli.backtest import HEADER, Outputs, backtest
+from infra.cli.backtest import HEADER, Emitted, Outputs, backtest
 from shared.contracts.errors import BadSetting
 
 HEAD = "timestamp_s,workload,pod,container,cpu_cores,memory_bytes"
@@ -364,6 +364,15 @@ class TestCommand:
         # Judged again, from the file alone.
         above = [self._is_above(traces, row) for row in rows if row["strategy"] == "krr"]
         assert document["strategies"]["krr"]["weeks_memory_above"] == pytest.approx(np.mean(above), abs=1e-6)
+
+    def test_cores_are_written_with_all_their_digits(self) -> None:
+        # A quantile is often a sample itself: of it rounded, that sample would be above.
+        used = fleet([[0.12345649] * 2])
+        emitted = Emitted([used])
+        emitted.add("krr", used, Held(slice(0, 2), always(0.12345649, 1e9)))
+        (row,) = csv.DictReader(io.StringIO(emitted.text))
+        assert float(row["cpu_request_cores"]) == 0.12345649
+        assert row["memory_request_bytes"] == "1000000000"
 
     def test_rules_that_say_the_same_are_one_point_of_the_plot(self, traces: Path) -> None:
         plot = traces / "f.svg"
