@@ -468,8 +468,6 @@ def _seconds(moment: datetime) -> str:
 
 def _rows(data: dict[str, Any], _values: list[bytes]) -> list[Series]:
     kind, result = data["resultType"], data["result"]
-    if kind == "scalar":
-        return [_row({}, result[1])]
     if kind != "vector":
         raise ValueError(f"a {kind}, where a vector was asked for")
     return [_row(each["metric"], each["value"][1]) for each in result]

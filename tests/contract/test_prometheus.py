@@ -799,7 +799,7 @@ def test_what_is_no_finite_number_is_refused(prometheus: HttpPrometheus) -> None
     with pytest.raises(QueryFailed, match=r"NaN for \{\}, .*\(query: vector\(0\) / 0\)"):
         prometheus.query("vector(0) / 0", NOW)
     with pytest.raises(QueryFailed, match="Inf for "):
-        prometheus.query("scalar(vector(1) / 0)", NOW)
+        prometheus.query("vector(1) / 0", NOW)
     assert [row.value for row in prometheus.query("vector(2)", NOW)] == [2.0]
 
 
@@ -895,6 +895,11 @@ class _Wrong(BaseHTTPRequestHandler):
         "/deep": (200, "application/json", "[" * 100_000),
         "/other": (200, "application/json", '{"status":"success","data":{"resultType":"vector"}}'),
         "/said": (200, "application/json", '{"status":"error","errorType":"execution","error":"no store"}'),
+        "/scalar": (
+            200,
+            "application/json",
+            '{"status":"success","data":{"resultType":"scalar","result":[0,"1"]}}',
+        ),
         "/labels": (
             200,
             "application/json",
@@ -972,6 +977,7 @@ def wrong() -> Iterator[str]:
         ("/partial", "the answer is incomplete: isPartial", True),
         ("/other", "unexpected JSON", True),
         ("/said", "status 200: execution: no store", True),
+        ("/scalar", "unexpected JSON: ValueError: a scalar, where a vector was asked for", True),
         ("/labels", "unexpected JSON: TypeError: something else than labels", True),
         ("/warnings", "unexpected JSON: TypeError: 'int' object is not iterable", True),
         ("/401", "PROMETHEUS_TOKEN", False),

@@ -30,7 +30,7 @@ from infra.cli.looking import Ownerless
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import Resources
 from shared.contracts.identity import Workload
-from shared.contracts.prometheus import Curve, Series
+from shared.contracts.prometheus import Curve, QueryFailed, Series
 from tests.fakes.prometheus import FakeNode, FakePod, FakePrometheus, deployment, rollout
 
 FORTNIGHT = timedelta(days=14)
@@ -830,3 +830,18 @@ def test_a_cron_job_of_which_nothing_is_kept_between_its_runs_is_seen_for_no_que
     assert len(idle.asked) == len(lasting.asked)
     names = [each.name for each in discover(idle, "local", AT)]
     assert names == ["month", "web"]
+
+
+class _Nameless(FakePrometheus):
+    """Leaves metrics' names out, as what stands before a server may."""
+
+    def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+        return [
+            Series({name: text for name, text in row.labels.items() if name != "__name__"}, row.value)
+            for row in super().query(promql, at, timeout)
+        ]
+
+
+def test_where_the_names_of_metrics_are_left_out_that_is_told_with_the_query() -> None:
+    with pytest.raises(QueryFailed, match=r"without the metrics' names.*kube_pod_owner"):
+        discover(_Nameless(deployment("shop", "web")), "local", datetime(2026, 11, 20, tzinfo=UTC))
