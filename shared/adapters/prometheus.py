@@ -384,7 +384,11 @@ def _reason(error: Exception, seconds: float) -> str:
     if re.search(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE", str(error)):
         return "it speaks no TLS; give the address that begins with http://"
     found = re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", str(error))
-    return found[1].lower() if found else _short(f"{type(error).__name__}: {error}")
+    told = found[1].lower() if found else _short(f"{type(error).__name__}: {error}")
+    if isinstance(error, requests.exceptions.ProxyError):
+        # It is not the address that is shown that could not be reached.
+        return f"{told}, of the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names; see NO_PROXY"
+    return told
 
 
 def _short(text: str) -> str:
