@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from operator import lt
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 import simdjson
@@ -61,6 +61,7 @@ _TOO_LARGE = re.compile(
     r"|query response size exceeds|exceeded (series|samples|chunks|bytes) limit"
 )
 _VALUES, _VALUES_END = re.compile(rb'"values"\s*:\s*\[\s*\['), re.compile(rb"\]\s*\]")
+_LOOK_WHAT_IS_THERE = "look whether a login or another server is at this address"
 _LOOK_BEFORE = "look at what is before the server"
 # In its queue Prometheus has not begun it: more queries, of halves, would only wait beside it.
 _TOO_SLOW = re.compile(r"timed? ?out(?! in query queue)|deadline exceeded", re.IGNORECASE)
@@ -271,8 +272,11 @@ class HttpPrometheus:
                     " PROMETHEUS_PASSWORD, or PROMETHEUS_TENANT is missing or has no right to query"
                 )
             case _ if response.is_redirect:
-                place = response.headers.get("Location")
-                return self._elsewhere(f"{said}: redirected to {place}; give that address")
+                # As to https, or with a path before it; or it is a login, which may have ours in its query.
+                place = urljoin(f"{self._shown_url}/", response.headers["Location"])
+                address, api, _ = place.partition("?")[0].partition("/api/v1/")
+                what = f"give {address}" if api else _LOOK_WHAT_IS_THERE
+                return self._elsewhere(f"{said}: redirected to {place}; {what}")
             case 404:
                 return self._elsewhere(f"{said}: no Prometheus is at this address, to which we add /api/v1")
             case _:
@@ -431,7 +435,7 @@ def _no_answer(answer: _Answer) -> str:
     """What came in place of an answer, and where to look."""
     kind = answer.response.headers.get("Content-Type", "no content type")
     if "html" in kind:
-        return f"{kind}, not its JSON: look whether a login or another server is at this address"
+        return f"{kind}, not its JSON: {_LOOK_WHAT_IS_THERE}"
     if "json" in kind and _object(answer.body) is None:
         return f"{kind} of {len(answer.body):,} bytes, cut short or broken: {_LOOK_BEFORE}"
     return f"{kind}, not its JSON"

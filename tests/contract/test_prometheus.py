@@ -920,7 +920,12 @@ class _Wrong(BaseHTTPRequestHandler):
             ),
         ),
         "/401": (401, "text/plain", "no"),
+        "/301": (301, "text/html", ""),
         "/302": (302, "text/html", ""),
+    }
+    places: ClassVar[dict[int, str]] = {
+        301: "https://prometheus.example/prod/api/v1/query",
+        302: "https://login.example/?to=/api/v1/query",
     }
 
     def do_POST(self) -> None:
@@ -932,8 +937,8 @@ class _Wrong(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body) + (9 if self.path.startswith("/cut") else 0)))
-        if status == 302:
-            self.send_header("Location", "https://login.example/")
+        if status in {301, 302}:
+            self.send_header("Location", self.places[status])
         self.end_headers()
         self.wfile.write(body.encode())
 
@@ -981,7 +986,8 @@ def wrong() -> Iterator[str]:
         ("/labels", "unexpected JSON: TypeError: something else than labels", True),
         ("/warnings", "unexpected JSON: TypeError: 'int' object is not iterable", True),
         ("/401", "PROMETHEUS_TOKEN", False),
-        ("/302", "redirected to https://login.example/", False),
+        ("/301", "/prod/api/v1/query; give https://prometheus.example/prod", False),
+        ("/302", "redirected to https://login.example/?to=/api/v1/query; look whether a login", False),
     ],
 )
 def test_a_wrong_answer_can_be_retried_and_names_the_query_where_it_is_about_it(
