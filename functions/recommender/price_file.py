@@ -126,8 +126,10 @@ def _lines(text: str) -> Iterator[Line]:
     if missing := [name for name in COLUMNS if name.lower() not in header]:
         raise ValueError(
             f"line {reader.line_num}: column{'s' if len(missing) > 1 else ''} {', '.join(missing)} missing;"
-            f" the first line is {','.join(COLUMNS)}"
+            f" the first line has to be {','.join(COLUMNS)}, with commas"
         )
+    if twice := [name for name in COLUMNS if header.count(name.lower()) > 1]:
+        raise ValueError(f"line {reader.line_num}: column {twice[0]} is there twice")
     for record in reader:
         if not _says_something(record):
             continue

@@ -36,6 +36,7 @@ from functions.recommender.sizing import (
 from shared.contracts.digests import midnight
 from shared.contracts.events import Resources, Usage
 from shared.contracts.identity import Workload
+from shared.contracts.prometheus import QueryFailed
 from shared.contracts.quantities import within
 
 if TYPE_CHECKING:
@@ -402,7 +403,10 @@ def _told(asking: Asking, name: str, question: Callable[..., str], metrics: tupl
     *others, last = queries.in_parts(metrics)
     rows = [row for part in others for row in asking.metrics(name, question, part)]
     rows += asking.metrics(name, partial(question, failed=True), last)
-    names = {row.labels["__name__"] for row in rows}
+    names = {row.labels.get("__name__", "") for row in rows}
+    if "" in names:
+        promql = asking.asked[-1].promql
+        raise QueryFailed(f"an answer without the metrics' names: {promql}", promql)
     if queries.OWNERS[0] in names and queries.FAILED not in names:
         return rows
     question = partial(question, lately=True)

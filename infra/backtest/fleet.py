@@ -31,6 +31,7 @@ _SET = {
 
 
 _MOST_SECONDS = 32_503_680_000  # the year 3000: what is more is in milliseconds
+_MOST_YEARS = 20  # of a trace: one wrong time would make windows of all that lies between
 
 
 class TraceError(KubeFinOpsError):
@@ -174,6 +175,11 @@ def _fleet(name: str, path: Path) -> Fleet:
     window = _window(list(series.values()))
     begin = min(min(one.times) for one in series.values())
     end = max(max(one.times) for one in series.values())
+    if end - begin > _MOST_YEARS * 365 * 86_400:
+        raise TraceError(
+            f"{path}: timestamp_s: from {begin:.0f} to {end:.0f} it is more than {_MOST_YEARS} years: one of"
+            " them is wrong, or two units are mixed"
+        )
     shape = (len(keys), int((end - begin) // window) + 1)
     cpu, memory, pods = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, np.uint16)
     for (workload, container, _), one in series.items():
@@ -221,6 +227,8 @@ def _series(
     were_set: dict[tuple[str, str], dict[str, float]] = {}
     for line, row in enumerate(rows, start=2):
         if len(row) < len(header):
+            if not row:
+                continue  # a line with nothing in it, as at a file's end
             raise TraceError(f"{path}:{line}: {len(row)} fields, where the header has {len(header)}")
         try:
             key = (row[at_workload], row[at_container])
@@ -255,7 +263,8 @@ def _windows(one: _Series, begin: float, window: int, count: int) -> tuple[Float
 
 def _window(series: list[_Series]) -> int:
     """Five minutes, or the usual distance of two samples where that is longer."""
-    distances = [np.diff(np.frombuffer(one.times)) for one in series if len(one.times) > 1]
+    # In their order, whichever the rows have, and without what is there twice.
+    distances = [np.diff(np.unique(np.frombuffer(one.times))) for one in series if len(one.times) > 1]
     usual = float(np.median(np.concatenate(distances))) if distances else 0.0
     return max(WINDOW_SECONDS, math.ceil(usual / WINDOW_SECONDS) * WINDOW_SECONDS)
 

@@ -192,14 +192,19 @@ class Emitted:
                 named = f"{fleet.name}:{workload}" if workload in self.several else workload
                 self._rows.writerow(
                     (
-                        *(strategy, named, container, begin, end, _plain(sizes.cpu_request[index], 6)),
-                        *(_plain(sizes.memory_request[index], 0), _plain(sizes.memory_limit[index], 0)),
+                        *(strategy, named, container, begin, end, _exact(sizes.cpu_request[index])),
+                        *(_bytes(sizes.memory_request[index]), _bytes(sizes.memory_limit[index])),
                     )
                 )
 
 
-def _plain(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if np.isfinite(value) else ""
+def _exact(value: float) -> str:
+    """With all its digits: a quantile is often a sample itself, and of it rounded another share is above."""
+    return repr(float(value)) if np.isfinite(value) else ""
+
+
+def _bytes(value: float) -> str:
+    return f"{value:.0f}" if np.isfinite(value) else ""
 
 
 def _document(

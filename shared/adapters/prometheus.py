@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
+from operator import lt
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 import simdjson
 from requests.auth import AuthBase, HTTPBasicAuth
-from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import DecodeError, HTTPError, ProtocolError, ReadTimeoutError
 
 from shared.adapters import token_file
 from shared.adapters.bounded_requests import BoundedAdapter
@@ -52,12 +53,16 @@ MOST_BYTES = 1 << 28
 # Of a query and of a server's answer, so much is shown in an error: they can be long.
 SHOWN = 300
 # What servers say of a query that reads too much or is too long, in this order: Prometheus; VictoriaMetrics,
-# which names the flag, except where its memory is the limit; Mimir; Cortex; Thanos.
+# which names the flag, except where its memory is the limit; Mimir; Cortex, as which Amazon's answers, whose
+# limits are of numbers ("hit the max number of chunks") and sizes ("hit the aggregated data size"); Thanos.
 _TOO_LARGE = re.compile(
     r"too many samples|-search\.max|not enough memory for processing|the query exceeded"
-    r"|the query hit the max|raw query size in bytes exceeds|exceeded (series|samples|chunks) limit"
+    r"|the query hit the (max|aggregated)|raw query size in bytes exceeds"
+    r"|query response size exceeds|exceeded (series|samples|chunks|bytes) limit"
 )
 _VALUES, _VALUES_END = re.compile(rb'"values"\s*:\s*\[\s*\['), re.compile(rb"\]\s*\]")
+_LOOK_WHAT_IS_THERE = "look whether a login or another server is at this address"
+_LOOK_BEFORE = "look at what is before the server"
 # In its queue Prometheus has not begun it: more queries, of halves, would only wait beside it.
 _TOO_SLOW = re.compile(r"timed? ?out(?! in query queue)|deadline exceeded", re.IGNORECASE)
 # Some say so with 422, as of what is too large: VictoriaMetrics, which may name that time's flag, and Mimir.
@@ -205,6 +210,9 @@ class HttpPrometheus:
             raise self._failed(QueryTooLarge, promql, said) from error
         except requests.ReadTimeout as error:
             raise self._failed(QueryTooSlow, promql, f"no answer within {_told(seconds)}") from error
+        except DecodeError as error:
+            said = f"an answer that says to be compressed, and is not so or is broken: {_LOOK_BEFORE}"
+            raise self._failed(QueryFailed, promql, said) from error
         except (requests.RequestException, HTTPError) as error:
             if _is_cut_off(error):
                 said = "the connection ended before its answer did"
@@ -216,21 +224,24 @@ class HttpPrometheus:
         response = answer.response
         body, values = _apart(answer.body)
         document = _object(body)
-        if not response.ok or response.is_redirect:
+        # Some proxies have 200 for whatever is behind them.
+        is_error = document is not None and document.get("status") == "error"
+        if not response.ok or response.is_redirect or is_error:
             raise self._failure(promql, answer, document)
         if document is None or document.get("status") != "success":
             raise self._failed(
                 QueryFailed, promql, f"status {response.status_code} with {_no_answer(answer)}"
             )
-        # Warnings are about the query, or tell that a store has not answered; VictoriaMetrics says isPartial.
-        warnings = [str(text) for text in document.get("warnings") or ()]
-        lacking = [text for text in warnings if not text.startswith("PromQL ")]
-        if lacking or document.get("isPartial"):
-            said = "; ".join(lacking) or "isPartial"
-            raise self._failed(QueryFailed, promql, f"the answer is incomplete: {said}")
-        for text in [*warnings, *(document.get("infos") or ())]:
-            log.warning("Prometheus: %s", text, extra={"promql": promql})
         try:
+            # Warnings are about the query, or tell that a store has not answered; VictoriaMetrics says
+            # isPartial.
+            warnings = [str(text) for text in document.get("warnings") or ()]
+            lacking = [text for text in warnings if not text.startswith("PromQL ")]
+            if lacking or document.get("isPartial"):
+                said = "; ".join(lacking) or "isPartial"
+                raise self._failed(QueryFailed, promql, f"the answer is incomplete: {said}")
+            for text in [*warnings, *(document.get("infos") or ())]:
+                log.warning("Prometheus: %s", text, extra={"promql": promql})
             return read(document["data"], values)
         except _NotFinite as error:
             said = f"{error}, which is no usage and no setting: look at who exposes or records that"
@@ -261,8 +272,11 @@ class HttpPrometheus:
                     " PROMETHEUS_PASSWORD, or PROMETHEUS_TENANT is missing or has no right to query"
                 )
             case _ if response.is_redirect:
-                place = response.headers.get("Location")
-                return self._elsewhere(f"{said}: redirected to {place}; give that address")
+                # As to https, or with a path before it; or it is a login, which may have ours in its query.
+                place = urljoin(f"{self._shown_url}/", response.headers["Location"])
+                address, api, _ = place.partition("?")[0].partition("/api/v1/")
+                what = f"give {address}" if api else _LOOK_WHAT_IS_THERE
+                return self._elsewhere(f"{said}: redirected to {place}; {what}")
             case 404:
                 return self._elsewhere(f"{said}: no Prometheus is at this address, to which we add /api/v1")
             case _:
@@ -374,7 +388,11 @@ def _reason(error: Exception, seconds: float) -> str:
     if re.search(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE", str(error)):
         return "it speaks no TLS; give the address that begins with http://"
     found = re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", str(error))
-    return found[1].lower() if found else _short(f"{type(error).__name__}: {error}")
+    told = found[1].lower() if found else _short(f"{type(error).__name__}: {error}")
+    if isinstance(error, requests.exceptions.ProxyError):
+        # It is not the address that is shown that could not be reached.
+        return f"{told}, of the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names; see NO_PROXY"
+    return told
 
 
 def _short(text: str) -> str:
@@ -417,9 +435,9 @@ def _no_answer(answer: _Answer) -> str:
     """What came in place of an answer, and where to look."""
     kind = answer.response.headers.get("Content-Type", "no content type")
     if "html" in kind:
-        return f"{kind}, not its JSON: look whether a login or another server is at this address"
+        return f"{kind}, not its JSON: {_LOOK_WHAT_IS_THERE}"
     if "json" in kind and _object(answer.body) is None:
-        return f"{kind} of {len(answer.body):,} bytes, cut short or broken: look at what is before the server"
+        return f"{kind} of {len(answer.body):,} bytes, cut short or broken: {_LOOK_BEFORE}"
     return f"{kind}, not its JSON"
 
 
@@ -458,16 +476,14 @@ def _seconds(moment: datetime) -> str:
 
 def _rows(data: dict[str, Any], _values: list[bytes]) -> list[Series]:
     kind, result = data["resultType"], data["result"]
-    if kind == "scalar":
-        return [_row({}, result[1])]
     if kind != "vector":
         raise ValueError(f"a {kind}, where a vector was asked for")
     return [_row(each["metric"], each["value"][1]) for each in result]
 
 
 def _labels(data: list[dict[str, str]], _values: list[bytes]) -> list[Mapping[str, str]]:
-    if not all(isinstance(each, dict) for each in data):
-        raise TypeError("something else than labels")
+    for each in data:
+        _require_labels(each)
     return list(data)
 
 
@@ -481,12 +497,15 @@ def _curves(grid: array[float], data: dict[str, Any], values: list[bytes]) -> li
 
 def _curve(parser: simdjson.Parser, labels: Mapping[str, str], text: bytes, grid: array[float]) -> Curve:
     """Of `1700000000,"0.5"],[1700000300,"0.6"`."""
+    _require_labels(labels)
     cells = _numbers(parser, text.translate(None, b'[]"'))
     if len(cells) % 2:
         raise ValueError("a time without a value")
     times, values = cells[::2], cells[1::2]
     if len(times) == len(grid) and times[0] == grid[0] and times[-1] == grid[-1]:
         times = grid  # one for all curves
+    elif not all(map(lt, times, times[1:])):
+        raise ValueError("times that are not in their order, or are there twice")
     if not math.isfinite(sum(values)):
         for value in values:
             _require_finite(value, labels)
@@ -506,6 +525,7 @@ def _numbers(parser: simdjson.Parser, text: bytes) -> array[float]:
 
 def _row(labels: Mapping[str, str], text: str) -> Series:
     value = float(text)
+    _require_labels(labels)
     _require_finite(value, labels)
     return Series(labels, value)
 
@@ -513,3 +533,8 @@ def _row(labels: Mapping[str, str], text: str) -> Series:
 def _require_finite(value: float, labels: Mapping[str, str]) -> None:
     if not math.isfinite(value):
         raise _NotFinite(value, labels)
+
+
+def _require_labels(labels: object) -> None:
+    if not isinstance(labels, dict):
+        raise TypeError("something else than labels")

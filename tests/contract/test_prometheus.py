@@ -44,6 +44,7 @@ from shared.contracts.prometheus import (
 )
 from tests.fakes.prometheus import History
 from tests.servers import prometheus_server
+from tests.trickling import OK, sending
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 END = NOW.timestamp()
@@ -798,7 +799,7 @@ def test_what_is_no_finite_number_is_refused(prometheus: HttpPrometheus) -> None
     with pytest.raises(QueryFailed, match=r"NaN for \{\}, .*\(query: vector\(0\) / 0\)"):
         prometheus.query("vector(0) / 0", NOW)
     with pytest.raises(QueryFailed, match="Inf for "):
-        prometheus.query("scalar(vector(1) / 0)", NOW)
+        prometheus.query("vector(1) / 0", NOW)
     assert [row.value for row in prometheus.query("vector(2)", NOW)] == [2.0]
 
 
@@ -893,8 +894,38 @@ class _Wrong(BaseHTTPRequestHandler):
         "/half": (200, "application/json", '{"status":"success","data":{"resultType":"vec'),
         "/deep": (200, "application/json", "[" * 100_000),
         "/other": (200, "application/json", '{"status":"success","data":{"resultType":"vector"}}'),
+        "/said": (200, "application/json", '{"status":"error","errorType":"execution","error":"no store"}'),
+        "/scalar": (
+            200,
+            "application/json",
+            '{"status":"success","data":{"resultType":"scalar","result":[0,"1"]}}',
+        ),
+        "/labels": (
+            200,
+            "application/json",
+            '{"status":"success","data":{"resultType":"vector","result":[{"metric":null,"value":[0,"1"]}]}}',
+        ),
+        "/warnings": (200, "application/json", '{"status":"success","warnings":7,"data":{}}'),
+        "/disorder": (
+            200,
+            "application/json",
+            json.dumps(
+                {
+                    "status": "success",
+                    "data": {
+                        "resultType": "matrix",
+                        "result": [{"metric": {}, "values": [[300, "1"], [0, "2"]]}],
+                    },
+                }
+            ),
+        ),
         "/401": (401, "text/plain", "no"),
+        "/301": (301, "text/html", ""),
         "/302": (302, "text/html", ""),
+    }
+    places: ClassVar[dict[int, str]] = {
+        301: "https://prometheus.example/prod/api/v1/query",
+        302: "https://login.example/?to=/api/v1/query",
     }
 
     def do_POST(self) -> None:
@@ -906,8 +937,8 @@ class _Wrong(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body) + (9 if self.path.startswith("/cut") else 0)))
-        if status == 302:
-            self.send_header("Location", "https://login.example/")
+        if status in {301, 302}:
+            self.send_header("Location", self.places[status])
         self.end_headers()
         self.wfile.write(body.encode())
 
@@ -950,8 +981,13 @@ def wrong() -> Iterator[str]:
         ("/stores", "the answer is incomplete: no store-1", True),
         ("/partial", "the answer is incomplete: isPartial", True),
         ("/other", "unexpected JSON", True),
+        ("/said", "status 200: execution: no store", True),
+        ("/scalar", "unexpected JSON: ValueError: a scalar, where a vector was asked for", True),
+        ("/labels", "unexpected JSON: TypeError: something else than labels", True),
+        ("/warnings", "unexpected JSON: TypeError: 'int' object is not iterable", True),
         ("/401", "PROMETHEUS_TOKEN", False),
-        ("/302", "redirected to https://login.example/", False),
+        ("/301", "/prod/api/v1/query; give https://prometheus.example/prod", False),
+        ("/302", "redirected to https://login.example/?to=/api/v1/query; look whether a login", False),
     ],
 )
 def test_a_wrong_answer_can_be_retried_and_names_the_query_where_it_is_about_it(
@@ -988,6 +1024,9 @@ class _Limits(_Wrong):
                     400,
                     "the raw query size in bytes exceeds the limit (query size: 20, limit: 10)",
                 ),
+                (422, "expanding series: the query hit the aggregated data size limit (limit: 9 bytes)"),
+                (422, "the query response size exceeds limit (limit: 9 bytes)"),
+                (422, "preload series: exceeded bytes limit while fetching series: limit 9 violated"),
                 (413, "request entity too large"),
             ]
         )
@@ -1286,6 +1325,7 @@ def test_curves_are_read_however_their_json_is_written(number: int) -> None:
         ("/stores", "the answer is incomplete: no store-1"),
         ("/other", "unexpected JSON"),
         ("/vector", "unexpected JSON: ValueError: a vector, where a matrix was asked for"),
+        ("/disorder", "unexpected JSON: ValueError: times that are not in their order, or are there twice"),
     ],
 )
 def test_a_wrong_answer_about_a_range_is_told_in_the_same_way(wrong: str, path: str, says: str) -> None:
@@ -1293,6 +1333,15 @@ def test_a_wrong_answer_about_a_range_is_told_in_the_same_way(wrong: str, path: 
         HttpPrometheus(wrong + path).query_range("up", NOW - timedelta(hours=1), NOW, timedelta(minutes=5))
     assert says in str(raised.value)
     assert "(query: up)" in str(raised.value)
+
+
+def test_what_cannot_be_decompressed_is_told_with_the_query() -> None:
+    answer = b"Content-Encoding: gzip\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+    with (
+        sending(lambda: [OK + answer]) as address,
+        pytest.raises(QueryFailed, match=r"compressed, and is not so or is broken: look .*\(query: up\)"),
+    ):
+        HttpPrometheus(address).query("up", NOW)
 
 
 def test_nobody_there_can_be_retried() -> None:

@@ -184,6 +184,14 @@ def test_a_certificate_of_ones_own_authority_is_trusted_by_its_file_alone(
     assert len(server.received) == 1
 
 
+def test_a_proxy_that_is_not_there_is_told_as_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(Temporary, match=r"connection refused, of the proxy that HTTP_PROXY.* NO_PROXY$"):
+        HttpPrometheus("http://prometheus.example:9090").query("up", NOW)
+
+
 def test_that_a_server_speaks_no_tls_is_said_in_words() -> None:
     with serving() as server, pytest.raises(Temporary, match=r": it speaks no TLS; give .* with http://$"):
         HttpPrometheus(f"https://127.0.0.1:{server.server_port}").query("up", NOW)

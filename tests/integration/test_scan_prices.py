@@ -216,7 +216,7 @@ def test_a_nodes_price_comes_from_a_file(address: str, tmp_path: Path) -> None:
         (f"{HEADER}\n,n,,node,metadata.name,,-1,\n", "line 2: MarketPriceHourly -1 is negative"),
         (
             HEADER.replace("MarketPriceHourly,", ""),
-            f"line 1: column MarketPriceHourly missing; the first line is {HEADER}",
+            f"line 1: column MarketPriceHourly missing; the first line has to be {HEADER}, with commas",
         ),
         (None, "no such file or directory"),
     ],

@@ -17,7 +17,7 @@ from infra.backtest.frontier import Frontier, Point, frontier, svg
 from infra.backtest.scoring import Rates, Score, score
 from infra.backtest.strategies import AS_PROVISIONED, ORACLE, Oracle, all_of, names
 from infra.backtest.walking import Held, Pace, Past, walk, walk_on
-from infra.cli.backtest import HEADER, Outputs, backtest
+from infra.cli.backtest import HEADER, Emitted, Outputs, backtest
 from shared.contracts.errors import BadSetting
 
 HEAD = "timestamp_s,workload,pod,container,cpu_cores,memory_bytes"
@@ -58,6 +58,13 @@ class TestFleet:
         assert found.cpu.tolist() == [[2.0, 7.0]]
         assert found.memory.tolist() == [[40.0, 90.0]]
 
+    def test_rows_may_be_in_any_order_and_there_twice(self, tmp_path: Path) -> None:
+        rows = [f"{900 * n},w,p,c,{n},{n * 10}" for n in range(5)]
+        for name, lines in (("a", rows), ("b", rows[::-1]), ("c", [*rows, *rows, ""])):
+            (tmp_path / f"{name}.csv").write_text("\n".join([HEAD, *lines]) + "\n")
+        for found in read(tmp_path):
+            assert (found.window, found.cpu.tolist()) == (900, [[0.0, 1.0, 2.0, 3.0, 4.0]])
+
     def test_of_pods_at_once_the_worst_counts_and_of_pods_in_turn_each(self, tmp_path: Path) -> None:
         rows = ["0,w,a,c,1,10", "0,w,b,c,3,5", "300,w,b,c,2,7"]
         with gzip.open(tmp_path / "a.csv.gz", "wt") as file:
@@ -84,6 +91,7 @@ class TestFleet:
             (f"{HEAD}\n", "no row below its header"),
             (f"{HEAD}\n0,w,p,c,1\n", r"a\.csv:2: 5 fields, where the header has 6"),
             (f"{HEAD}\n1764000000000,w,p,c,1,2\n", r"a\.csv:2: timestamp_s: .* no seconds since 1970"),
+            (f"{HEAD}\n7,w,p,c,1,2\n1764000000,w,p,c,1,2\n", "from 7 to 1764000000 it is more than 20 years"),
             (f"{HEAD}\nnoon,w,p,c,1,2\n", "timestamp_s: 'noon' is no number"),
             (f"{HEAD}\n0,w,p,c,-1,2\n", "cpu_cores: -1 is nothing that can be used"),
             (f"{HEAD}\n0,w,p,c,1,inf\n", "memory_bytes: inf is nothing that can be used"),
@@ -356,6 +364,15 @@ class TestCommand:
         # Judged again, from the file alone.
         above = [self._is_above(traces, row) for row in rows if row["strategy"] == "krr"]
         assert document["strategies"]["krr"]["weeks_memory_above"] == pytest.approx(np.mean(above), abs=1e-6)
+
+    def test_cores_are_written_with_all_their_digits(self) -> None:
+        # A quantile is often a sample itself: of it rounded, that sample would be above.
+        used = fleet([[0.12345649] * 2])
+        emitted = Emitted([used])
+        emitted.add("krr", used, Held(slice(0, 2), always(0.12345649, 1e9)))
+        (row,) = csv.DictReader(io.StringIO(emitted.text))
+        assert float(row["cpu_request_cores"]) == 0.12345649
+        assert row["memory_request_bytes"] == "1000000000"
 
     def test_rules_that_say_the_same_are_one_point_of_the_plot(self, traces: Path) -> None:
         plot = traces / "f.svg"

@@ -185,6 +185,12 @@ def test_a_column_that_is_missing_is_named(tmp_path: Path) -> None:
         read_prices(path)
 
 
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    path = file(tmp_path, header=f"{HEADER},MarketPriceHourly")
+    with pytest.raises(ValueError, match=r"prices.csv: line 1: column MarketPriceHourly is there twice"):
+        read_prices(path)
+
+
 def test_a_file_that_is_no_csv_or_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"/nowhere/prices.csv: no such file or directory"):
         read_prices("/nowhere/prices.csv")

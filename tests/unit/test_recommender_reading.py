@@ -30,7 +30,7 @@ from infra.cli.looking import Ownerless
 from shared.contracts.errors import BadSetting
 from shared.contracts.events import Resources
 from shared.contracts.identity import Workload
-from shared.contracts.prometheus import Curve, Series
+from shared.contracts.prometheus import Curve, QueryFailed, Series
 from tests.fakes.prometheus import FakeNode, FakePod, FakePrometheus, deployment, rollout
 
 FORTNIGHT = timedelta(days=14)
@@ -845,3 +845,18 @@ def test_a_thousand_deployments_take_fifty_queries_however_they_are_spread(in_a_
     found = read(prometheus, "local", late, history=FORTNIGHT, oom_days=7, strategy="balanced")
     assert len(found.workloads) == 1000
     assert 20 < len(prometheus.asked) <= 50
+
+
+class _Nameless(FakePrometheus):
+    """Leaves metrics' names out, as what stands before a server may."""
+
+    def query(self, promql: str, at: datetime, timeout: float | None = None) -> list[Series]:
+        return [
+            Series({name: text for name, text in row.labels.items() if name != "__name__"}, row.value)
+            for row in super().query(promql, at, timeout)
+        ]
+
+
+def test_where_the_names_of_metrics_are_left_out_that_is_told_with_the_query() -> None:
+    with pytest.raises(QueryFailed, match=r"without the metrics' names.*kube_pod_owner"):
+        discover(_Nameless(deployment("shop", "web")), "local", datetime(2026, 11, 20, tzinfo=UTC))
