@@ -35,8 +35,26 @@ def why_not_again(
 
     `story` is the workload's recommendations, newest first; `policies` the active versions by name.
     """
-    return _on_its_way(containers, story, rules) or _known(
-        containers, content_hash, story, policies=policies, at=at, rules=rules
+    if (on_its_way := _on_its_way(containers, story, rules)) is not None:
+        return on_its_way
+    last = _last_same(containers, content_hash, story, rules)
+    return None if last is None else _refused(last, policies) or _settles(last, at)
+
+
+def is_refused(
+    containers: Sequence[ContainerProposal],
+    content_hash: str,
+    story: Sequence[Recommendation],
+    *,
+    policies: Mapping[str, int],
+    rules: Rules,
+) -> bool:
+    """Whether nothing will come of it, for the same was refused before, and nothing like it is on its way."""
+    last = _last_same(containers, content_hash, story, rules)
+    return (
+        last is not None
+        and _refused(last, policies) is not None
+        and _on_its_way(containers, story, rules) is None
     )
 
 
@@ -51,23 +69,27 @@ def _on_its_way(
     return None
 
 
-def _known(
+def _last_same(
     containers: Sequence[ContainerProposal],
     content_hash: str,
     story: Sequence[Recommendation],
-    *,
-    policies: Mapping[str, int],
-    at: datetime,
     rules: Rules,
-) -> str | None:
+) -> Recommendation | None:
+    """The last one, if it was the same proposal for the same setting."""
     last = next((former for former in story if former.state is not State.SUPERSEDED), None)
-    if last is None or not _is_same(containers, content_hash, last, rules):
-        return None
+    return last if last is not None and _is_same(containers, content_hash, last, rules) else None
+
+
+def _refused(last: Recommendation, policies: Mapping[str, int]) -> str | None:
     if last.state is State.VIOLATED and _judged_by(last, policies):
         return f"the same was denied by policy, which has not changed: {last.message}"
     if last.state in REFUSED and last.reason not in UNJUDGED:
         why = last.message or last.reason or "no reason given"
         return f"the same was proposed before and is {last.state}: {why}"
+    return None
+
+
+def _settles(last: Recommendation, at: datetime) -> str | None:
     moved = last.moved_at(State.APPLIED)
     if last.state in {State.APPLIED, State.VERIFIED} and moved is not None and at - moved < SETTLING:
         return "the same was applied within the hour, and metrics do not show it yet"

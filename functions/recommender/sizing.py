@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import ceil
@@ -161,9 +161,14 @@ def engine(strategy: str) -> str:
     return f"{strategy}/{7 if strategy == PERCENTILE else 11}"
 
 
-def size_all(workloads: Iterable[Observed], rules: Rules) -> Iterator[tuple[Observed, Sized]]:
+def size_all(
+    workloads: Iterable[Observed],
+    rules: Rules,
+    is_refused: Callable[[Observed, Sized], bool] = lambda _observed, _sized: False,
+) -> Iterator[tuple[Observed, Sized]]:
     """Each in turn, as it is seen then: what one is raised by, those after it have not of their namespace's
-    ResourceQuotas. What one would give back is not had before it is rolled out.
+    ResourceQuotas, unless nothing will come of it. What one would give back is not had before it is rolled
+    out.
     """
     taken: dict[str, Counter[str]] = {}
     added: dict[str, Counter[str]] = {}
@@ -174,7 +179,7 @@ def size_all(workloads: Iterable[Observed], rules: Rules) -> Iterator[tuple[Obse
             observed = replace(each, pod_bounds=_shared(each, quota, taken[namespace] + added[namespace]))
         sized = size(observed, rules)
         yield observed, sized
-        if quota is not None and sized.skipped is None:
+        if quota is not None and sized.skipped is None and not is_refused(observed, sized):
             by_rollout = added_by_rollout(each.workload.kind, pods)
             for name in LABELS:
                 if (more := _more(sized.containers, name)) > 0:

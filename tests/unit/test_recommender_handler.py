@@ -103,9 +103,10 @@ class Product:
         row = max(self.reports.rows.values(), key=lambda row: row.created_at)
         return next(entry for entry in self.report(row).workloads if entry.workload.name == name)
 
-    def become(self, state: State, **fields: object) -> Recommendation:
-        """Puts the only recommendation into a state, as the later stages do."""
-        (document,) = self.recommendations.documents.values()
+    def become(self, state: State, name: str = "", **fields: object) -> Recommendation:
+        """Puts the only recommendation (of that workload) into a state, as the later stages do."""
+        documents = self.recommendations.documents.values()
+        (document,) = [each for each in documents if name in ("", each.workload.name)]
         moved = Transition(before=document.state, after=state, at=LATER, stage="test", cause="test")
         document = document.model_copy(
             update={
@@ -437,6 +438,25 @@ def test_what_is_raised_in_one_scan_has_a_quota_together(product: Product) -> No
     assert [each.proposed.cpu_request_m for each in checkout.containers] == [1000]
     assert checkout.pod_bounds["ResourceQuota, shared"].cpu_request_m == 1000
     assert "beside what others of it are raised by" in checkout.containers[0].reasons[0]
+
+
+def test_what_is_refused_leaves_a_quotas_room_to_the_others(product: Product) -> None:
+    """Once it is proposed it has the room, until a person says no to it: then the next one is raised."""
+    names = ("cart", "checkout")
+    product.prometheus.pods = [deployment("shop", name, cpu_p95=3.0, cpu_max=3.5) for name in names]
+    product.prometheus.quotas["shop"] = (12, 6)
+    product.whole_scan()
+    product.become(State.CLOSED, "checkout")
+    product.become(State.PR_OPEN, "cart", pull_request=_pull_request())
+    product.whole_scan("scan-2", LATER)
+    assert [each.proposed.cpu_request_m for each in product.last_entry("checkout").containers] == [1000]
+    product.become(State.CLOSED, "cart", message="shop keeps its quota")
+    product.whole_scan("scan-3", LATER + timedelta(minutes=1))
+    assert "is closed: shop keeps its quota" in (product.last_entry("cart").reason or "")
+    checkout = product.last_entry("checkout")
+    assert checkout.decision == "proposed"
+    assert [each.proposed.cpu_request_m for each in checkout.containers] == [2250]
+    assert "beside what others of it are raised by" not in checkout.containers[0].reasons[0]
 
 
 def test_a_report_of_before_there_were_rates_of_workloads_is_read(product: Product) -> None:
