@@ -406,7 +406,7 @@ def test_unless_told_otherwise_the_estimator_sizes_and_its_constants_are_in_the_
     product.whole_scan()
     (row,) = product.reports.rows.values()
     report = product.report(row)
-    assert report.engine == "balanced/11"
+    assert report.engine == "balanced/12"
     assert report.constants == asdict(constants()["balanced"])
     (container,) = report.workloads[0].containers
     assert container.reasons[0].startswith("CPU request 1 -> ")

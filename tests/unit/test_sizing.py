@@ -1006,6 +1006,15 @@ def test_four_weeks_with_little_reserve_are_as_one_with_none() -> None:
         assert filled(short).proposed.memory_limit_bytes == 2000 * MIB
 
 
+@pytest.mark.parametrize(("peak", "days"), [(990, 8), (800, MEMORY_DAYS)])
+def test_what_rests_at_weekends_fills_its_limit_on_all_other_days(peak: int, days: int) -> None:
+    def rests(days_off: set[int]) -> ContainerProposal:
+        return filled([0 if ago % 7 in days_off else peak for ago in range(days + 1)])
+
+    assert rests({2, 3}).proposed.memory_limit_bytes == 1000 * MIB
+    assert rests({1, 2, 3}).proposed.memory_limit_bytes == 2000 * MIB
+
+
 def test_a_peak_of_a_history_longer_than_the_estimators_is_no_less_safe() -> None:
     for set_ in (2048, 600):
         container = sized_by_estimate(resources(1000, set_), usage(peak=900))
