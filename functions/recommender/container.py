@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, inf
 from operator import itemgetter
 
 from functions.recommender.jvm import Jvm
 from functions.recommender.rules import WORTH_RAISING, Rules
-from shared.contracts.events import Resources, Usage
+from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.quantities import GIB, MIB, MOST, format_cpu, format_memory
 from shared.contracts.wording import LABELS, counted, quantity
 
@@ -629,6 +630,15 @@ def is_worth(current: int, target: int, relative: float, absolute: float) -> boo
     """
     difference = abs(target - current)
     return difference > 0 and difference >= current * relative and difference >= absolute
+
+
+def raises(proposals: Iterable[ContainerProposal]) -> bool:
+    """Whether a value is raised, or set where none is."""
+    return any(
+        (getattr(each.proposed, field) or 0) > (getattr(each.current, field) or 0)
+        for each in proposals
+        for field in LABELS
+    )
 
 
 def _request_is_worth(now: int, target: int, absolute: int, stance: Stance, rules: Rules) -> bool:

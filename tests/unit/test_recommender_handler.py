@@ -605,6 +605,29 @@ def test_a_workload_that_is_gone_when_its_shard_is_read_is_said_to_be(product: P
     assert len(product.created) == 1
 
 
+@pytest.mark.parametrize(
+    ("cpu", "days", "clamped", "reason"),
+    [
+        (0.1, 6, False, "it was changed on 2026-11-23, and is only lowered again after a week of use"),
+        (0.1, 8, False, None),
+        # What is raised waits for nothing, nor does what a policy let go a part of its way.
+        (0.5, 1, False, None),
+        (0.1, 1, True, None),
+    ],
+)
+def test_what_is_only_lowered_is_changed_once_a_week(
+    product: Product, cpu: float, days: int, clamped: bool, reason: str | None
+) -> None:
+    product.whole_scan()
+    set_now = product.become(State.APPLIED).proposal.containers[0].proposed
+    assert set_now.cpu_request_m == 230
+    (pod,) = product.prometheus.pods
+    pod.requests = {"cpu": 0.5 if clamped else 0.23, "memory": float(set_now.memory_request_bytes or 0)}
+    pod.cpu_p95 = pod.cpu_max = cpu
+    product.whole_scan("scan-2", LATER + timedelta(days=days))
+    assert product.last_entry("checkout").reason == reason
+
+
 def next_scan(product: Product) -> str | None:
     """Scans again half an hour later; why the workload was not proposed, or None if it was."""
     product.whole_scan("scan-2", NOW + timedelta(minutes=30))
