@@ -275,12 +275,15 @@ def _cpu_limit(
     stays = f"CPU limit stays {format_cpu(limit)}"
     if why_not := follows(current, stance.remembered):
         return limit, f"{stays}: {why_not}"
+    step, why_step = _step(current, stance.remembered, rules)
     if request == current.cpu_request_m:
-        return limit, f"{stays}, as the request does"
-    target, why = _scaled_cpu_limit(limit, request, current.cpu_request_m, usage, stance)
+        if step <= limit:
+            return limit, f"{stays}, as the request does"
+        target, why = limit, ""
+    else:
+        target, why = _scaled_cpu_limit(limit, request, current.cpu_request_m, usage, stance)
     if target < limit and (kept := _why_cpu_limit_is_kept(usage, stance)):
         return limit, f"{stays}: {kept}"
-    step, why_step = _step(current, stance.remembered, rules)
     if step > target:
         target, why = round_cpu(step), why_step
     return target, f"{from_to('cpu_limit_m', limit, target)}: {why}"

@@ -157,6 +157,18 @@ def test_what_a_limit_throttles_in_most_periods_is_raised_by_as_much_more_as_it_
     assert "not above the limit: use rose with it from 200m" in follows.reasons[0]
 
 
+def test_a_limit_that_throttles_in_most_periods_is_raised_though_the_request_stays() -> None:
+    """As of a batch for an hour each night, which no quantile of the day sees."""
+    one = observed(resources(100, 230, 1000), usage(cpu=80, cpu_max=1000, throttled_share=0.8))
+    (container,) = one.containers
+    held = replace(container, remembered=Remembered(cpu_held_m=1000, cpu_least_held_m=1000))
+    raised = only(size(replace(one, containers=(held,)), RULES))
+    assert raised.proposed == resources(100, 230, 1150)
+    assert raised.reasons[1] == "CPU limit 1 -> 1150m: it is throttled in most periods at 1000m"
+    follows = replace(container, remembered=Remembered(1000, 200, cpu_follows=True))
+    assert size(replace(one, containers=(follows,)), RULES).skipped is not None
+
+
 def test_every_value_has_a_sentence() -> None:
     container = only(size(observed(resources(1000, 1024, 2000, 2048)), RULES))
     assert container.reasons == (
