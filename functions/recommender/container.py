@@ -24,6 +24,9 @@ _BURST = 2
 _STARTED = "day of its last start"
 # Where a limit throttles in so many periods, bursts come up to it, though the mean be far below.
 REACHED = 0.01
+# What rose, or fell, by so much of its memory limit's change, in proportion, depends on it; and the least
+# change that tells.
+FOLLOWED, RAISED = 0.5, 1.04
 
 
 @dataclass  # not frozen, as Digest is not
@@ -75,7 +78,7 @@ class Remembered:
     periods, since its last start, `cpu_least_held_m` the least that it did so on any day. `cpu_follows`: its
     use rose with its limit from that to several times as much, and was throttled as before.
     `started_cpu_m`, where it has a limit, and `started_memory_bytes` are the most that its pods used on the
-    day of its last start.
+    day of its last start. `fell_from_bytes` is the memory limit before it was lowered, if use fell with it.
     `former_memory_bytes` is the peak of five weeks, without the history, `former_killed_limit_bytes` the
     largest limit that it was killed under then.
     """
@@ -85,6 +88,7 @@ class Remembered:
     cpu_follows: bool = False
     started_cpu_m: float = 0.0
     started_memory_bytes: int = 0
+    fell_from_bytes: int = 0
     former_memory_bytes: int = 0
     former_killed_limit_bytes: int = 0
 
@@ -433,6 +437,11 @@ def _memory_of_guaranteed(
     if (held := min(now, held)) > max(least, told.memory_limit_bytes if told is not None else 0):
         # Though it be longer ago than days are looked back at: it would be killed.
         return held, f"in a Guaranteed pod it is the limit too, and lowered no further: {why}"
+    if (former := stance.remembered.fell_from_bytes) and least <= now <= former:
+        return now, (
+            f"in a Guaranteed pod it is the limit too, and lowered no further: use fell with it from"
+            f" {format_memory(former)}, as with a heap that is a share of its limit, and would again"
+        )
     if told is not None and least <= now < told.memory_limit_bytes:
         return now, (
             f"in a Guaranteed pod it is the limit too: it holds the peak of {_mebibytes(peak)} and {percent}"

@@ -11,7 +11,9 @@ from math import ceil
 from functions.recommender import admission, init_containers
 from functions.recommender.bounds import QUOTA, SHARED, added_by_rollout, together
 from functions.recommender.container import (
+    FOLLOWED,
     NOTHING,
+    RAISED,
     REACHED,
     Day,
     Estimate,
@@ -53,8 +55,6 @@ RUN_TO_COMPLETION = ("Job", "CronJob")
 FILLED, RISEN = ((STEADY_DAYS, 0.9), (MEMORY_DAYS - 1, 0.75)), 1.02
 # Share of these days on which it has to be there: many a namespace has no pods at weekends.
 MOSTLY_THERE = 2 / 3
-# What rose by so much of its limit's raise, in proportion, depends on it; and the least raise that tells.
-_FOLLOWED, _RAISED = 0.5, 1.04
 # A peak that rises on so many days one after the other, by so much in all, is no chance.
 _RISING_DAYS, _RISING = 5, 1.1
 _FILLS = (
@@ -598,7 +598,7 @@ def _followed(container: ObservedContainer, limit: int) -> int:
     assert container.usage is not None
     killed = container.killed_limit_bytes
     before = [
-        day for day in container.days if day.memory_bytes and killed < day.near_limit_bytes <= limit / _RAISED
+        day for day in container.days if day.memory_bytes and killed < day.near_limit_bytes <= limit / RAISED
     ]
     if not before or (container.oom_killed and container.usage.oom_kills):
         return 0
@@ -606,7 +606,7 @@ def _followed(container: ObservedContainer, limit: int) -> int:
     former = last.near_limit_bytes
     then = max(day.memory_bytes for day in before if day.near_limit_bytes == former)
     since = {day.ago: day.memory_bytes for day in container.days if day.ago < last.ago and day.memory_bytes}
-    rose = max(since.values(), default=0) / then - 1 >= (limit / former - 1) * _FOLLOWED
+    rose = max(since.values(), default=0) / then - 1 >= (limit / former - 1) * FOLLOWED
     rises = STEADY_DAYS in since and since.get(1, 0) > since[STEADY_DAYS] * RISEN
     return former if rose and not rises else 0
 
