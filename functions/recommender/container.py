@@ -168,7 +168,7 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
     if stance.guaranteed and (needed := _cpu_of_guaranteed(current, usage, stance, rules))[0] > wanted:
         wanted, why = needed
     most = inf
-    if (why_not := follows(current, stance.remembered)) and wanted > (limit := current.cpu_limit_m or 0):
+    if (why_not := _not_above_limit(current, usage, stance)) and wanted > (limit := current.cpu_limit_m or 0):
         wanted, most, why = limit, limit, f"{why}; not above the limit: {why_not}"
     floor = max(rules.cpu_floor_m, LEAST_CPU_LIMIT_M) if stance.guaranteed else rules.cpu_floor_m
     if (lifted := _lifted(wanted, floor, now)) > wanted:
@@ -242,6 +242,15 @@ def follows(current: Resources, remembered: Remembered) -> str:
     return f"use rose with it from {before}, throttled in most periods as then, and would again"
 
 
+def _not_above_limit(current: Resources, usage: Usage, stance: Stance) -> str:
+    """Why its CPU limit is not raised, nor the request above it, if anything keeps them. Of runs no days tell
+    whether use only rises with it, and one that is throttled is late and no more.
+    """
+    if stance.by_peak and usage.cpu_max_m >= AT_LIMIT * (current.cpu_limit_m or inf):
+        return f"its runs use {told_cores(usage.cpu_max_m)} of it, and may take whatever they are given"
+    return follows(current, stance.remembered)
+
+
 def _step(current: Resources, remembered: Remembered, rules: Rules) -> tuple[float, str]:
     """Millicores to which a limit that throttles in most periods is raised at least, and why; 0 for none.
 
@@ -277,7 +286,7 @@ def _cpu_limit(
     if stance.guaranteed:
         return request, f"{from_to('cpu_limit_m', limit, request)}: equal to the request (Guaranteed)"
     stays = f"CPU limit stays {format_cpu(limit)}"
-    if why_not := follows(current, stance.remembered):
+    if why_not := _not_above_limit(current, usage, stance):
         return limit, f"{stays}: {why_not}"
     step, why_step = _step(current, stance.remembered, rules)
     if request == current.cpu_request_m:

@@ -350,6 +350,21 @@ def test_what_runs_to_completion_is_sized_by_its_peak_and_counted_by_runs() -> N
     )
 
 
+@pytest.mark.parametrize("kind", ["Job", "CronJob"])
+def test_runs_that_use_up_their_cpu_limit_are_not_given_more_and_more(kind: str) -> None:
+    """They may take whatever they are given, and no days tell: after each night it would be raised again."""
+    used = usage(cpu=1000, cpu_max=1000, throttled_share=0.9, pods=14)
+    raised = only(size(observed(resources(500, 230, 1000), used, kind=kind), RULES))
+    assert (raised.proposed.cpu_request_m, raised.proposed.cpu_limit_m) == (1000, 1000)
+    assert raised.reasons[1] == (
+        "CPU limit stays 1: its runs use 1000m of it, and may take whatever they are given"
+    )
+    assert size(observed(raised.proposed, used, kind=kind), RULES).skipped is not None
+    # One that is not used up scales with the request.
+    spare = only(size(observed(resources(500, 230, 1200), used, kind=kind), RULES))
+    assert (spare.proposed.cpu_request_m, spare.proposed.cpu_limit_m) == (1150, 2400)
+
+
 def test_too_little_data_is_said() -> None:
     assert reason(resources(1000, 1024), history=3600) == (
         "too little data: app: 1.0 h of history, 24 h wanted"
