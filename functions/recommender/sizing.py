@@ -57,10 +57,9 @@ FILLED, RISEN = ((STEADY_DAYS, 0.9), (MEMORY_DAYS - 1, 0.75)), 1.02
 MOSTLY_THERE = 2 / 3
 # A peak that rises on so many days one after the other, by so much in all, is no chance.
 _RISING_DAYS, _RISING = 5, 1.1
-_FILLS = (
-    "it comes up to its limit day by day and is not killed, as with cache, which the kernel takes back and"
-    " which would fill more"
-)
+_AS_CACHE = "as with cache, which the kernel takes back and which would fill more"
+_FILLS = f"it comes up to its limit day by day and is not killed, {_AS_CACHE}"
+_RUNS_FILL = f"its runs come up to it and are not killed, {_AS_CACHE}"
 # Days since the last that use is told of: today may be minutes old, and who tells some hours behind.
 _SILENT_DAYS = 1
 # Why what is so is left alone, here and in a backtest.
@@ -494,14 +493,14 @@ def _propose(
     container: ObservedContainer, observed: Observed, qos: QosClass, rules: Rules
 ) -> ContainerProposal:
     assert container.usage is not None
-    least, _ = container.bounds
+    by_peak, (least, _) = observed.workload.kind in RUN_TO_COMPLETION, container.bounds
     stance = Stance(
         guaranteed=qos is QosClass.GUARANTEED,
-        by_peak=observed.workload.kind in RUN_TO_COMPLETION,
+        by_peak=by_peak,
         oom_killed=container.oom_killed,
         killed_limit_bytes=container.killed_limit_bytes,
         tells_kills=observed.tells_kills,
-        fills_limit=_fills_limit(container) if observed.tells_kills else "",
+        fills_limit=_fills_limit(container, by_peak=by_peak) if observed.tells_kills else "",
         remembered=container.remembered,
         estimate=container.estimate,
         jvm=container.jvm,
@@ -556,17 +555,21 @@ def _told_rise(
     return tuple(told.values())
 
 
-def _fills_limit(container: ObservedContainer) -> str:
+def _fills_limit(container: ObservedContainer, *, by_peak: bool) -> str:
     """Why its memory is taken to come up to its limit without a need: by its peak the limit would be doubled
     again and again. Empty where that is not known, or the limit killed.
 
     Working set counts the cache of files that are read again, which grows into any limit, and a runtime may
     size its heap as a share of it. Such use rises as soon as the limit is raised; or it came up to the limit
     on each whole day of a week, no further at its end than at its beginning. What leaks does not stay there.
+    Of runs no days are told: what comes up to it in one, and ends, had enough.
     """
     limit = container.current.memory_limit_bytes
     if limit is None or container.usage is None:
         return ""
+    if by_peak:
+        is_near = FILLED[0][1] * limit <= container.usage.memory_max_bytes <= limit
+        return _RUNS_FILL if is_near and not container.usage.oom_kills else ""
     if former := _followed(container, limit):
         return (
             f"use rose with it from {format_memory(former)}, as with a heap that is a share of its limit, or"

@@ -365,6 +365,21 @@ def test_runs_that_use_up_their_cpu_limit_are_not_given_more_and_more(kind: str)
     assert (spare.proposed.cpu_request_m, spare.proposed.cpu_limit_m) == (1150, 2400)
 
 
+def test_runs_that_fill_their_memory_limit_and_are_not_killed_are_not_given_more_and_more() -> None:
+    """As those of a backup, which reads files: cache counts as used, and would fill any limit."""
+    current = resources(None, 500, None, 1000)
+    filling = size(observed(current, usage(peak=980, pods=14), kind="CronJob"), RULES).containers[0]
+    assert filling.proposed == resources(345, 1000, None, 1000)
+    assert filling.reasons[3] == (
+        "memory limit stays 1000Mi: its runs come up to it and are not killed, as with cache, which the"
+        " kernel takes back and which would fill more"
+    )
+    for peak, kills, limit in ((870, 0, 1131), (980, 1, 1274), (1100, 0, 1430)):
+        used = usage(peak=peak, pods=14, oom_kills=kills)
+        sized = size(observed(current, used, kind="CronJob", oom_killed=kills > 0), RULES)
+        assert sized.containers[0].proposed.memory_limit_bytes == round_memory(limit * MIB), peak
+
+
 def test_too_little_data_is_said() -> None:
     assert reason(resources(1000, 1024), history=3600) == (
         "too little data: app: 1.0 h of history, 24 h wanted"
