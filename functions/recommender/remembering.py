@@ -35,9 +35,9 @@ def last_before(digests: Iterable[Digest], end: date) -> Digest:
 
 def inherited(digest: Digest, before: Digest, days: Iterable[Digest]) -> Digest:
     """The same with what goes to it from the last day before it; `days` are all of these that are known."""
-    days = list(days)
-    if fell_from := _fell_from(digest, before, days):
-        digest = replace(digest, fell_from_bytes=fell_from)
+    if digest.near_limit_bytes or before.fell_from_bytes:
+        days = list(days)
+        digest = replace(digest, fell_from_bytes=_fell_from(digest, before, days))
     last = _held_at(digest, _NEARLY_ALWAYS if digest.started_memory_bytes else _MOSTLY)
     if not digest.started_memory_bytes and before.started_memory_bytes:
         digest = replace(
@@ -60,9 +60,9 @@ def _fell_from(digest: Digest, before: Digest, days: Sequence[Digest]) -> int:
     heap that is a share of its limit; 0 where that is not so. Of the day of that change a part was before it.
     """
     limit = digest.near_limit_bytes
-    if before.fell_from_bytes >= limit * RAISED:
+    if before.fell_from_bytes and before.fell_from_bytes >= limit * RAISED:
         return before.fell_from_bytes
-    used = [each for each in (*days, digest) if each.memory_bytes] if limit else []
+    used = [each for each in (*days, digest) if each.memory_bytes]
     number = len(used) - 1
     while number and used[number - 1].near_limit_bytes in (0, limit):
         number -= 1
@@ -71,7 +71,7 @@ def _fell_from(digest: Digest, before: Digest, days: Sequence[Digest]) -> int:
     if former < limit * RAISED or used[number].near_limit_bytes != limit or len(since) < STEADY_DAYS:
         return 0
     then, now = (median_low([each.memory_bytes[-1] for each in some]) for some in (first, since))
-    return former if 1 - now / then >= (1 - limit / former) * FOLLOWED else 0
+    return former if 1 - now / max(then, 1) >= (1 - limit / former) * FOLLOWED else 0
 
 
 def _held_at(digest: Digest, share: float = _MOSTLY) -> float:
