@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, inf
 from operator import itemgetter
 
 from functions.recommender.jvm import Jvm
 from functions.recommender.rules import WORTH_RAISING, Rules
-from shared.contracts.events import Resources, Usage
+from shared.contracts.events import ContainerProposal, Resources, Usage
 from shared.contracts.quantities import GIB, MIB, MOST, format_cpu, format_memory
 from shared.contracts.wording import LABELS, counted, quantity
 
@@ -23,6 +24,9 @@ _BURST = 2
 _STARTED = "day of its last start"
 # Where a limit throttles in so many periods, bursts come up to it, though the mean be far below.
 REACHED = 0.01
+# What rose, or fell, by so much of its memory limit's change, in proportion, depends on it; and the least
+# change that tells.
+FOLLOWED, RAISED = 0.5, 1.04
 
 
 @dataclass  # not frozen, as Digest is not
@@ -74,7 +78,7 @@ class Remembered:
     periods, since its last start, `cpu_least_held_m` the least that it did so on any day. `cpu_follows`: its
     use rose with its limit from that to several times as much, and was throttled as before.
     `started_cpu_m`, where it has a limit, and `started_memory_bytes` are the most that its pods used on the
-    day of its last start.
+    day of its last start. `fell_from_bytes` is the memory limit before it was lowered, if use fell with it.
     `former_memory_bytes` is the peak of five weeks, without the history, `former_killed_limit_bytes` the
     largest limit that it was killed under then.
     """
@@ -84,6 +88,7 @@ class Remembered:
     cpu_follows: bool = False
     started_cpu_m: float = 0.0
     started_memory_bytes: int = 0
+    fell_from_bytes: int = 0
     former_memory_bytes: int = 0
     former_killed_limit_bytes: int = 0
 
@@ -163,7 +168,7 @@ def _cpu_request(current: Resources, usage: Usage, stance: Stance, rules: Rules)
     if stance.guaranteed and (needed := _cpu_of_guaranteed(current, usage, stance, rules))[0] > wanted:
         wanted, why = needed
     most = inf
-    if (why_not := follows(current, stance.remembered)) and wanted > (limit := current.cpu_limit_m or 0):
+    if (why_not := _not_above_limit(current, usage, stance)) and wanted > (limit := current.cpu_limit_m or 0):
         wanted, most, why = limit, limit, f"{why}; not above the limit: {why_not}"
     floor = max(rules.cpu_floor_m, LEAST_CPU_LIMIT_M) if stance.guaranteed else rules.cpu_floor_m
     if (lifted := _lifted(wanted, floor, now)) > wanted:
@@ -237,6 +242,15 @@ def follows(current: Resources, remembered: Remembered) -> str:
     return f"use rose with it from {before}, throttled in most periods as then, and would again"
 
 
+def _not_above_limit(current: Resources, usage: Usage, stance: Stance) -> str:
+    """Why its CPU limit is not raised, nor the request above it, if anything keeps them. Of runs no days tell
+    whether use only rises with it, and one that is throttled is late and no more.
+    """
+    if stance.by_peak and usage.cpu_max_m >= AT_LIMIT * (current.cpu_limit_m or inf):
+        return f"its runs use {told_cores(usage.cpu_max_m)} of it, and may take whatever they are given"
+    return follows(current, stance.remembered)
+
+
 def _step(current: Resources, remembered: Remembered, rules: Rules) -> tuple[float, str]:
     """Millicores to which a limit that throttles in most periods is raised at least, and why; 0 for none.
 
@@ -272,14 +286,17 @@ def _cpu_limit(
     if stance.guaranteed:
         return request, f"{from_to('cpu_limit_m', limit, request)}: equal to the request (Guaranteed)"
     stays = f"CPU limit stays {format_cpu(limit)}"
-    if why_not := follows(current, stance.remembered):
+    if why_not := _not_above_limit(current, usage, stance):
         return limit, f"{stays}: {why_not}"
+    step, why_step = _step(current, stance.remembered, rules)
     if request == current.cpu_request_m:
-        return limit, f"{stays}, as the request does"
-    target, why = _scaled_cpu_limit(limit, request, current.cpu_request_m, usage, stance)
+        if step <= limit:
+            return limit, f"{stays}, as the request does"
+        target, why = limit, ""
+    else:
+        target, why = _scaled_cpu_limit(limit, request, current.cpu_request_m, usage, stance)
     if target < limit and (kept := _why_cpu_limit_is_kept(usage, stance)):
         return limit, f"{stays}: {kept}"
-    step, why_step = _step(current, stance.remembered, rules)
     if step > target:
         target, why = round_cpu(step), why_step
     return target, f"{from_to('cpu_limit_m', limit, target)}: {why}"
@@ -429,6 +446,11 @@ def _memory_of_guaranteed(
     if (held := min(now, held)) > max(least, told.memory_limit_bytes if told is not None else 0):
         # Though it be longer ago than days are looked back at: it would be killed.
         return held, f"in a Guaranteed pod it is the limit too, and lowered no further: {why}"
+    if (former := stance.remembered.fell_from_bytes) and least <= now <= former:
+        return now, (
+            f"in a Guaranteed pod it is the limit too, and lowered no further: use fell with it from"
+            f" {format_memory(former)}, as with a heap that is a share of its limit, and would again"
+        )
     if told is not None and least <= now < told.memory_limit_bytes:
         return now, (
             f"in a Guaranteed pod it is the limit too: it holds the peak of {_mebibytes(peak)} and {percent}"
@@ -629,6 +651,15 @@ def is_worth(current: int, target: int, relative: float, absolute: float) -> boo
     """
     difference = abs(target - current)
     return difference > 0 and difference >= current * relative and difference >= absolute
+
+
+def raises(proposals: Iterable[ContainerProposal]) -> bool:
+    """Whether a value is raised, or set where none is."""
+    return any(
+        (getattr(each.proposed, field) or 0) > (getattr(each.current, field) or 0)
+        for each in proposals
+        for field in LABELS
+    )
 
 
 def _request_is_worth(now: int, target: int, absolute: int, stance: Stance, rules: Rules) -> bool:

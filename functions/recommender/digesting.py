@@ -60,9 +60,9 @@ _MOST_APART = 3
 # So many days of workloads, and of one, one question by the day is about: for each a server holds where its
 # samples are; or all of its windows.
 _PLAIN, _OVER_WINDOWS = (5_250, _MOST_DAYS), (1_400, 3)
-# Of a memory limit, from which on the day's is kept: whether use rose with it shows by that. What takes less
-# of it is below it with every margin.
-NEAR = 0.4
+# Of a memory limit, from which on the day's is kept: whether use goes with it shows by that. A JVM's heap is
+# a quarter of it, unless told otherwise.
+NEAR = 0.2
 # Of a day's windows: those at or below the points before each, and those that it stands for.
 _UP_TO = (0.0, *POINTS)
 _MASSES = tuple(after - before for before, after in pairwise(_UP_TO))

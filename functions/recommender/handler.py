@@ -10,15 +10,16 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from functions.recommender import report as reporting
+from functions.recommender.bounds import QUOTA
 from functions.recommender.deadline import UntilDeadline
 from functions.recommender.fitted import constants
 from functions.recommender.prices import Prices
 from functions.recommender.reading import Reading, discover, read
-from functions.recommender.repeating import why_not_again
+from functions.recommender.repeating import is_refused, why_not_again
 from functions.recommender.report import Entry, Query, Report
 from functions.recommender.rules import PERCENTILE
 from functions.recommender.sharding import shards
-from functions.recommender.sizing import engine, size_all
+from functions.recommender.sizing import Observed, Sized, engine, size_all
 from functions.recommender.whose import whose, whose_query
 from shared.adapters.mongo import Insert
 from shared.adapters.objectstore import canonical
@@ -207,20 +208,37 @@ class RecommenderHandler:
     def _decide(
         self, reading: Reading, wanted: Sequence[Workload], at: datetime, prices: Prices
     ) -> tuple[Entry, ...]:
-        rules = self._settings.rules
+        rules, active = self._settings.rules, self._policies.active()
+        # Who is refused leaves a quota's room to those after it: of these it is known before they are sized.
+        quotas = [each.workload for each in reading.workloads if QUOTA in each.pod_bounds]
+        stories = self._recommendations.latest_of(quotas) if quotas else {}
+
+        def policies(workload: Workload) -> dict[str, int]:
+            judges = applying(active, workload.cluster, workload.namespace)
+            return {policy.name: policy.version for policy in judges}
+
+        def refused(observed: Observed, sized: Sized) -> bool:
+            workload, containers = observed.workload, sized.containers
+            content_hash = reporting.content_hash(workload, containers)
+            story, judges = stories[workload], policies(workload)
+            return is_refused(containers, content_hash, story, policies=judges, rules=rules)
+
         entries = {
             observed.workload: reporting.entry(observed, sized, prices.of(observed.nodes))
-            for observed, sized in size_all(reading.workloads, rules)
+            for observed, sized in size_all(reading.workloads, rules, refused)
         }
         proposed = [workload for workload, entry in entries.items() if entry.decision == "proposed"]
-        stories = self._recommendations.latest_of(proposed) if proposed else {}
-        active = self._policies.active()
-        for workload, story in stories.items():
+        if others := [workload for workload in proposed if workload not in stories]:
+            stories |= self._recommendations.latest_of(others)
+        for workload in proposed:
             entry = entries[workload]
-            judges = applying(active, workload.cluster, workload.namespace)
-            policies = {policy.name: policy.version for policy in judges}
             reason = why_not_again(
-                entry.containers, entry.content_hash, story, policies=policies, at=at, rules=rules
+                entry.containers,
+                entry.content_hash,
+                stories[workload],
+                policies=policies(workload),
+                at=at,
+                rules=rules,
             )
             if reason is not None:
                 entries[workload] = reporting.skipped(entry, reason)

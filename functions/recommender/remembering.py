@@ -9,8 +9,10 @@ from dataclasses import replace
 from datetime import date, timedelta
 from itertools import chain
 from operator import attrgetter
+from statistics import median_low
 
-from functions.recommender.container import NOTHING, Remembered
+from functions.recommender.container import FOLLOWED, NOTHING, RAISED, Remembered
+from functions.recommender.fitted import STEADY_DAYS
 from shared.contracts.digests import Digest
 
 # What comes once a month: on the same weekday of the next it is five weeks later at most.
@@ -33,6 +35,9 @@ def last_before(digests: Iterable[Digest], end: date) -> Digest:
 
 def inherited(digest: Digest, before: Digest, days: Iterable[Digest]) -> Digest:
     """The same with what goes to it from the last day before it; `days` are all of these that are known."""
+    if digest.near_limit_bytes or before.fell_from_bytes:
+        days = list(days)
+        digest = replace(digest, fell_from_bytes=_fell_from(digest, before, days))
     last = _held_at(digest, _NEARLY_ALWAYS if digest.started_memory_bytes else _MOSTLY)
     if not digest.started_memory_bytes and before.started_memory_bytes:
         digest = replace(
@@ -50,6 +55,25 @@ def inherited(digest: Digest, before: Digest, days: Iterable[Digest]) -> Digest:
     return replace(digest, followed_cpu_m=before.followed_cpu_m if held else 0.0)
 
 
+def _fell_from(digest: Digest, before: Digest, days: Sequence[Digest]) -> int:
+    """The limit of memory, in bytes, before it was lowered to the present one and use fell with it, as with a
+    heap that is a share of its limit; 0 where that is not so. Of the day of that change a part was before it.
+    """
+    limit = digest.near_limit_bytes
+    if before.fell_from_bytes and before.fell_from_bytes >= limit * RAISED:
+        return before.fell_from_bytes
+    used = [each for each in (*days, digest) if each.memory_bytes]
+    number = len(used) - 1
+    while number and used[number - 1].near_limit_bytes in (0, limit):
+        number -= 1
+    former = used[number - 1].near_limit_bytes if number else 0
+    first, since = used[max(0, number - STEADY_DAYS) : number], used[number + 1 :]
+    if former < limit * RAISED or used[number].near_limit_bytes != limit or len(since) < STEADY_DAYS:
+        return 0
+    then, now = (median_low([each.memory_bytes[-1] for each in some]) for some in (first, since))
+    return former if 1 - now / max(then, 1) >= (1 - limit / former) * FOLLOWED else 0
+
+
 def _held_at(digest: Digest, share: float = _MOSTLY) -> float:
     """CPU, in millicores, to which a limit kept it on that day; 0 where none did."""
     return digest.at_limit_cpu_m if (digest.throttled_share or 0.0) >= share else 0.0
@@ -64,6 +88,7 @@ def remembered(digests: Sequence[Digest], begin: date) -> Remembered:
         _kept_by_limit(digests, begin),
         started_cpu_m=last.started_cpu_m,
         started_memory_bytes=last.started_memory_bytes,
+        fell_from_bytes=last.fell_from_bytes,
         former_memory_bytes=max([each.memory_bytes[-1] for each in former if each.memory_bytes], default=0),
         former_killed_limit_bytes=max([each.killed_limit_bytes for each in former], default=0),
     )

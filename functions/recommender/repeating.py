@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from functions.recommender.container import is_worth
+from functions.recommender.container import is_worth, raises
 from functions.recommender.rules import Rules
 from shared.contracts.documents import Recommendation
 from shared.contracts.events import ContainerProposal, FailureReason, Resources
@@ -18,6 +18,9 @@ REFUSED = (State.FAILED, State.CLOSED, State.ADVISORY, State.REGRESSED)
 UNJUDGED = (FailureReason.EXPIRED, FailureReason.MISSED_MERGE)
 # Within it a scrape, and a rollout, may not show yet what was applied.
 SETTLING = timedelta(hours=1)
+# Use differs by the day of the week: what was sized on one of them is lowered on that day again, at the
+# earliest. It is how often the walk-forward test changes anything (docs/accuracy.md).
+RESTING = timedelta(days=7)
 
 _FIELDS = ("cpu_request_m", "cpu_limit_m", "memory_request_bytes", "memory_limit_bytes")
 
@@ -35,8 +38,27 @@ def why_not_again(
 
     `story` is the workload's recommendations, newest first; `policies` the active versions by name.
     """
-    return _on_its_way(containers, story, rules) or _known(
-        containers, content_hash, story, policies=policies, at=at, rules=rules
+    if (on_its_way := _on_its_way(containers, story, rules)) is not None:
+        return on_its_way
+    last = _last_same(containers, content_hash, story, rules)
+    reason = None if last is None else _refused(last, policies) or _settles(last, at)
+    return reason or _rests(containers, story, at, rules)
+
+
+def is_refused(
+    containers: Sequence[ContainerProposal],
+    content_hash: str,
+    story: Sequence[Recommendation],
+    *,
+    policies: Mapping[str, int],
+    rules: Rules,
+) -> bool:
+    """Whether nothing will come of it, for the same was refused before, and nothing like it is on its way."""
+    last = _last_same(containers, content_hash, story, rules)
+    return (
+        last is not None
+        and _refused(last, policies) is not None
+        and _on_its_way(containers, story, rules) is None
     )
 
 
@@ -51,27 +73,47 @@ def _on_its_way(
     return None
 
 
-def _known(
+def _last_same(
     containers: Sequence[ContainerProposal],
     content_hash: str,
     story: Sequence[Recommendation],
-    *,
-    policies: Mapping[str, int],
-    at: datetime,
     rules: Rules,
-) -> str | None:
+) -> Recommendation | None:
+    """The last one, if it was the same proposal for the same setting."""
     last = next((former for former in story if former.state is not State.SUPERSEDED), None)
-    if last is None or not _is_same(containers, content_hash, last, rules):
-        return None
+    return last if last is not None and _is_same(containers, content_hash, last, rules) else None
+
+
+def _refused(last: Recommendation, policies: Mapping[str, int]) -> str | None:
     if last.state is State.VIOLATED and _judged_by(last, policies):
         return f"the same was denied by policy, which has not changed: {last.message}"
     if last.state in REFUSED and last.reason not in UNJUDGED:
         why = last.message or last.reason or "no reason given"
         return f"the same was proposed before and is {last.state}: {why}"
+    return None
+
+
+def _settles(last: Recommendation, at: datetime) -> str | None:
     moved = last.moved_at(State.APPLIED)
     if last.state in {State.APPLIED, State.VERIFIED} and moved is not None and at - moved < SETTLING:
         return "the same was applied within the hour, and metrics do not show it yet"
     return None
+
+
+def _rests(
+    containers: Sequence[ContainerProposal], story: Sequence[Recommendation], at: datetime, rules: Rules
+) -> str | None:
+    """What is only lowered need not be so each day: it is what a change within the week made it, and that was
+    no step which a policy made smaller.
+    """
+    last = next((former for former in story if former.state in {State.APPLIED, State.VERIFIED}), None)
+    moved = None if last is None else last.moved_at(State.APPLIED)
+    if last is None or moved is None or at - moved >= RESTING or raises(containers):
+        return None
+    set_now = [each.model_copy(update={"proposed": each.current}) for each in containers]
+    if not _near(set_now, last.proposal.containers, rules):
+        return None
+    return f"it was changed on {moved:%Y-%m-%d}, and is only lowered again after a week of use"
 
 
 def _is_same(

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from functions.recommender import queries
-from functions.recommender.container import NOTHING, Remembered
+from functions.recommender.container import NOTHING, Remembered, raises
 from functions.recommender.init_containers import held_at_least
 from functions.recommender.sizing import Observed, Sized
 from shared.contracts.documents import Recommendation
@@ -291,7 +291,12 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
     pods = Decimal(repr(observed.pods))
     held = held_at_least(observed.init, observed.unmeasured)
     before, after = monthly(sized.containers, pods, rates, held)
-    if must_save and sized.skipped is None and after.amount >= before.amount > 0 and not _raises(sized):
+    if (
+        must_save
+        and sized.skipped is None
+        and after.amount >= before.amount > 0
+        and not raises(sized.containers)
+    ):
         alone = monthly(sized.containers, pods, rates)
         what = (
             "what it uses beyond costs"
@@ -373,17 +378,6 @@ def entry(observed: Observed, sized: Sized, rates: Rates, *, must_save: bool = T
         rates=rates,
         nodes=dict(Counter(observed.nodes)),
         content_hash=content_hash(observed.workload, sized.containers),
-    )
-
-
-def _raises(sized: Sized) -> bool:
-    """Whether a value is raised, or set where none is."""
-    return any(
-        (new or 0) > (now or 0)
-        for each in sized.containers
-        for new, now in (
-            (getattr(each.proposed, field), getattr(each.current, field)) for field in Resources.model_fields
-        )
     )
 
 

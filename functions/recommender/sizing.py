@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import ceil
@@ -11,7 +11,9 @@ from math import ceil
 from functions.recommender import admission, init_containers
 from functions.recommender.bounds import QUOTA, SHARED, added_by_rollout, together
 from functions.recommender.container import (
+    FOLLOWED,
     NOTHING,
+    RAISED,
     REACHED,
     Day,
     Estimate,
@@ -51,14 +53,13 @@ RUN_TO_COMPLETION = ("Job", "CronJob")
 # Of a memory limit: beyond these there is no headroom that it is raised for, if it has been so for a week, or
 # for four. What has risen by so much meanwhile is on its way to it.
 FILLED, RISEN = ((STEADY_DAYS, 0.9), (MEMORY_DAYS - 1, 0.75)), 1.02
-# What rose by so much of its limit's raise, in proportion, depends on it; and the least raise that tells.
-_FOLLOWED, _RAISED = 0.5, 1.04
+# Share of these days on which it has to be there: many a namespace has no pods at weekends.
+MOSTLY_THERE = 2 / 3
 # A peak that rises on so many days one after the other, by so much in all, is no chance.
 _RISING_DAYS, _RISING = 5, 1.1
-_FILLS = (
-    "it comes up to its limit day by day and is not killed, as with cache, which the kernel takes back and"
-    " which would fill more"
-)
+_AS_CACHE = "as with cache, which the kernel takes back and which would fill more"
+_FILLS = f"it comes up to its limit day by day and is not killed, {_AS_CACHE}"
+_RUNS_FILL = f"its runs come up to it and are not killed, {_AS_CACHE}"
 # Days since the last that use is told of: today may be minutes old, and who tells some hours behind.
 _SILENT_DAYS = 1
 # Why what is so is left alone, here and in a backtest.
@@ -158,12 +159,17 @@ class Sized:
 
 def engine(strategy: str) -> str:
     """Goes into every report: figures can be reproduced by the engine of the same version."""
-    return f"{strategy}/{7 if strategy == PERCENTILE else 11}"
+    return f"{strategy}/{8 if strategy == PERCENTILE else 12}"
 
 
-def size_all(workloads: Iterable[Observed], rules: Rules) -> Iterator[tuple[Observed, Sized]]:
+def size_all(
+    workloads: Iterable[Observed],
+    rules: Rules,
+    is_refused: Callable[[Observed, Sized], bool] = lambda _observed, _sized: False,
+) -> Iterator[tuple[Observed, Sized]]:
     """Each in turn, as it is seen then: what one is raised by, those after it have not of their namespace's
-    ResourceQuotas. What one would give back is not had before it is rolled out.
+    ResourceQuotas, unless nothing will come of it. What one would give back is not had before it is rolled
+    out.
     """
     taken: dict[str, Counter[str]] = {}
     added: dict[str, Counter[str]] = {}
@@ -174,7 +180,7 @@ def size_all(workloads: Iterable[Observed], rules: Rules) -> Iterator[tuple[Obse
             observed = replace(each, pod_bounds=_shared(each, quota, taken[namespace] + added[namespace]))
         sized = size(observed, rules)
         yield observed, sized
-        if quota is not None and sized.skipped is None:
+        if quota is not None and sized.skipped is None and not is_refused(observed, sized):
             by_rollout = added_by_rollout(each.workload.kind, pods)
             for name in LABELS:
                 if (more := _more(sized.containers, name)) > 0:
@@ -487,14 +493,14 @@ def _propose(
     container: ObservedContainer, observed: Observed, qos: QosClass, rules: Rules
 ) -> ContainerProposal:
     assert container.usage is not None
-    least, _ = container.bounds
+    by_peak, (least, _) = observed.workload.kind in RUN_TO_COMPLETION, container.bounds
     stance = Stance(
         guaranteed=qos is QosClass.GUARANTEED,
-        by_peak=observed.workload.kind in RUN_TO_COMPLETION,
+        by_peak=by_peak,
         oom_killed=container.oom_killed,
         killed_limit_bytes=container.killed_limit_bytes,
         tells_kills=observed.tells_kills,
-        fills_limit=_fills_limit(container) if observed.tells_kills else "",
+        fills_limit=_fills_limit(container, by_peak=by_peak) if observed.tells_kills else "",
         remembered=container.remembered,
         estimate=container.estimate,
         jvm=container.jvm,
@@ -549,17 +555,21 @@ def _told_rise(
     return tuple(told.values())
 
 
-def _fills_limit(container: ObservedContainer) -> str:
+def _fills_limit(container: ObservedContainer, *, by_peak: bool) -> str:
     """Why its memory is taken to come up to its limit without a need: by its peak the limit would be doubled
     again and again. Empty where that is not known, or the limit killed.
 
     Working set counts the cache of files that are read again, which grows into any limit, and a runtime may
     size its heap as a share of it. Such use rises as soon as the limit is raised; or it came up to the limit
     on each whole day of a week, no further at its end than at its beginning. What leaks does not stay there.
+    Of runs no days are told: what comes up to it in one, and ends, had enough.
     """
     limit = container.current.memory_limit_bytes
     if limit is None or container.usage is None:
         return ""
+    if by_peak:
+        is_near = FILLED[0][1] * limit <= container.usage.memory_max_bytes <= limit
+        return _RUNS_FILL if is_near and not container.usage.oom_kills else ""
     if former := _followed(container, limit):
         return (
             f"use rose with it from {format_memory(former)}, as with a heap that is a share of its limit, or"
@@ -572,11 +582,16 @@ def _fills_limit(container: ObservedContainer) -> str:
 
 
 def _is_near(peaks: Mapping[int, int], days: int, least: float, limit: int) -> bool:
-    """Whether each of so many last whole days is known and had that much, the last no more than the first.
-    What was above the limit was under another one.
+    """Whether it was there so many whole days ago, and on most of those since, and each of these had that
+    much, the last no more than the first. What was above the limit was under another one.
     """
     known = [peaks[ago] for ago in range(1, days + 1) if ago in peaks]
-    return len(known) == days and least <= min(known) <= max(known) <= limit and known[0] <= known[-1] * RISEN
+    return (
+        max(peaks, default=0) >= days
+        and len(known) >= days * MOSTLY_THERE
+        and least <= min(known) <= max(known) <= limit
+        and known[0] <= known[-1] * RISEN
+    )
 
 
 def _followed(container: ObservedContainer, limit: int) -> int:
@@ -586,7 +601,7 @@ def _followed(container: ObservedContainer, limit: int) -> int:
     assert container.usage is not None
     killed = container.killed_limit_bytes
     before = [
-        day for day in container.days if day.memory_bytes and killed < day.near_limit_bytes <= limit / _RAISED
+        day for day in container.days if day.memory_bytes and killed < day.near_limit_bytes <= limit / RAISED
     ]
     if not before or (container.oom_killed and container.usage.oom_kills):
         return 0
@@ -594,7 +609,7 @@ def _followed(container: ObservedContainer, limit: int) -> int:
     former = last.near_limit_bytes
     then = max(day.memory_bytes for day in before if day.near_limit_bytes == former)
     since = {day.ago: day.memory_bytes for day in container.days if day.ago < last.ago and day.memory_bytes}
-    rose = max(since.values(), default=0) / then - 1 >= (limit / former - 1) * _FOLLOWED
+    rose = max(since.values(), default=0) / then - 1 >= (limit / former - 1) * FOLLOWED
     rises = STEADY_DAYS in since and since.get(1, 0) > since[STEADY_DAYS] * RISEN
     return former if rose and not rises else 0
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from functions.recommender.container import LEAST_CPU_LIMIT_M, LEAST_MEMORY_LIMIT
 from functions.recommender.fitted import Constants, constants
 from functions.recommender.rules import Rules
-from functions.recommender.sizing import FILLED, RISEN
+from functions.recommender.sizing import FILLED, MOSTLY_THERE, RISEN
 from infra.backtest.digests import Digests, Floats
 from infra.backtest.estimating import Estimates, Sizes, estimate, kept
 from infra.backtest.fleet import Fleet
@@ -46,15 +46,23 @@ class Estimator:
 
 
 def fills(digests: Digests, limit: Floats) -> NDArray[np.bool_]:
-    """Of each container whether memory came up to its limit day by day for a week, or near it for four, risen
-    by hardly anything and not killed: what is killed counts as just above it.
+    """Of each container whether memory came up to its limit for a week, or near it for four, on each day on
+    which it was there, risen by hardly anything and not killed: what is killed counts as just above it.
     """
     found = np.zeros(len(limit), dtype=bool)
+    known, every = np.isfinite(digests.memory[:, :, -1]), np.arange(len(limit))
     for days, share in FILLED:
-        tops = digests.before(digests.days, days).memory[:, :, -1]
+        tops, there = digests.memory[:, -days:, -1], known[:, -days:]
+        was_there = known[:, : max(0, digests.days - days + 1)].any(axis=1)
         if tops.shape[1] == days:
             is_near = (tops >= share * limit[:, None]) & (tops <= limit[:, None])
-            found |= is_near.all(axis=1) & (tops[:, -1] <= tops[:, 0] * RISEN)
+            first, last = there.argmax(axis=1), days - 1 - there[:, ::-1].argmax(axis=1)
+            found |= (
+                was_there
+                & (there.mean(axis=1) >= MOSTLY_THERE)
+                & (is_near | ~there).all(axis=1)
+                & (tops[every, last] <= tops[every, first] * RISEN)
+            )
     return found
 
 

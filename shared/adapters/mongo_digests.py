@@ -106,6 +106,7 @@ def _digest(document: dict[str, Any]) -> Digest:
         started_cpu_m=told("started_cpu_m", 0.0),
         started_memory_bytes=told("started_memory_bytes", 0),
         followed_cpu_m=told("followed_cpu_m", 0.0),
+        fell_from_bytes=told("fell_from_bytes", 0),
         at_limit_cpu_m=told("at_limit_cpu_m", 0.0),
     )
 

@@ -26,7 +26,8 @@ class Digest:
     What is known of longer ago than days are looked back at goes from each day to the next. `started_cpu_m`,
     where a limit throttles, and `started_memory_bytes` are the most that pods used on the day of the last
     start that was seen. `followed_cpu_m` is CPU to which a limit kept it before larger ones, up to several
-    times as large, did so too; 0 where that is not so.
+    times as large, did so too; 0 where that is not so. `fell_from_bytes` is a limit of memory before it was
+    lowered, and use fell with it; 0 likewise.
     """
 
     container: str
@@ -44,6 +45,7 @@ class Digest:
     started_cpu_m: float = 0.0
     started_memory_bytes: int = 0
     followed_cpu_m: float = 0.0
+    fell_from_bytes: int = 0
     at_limit_cpu_m: float = 0.0
 
 

@@ -31,6 +31,7 @@ WEB = Digest(
     started_cpu_m=1500.5,
     started_memory_bytes=2**32,
     followed_cpu_m=999.5,
+    fell_from_bytes=2**33,
 )
 
 
@@ -96,7 +97,13 @@ def test_what_an_earlier_version_stored_comes_back_as_well(mongo: Mongo) -> None
     digests = MongoDigests(mongo)
     digests.add("local", [WEB])
     arrays = {"cpu_m": list(WEB.cpu_m), "memory_bytes": list(WEB.memory_bytes)}
-    later = ("near_limit_bytes", "started_cpu_m", "started_memory_bytes", "followed_cpu_m")
+    later = (
+        "near_limit_bytes",
+        "started_cpu_m",
+        "started_memory_bytes",
+        "followed_cpu_m",
+        "fell_from_bytes",
+    )
     mongo.database["digests"].update_one({}, {"$set": arrays, "$unset": dict.fromkeys(later, 1)})
     (old,) = found(digests)
     assert replace(old, **{name: getattr(WEB, name) for name in later}) == WEB

@@ -43,7 +43,7 @@ def replaced(written: Written, name: str, limit: float) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpPrometheus]:
     written = Written()
     replaced(written, "same", LIMIT)
-    replaced(written, "raised", 2 * LIMIT)
+    replaced(written, "raised", 4 * LIMIT)
     # Jobs whose pods were killed, and are not begun anew: what they left is told of still, and of one of them
     # has been for longer than kills count.
     rising = {"container": "app", "resource": "memory"}

@@ -208,7 +208,7 @@ def test_what_another_engine_made_is_told_and_not_computed(
     assert said.code == 1
     assert "CPU request 1 -> 230m: p95" in said.out
     assert said.out.splitlines()[-1] == (
-        "not computed again: engine percentile/0 made the report, and this code is percentile/7"
+        "not computed again: engine percentile/0 made the report, and this code is percentile/8"
     )
 
 

@@ -320,6 +320,40 @@ def test_a_limit_that_throttles_is_left_in_few_steps_and_not_far_behind(
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("share", [0.22, 0.5, 0.7])
+def test_a_heap_that_is_a_share_of_a_guaranteed_pods_limit_is_not_made_smaller_again_and_again(
+    share: float, strategy: str
+) -> None:
+    """By its image nothing tells that it is a JVM: it is lowered once, and use falls with it."""
+    demand = Demand(200, 60 * MIB, share)
+    both = {"memory_request_bytes": 4096 * MIB, "memory_limit_bytes": 4096 * MIB}
+    loop = Loop(demand, strategy, given_("guaranteed", demand, 1).model_copy(update=both))
+    loop.run(7 * 4 * WEEKS)
+    limits = {each.near_limit_bytes for each in loop.lived}
+    assert len(limits) <= 2
+    if len(limits) == 2:
+        told = loop.observed()
+        assert told.containers[0].remembered.fell_from_bytes == 4096 * MIB
+        assert (
+            "lowered no further: use fell with it from 4Gi, as with a heap"
+            in (size(told, RULES).containers[0].reasons[2])
+        )
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_guaranteed_pod_of_which_use_did_not_fall_with_its_limit_is_lowered_again(strategy: str) -> None:
+    demand = Demand(200, 3000 * MIB, 0.0)
+    loop = Loop(demand, strategy, given_("guaranteed", demand, 4))
+    loop.run(7 * 2 * WEEKS)
+    first = loop.current.memory_limit_bytes or 0
+    assert 3000 * MIB < first < 12000 * MIB
+    loop.demand = replace(demand, memory=1000 * MIB)
+    loop.run(7 * WEEKS)
+    assert (loop.current.memory_limit_bytes or 0) <= first / 2
+    assert not loop.lived[-1].fell_from_bytes
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("month", [28, 31, 35])
 def test_a_guaranteed_pod_is_not_killed_by_each_months_peak(month: int, strategy: str) -> None:
     demand = Demand(500, 8000 * MIB, 0.0, monthly=1.6, month=month)

@@ -245,6 +245,9 @@ def test_a_backtest_sets_in_guaranteed_pods_what_the_engine_sets(
     ("peaks", "is_filled"),
     [
         ([0.2, *[0.99] * 7], True),
+        # What rests at weekends was not there; but on most days it was.
+        ([0.99, 0.99, np.nan, np.nan, *[0.99] * 4], True),
+        ([0.99, *[np.nan] * 3, *[0.99] * 4], False),
         # What has not been so for a week, or rises, or is killed, is raised.
         ([0.99] * 6, False),
         ([0.95, 0.95, *[0.99] * 6], False),

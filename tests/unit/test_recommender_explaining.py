@@ -481,7 +481,7 @@ def test_a_setting_that_a_report_lacks_is_told_and_one_that_is_not_known_is_refu
 @pytest.mark.parametrize(
     ("update", "why"),
     [
-        ({"engine": "balanced/1"}, "engine balanced/1 made the report, and this code is balanced/11"),
+        ({"engine": "balanced/1"}, "engine balanced/1 made the report, and this code is balanced/12"),
         ({"engine": "crystal/1"}, "engine crystal/1 .* no such strategy"),
         ({"constants": {"cpu_half_life": 1.0}}, "constants of balanced"),
     ],

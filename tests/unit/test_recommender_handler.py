@@ -103,9 +103,10 @@ class Product:
         row = max(self.reports.rows.values(), key=lambda row: row.created_at)
         return next(entry for entry in self.report(row).workloads if entry.workload.name == name)
 
-    def become(self, state: State, **fields: object) -> Recommendation:
-        """Puts the only recommendation into a state, as the later stages do."""
-        (document,) = self.recommendations.documents.values()
+    def become(self, state: State, name: str = "", **fields: object) -> Recommendation:
+        """Puts the only recommendation (of that workload) into a state, as the later stages do."""
+        documents = self.recommendations.documents.values()
+        (document,) = [each for each in documents if name in ("", each.workload.name)]
         moved = Transition(before=document.state, after=state, at=LATER, stage="test", cause="test")
         document = document.model_copy(
             update={
@@ -405,7 +406,7 @@ def test_unless_told_otherwise_the_estimator_sizes_and_its_constants_are_in_the_
     product.whole_scan()
     (row,) = product.reports.rows.values()
     report = product.report(row)
-    assert report.engine == "balanced/11"
+    assert report.engine == "balanced/12"
     assert report.constants == asdict(constants()["balanced"])
     (container,) = report.workloads[0].containers
     assert container.reasons[0].startswith("CPU request 1 -> ")
@@ -437,6 +438,25 @@ def test_what_is_raised_in_one_scan_has_a_quota_together(product: Product) -> No
     assert [each.proposed.cpu_request_m for each in checkout.containers] == [1000]
     assert checkout.pod_bounds["ResourceQuota, shared"].cpu_request_m == 1000
     assert "beside what others of it are raised by" in checkout.containers[0].reasons[0]
+
+
+def test_what_is_refused_leaves_a_quotas_room_to_the_others(product: Product) -> None:
+    """Once it is proposed it has the room, until a person says no to it: then the next one is raised."""
+    names = ("cart", "checkout")
+    product.prometheus.pods = [deployment("shop", name, cpu_p95=3.0, cpu_max=3.5) for name in names]
+    product.prometheus.quotas["shop"] = (12, 6)
+    product.whole_scan()
+    product.become(State.CLOSED, "checkout")
+    product.become(State.PR_OPEN, "cart", pull_request=_pull_request())
+    product.whole_scan("scan-2", LATER)
+    assert [each.proposed.cpu_request_m for each in product.last_entry("checkout").containers] == [1000]
+    product.become(State.CLOSED, "cart", message="shop keeps its quota")
+    product.whole_scan("scan-3", LATER + timedelta(minutes=1))
+    assert "is closed: shop keeps its quota" in (product.last_entry("cart").reason or "")
+    checkout = product.last_entry("checkout")
+    assert checkout.decision == "proposed"
+    assert [each.proposed.cpu_request_m for each in checkout.containers] == [2250]
+    assert "beside what others of it are raised by" not in checkout.containers[0].reasons[0]
 
 
 def test_a_report_of_before_there_were_rates_of_workloads_is_read(product: Product) -> None:
@@ -583,6 +603,29 @@ def test_a_workload_that_is_gone_when_its_shard_is_read_is_said_to_be(product: P
     product.handler().handle(shard)
     assert "no longer" in (product.last_entry("gone").reason or "")
     assert len(product.created) == 1
+
+
+@pytest.mark.parametrize(
+    ("cpu", "days", "clamped", "reason"),
+    [
+        (0.1, 6, False, "it was changed on 2026-11-23, and is only lowered again after a week of use"),
+        (0.1, 8, False, None),
+        # What is raised waits for nothing, nor does what a policy let go a part of its way.
+        (0.5, 1, False, None),
+        (0.1, 1, True, None),
+    ],
+)
+def test_what_is_only_lowered_is_changed_once_a_week(
+    product: Product, cpu: float, days: int, clamped: bool, reason: str | None
+) -> None:
+    product.whole_scan()
+    set_now = product.become(State.APPLIED).proposal.containers[0].proposed
+    assert set_now.cpu_request_m == 230
+    (pod,) = product.prometheus.pods
+    pod.requests = {"cpu": 0.5 if clamped else 0.23, "memory": float(set_now.memory_request_bytes or 0)}
+    pod.cpu_p95 = pod.cpu_max = cpu
+    product.whole_scan("scan-2", LATER + timedelta(days=days))
+    assert product.last_entry("checkout").reason == reason
 
 
 def next_scan(product: Product) -> str | None:

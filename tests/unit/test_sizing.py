@@ -157,6 +157,18 @@ def test_what_a_limit_throttles_in_most_periods_is_raised_by_as_much_more_as_it_
     assert "not above the limit: use rose with it from 200m" in follows.reasons[0]
 
 
+def test_a_limit_that_throttles_in_most_periods_is_raised_though_the_request_stays() -> None:
+    """As of a batch for an hour each night, which no quantile of the day sees."""
+    one = observed(resources(100, 230, 1000), usage(cpu=80, cpu_max=1000, throttled_share=0.8))
+    (container,) = one.containers
+    held = replace(container, remembered=Remembered(cpu_held_m=1000, cpu_least_held_m=1000))
+    raised = only(size(replace(one, containers=(held,)), RULES))
+    assert raised.proposed == resources(100, 230, 1150)
+    assert raised.reasons[1] == "CPU limit 1 -> 1150m: it is throttled in most periods at 1000m"
+    follows = replace(container, remembered=Remembered(1000, 200, cpu_follows=True))
+    assert size(replace(one, containers=(follows,)), RULES).skipped is not None
+
+
 def test_every_value_has_a_sentence() -> None:
     container = only(size(observed(resources(1000, 1024, 2000, 2048)), RULES))
     assert container.reasons == (
@@ -336,6 +348,36 @@ def test_what_runs_to_completion_is_sized_by_its_peak_and_counted_by_runs() -> N
     assert reason(resources(1000, 1024), usage(pods=4), kind="CronJob") == (
         "too little data: app: 4 runs, 5 wanted"
     )
+
+
+@pytest.mark.parametrize("kind", ["Job", "CronJob"])
+def test_runs_that_use_up_their_cpu_limit_are_not_given_more_and_more(kind: str) -> None:
+    """They may take whatever they are given, and no days tell: after each night it would be raised again."""
+    used = usage(cpu=1000, cpu_max=1000, throttled_share=0.9, pods=14)
+    raised = only(size(observed(resources(500, 230, 1000), used, kind=kind), RULES))
+    assert (raised.proposed.cpu_request_m, raised.proposed.cpu_limit_m) == (1000, 1000)
+    assert raised.reasons[1] == (
+        "CPU limit stays 1: its runs use 1000m of it, and may take whatever they are given"
+    )
+    assert size(observed(raised.proposed, used, kind=kind), RULES).skipped is not None
+    # One that is not used up scales with the request.
+    spare = only(size(observed(resources(500, 230, 1200), used, kind=kind), RULES))
+    assert (spare.proposed.cpu_request_m, spare.proposed.cpu_limit_m) == (1150, 2400)
+
+
+def test_runs_that_fill_their_memory_limit_and_are_not_killed_are_not_given_more_and_more() -> None:
+    """As those of a backup, which reads files: cache counts as used, and would fill any limit."""
+    current = resources(None, 500, None, 1000)
+    filling = size(observed(current, usage(peak=980, pods=14), kind="CronJob"), RULES).containers[0]
+    assert filling.proposed == resources(345, 1000, None, 1000)
+    assert filling.reasons[3] == (
+        "memory limit stays 1000Mi: its runs come up to it and are not killed, as with cache, which the"
+        " kernel takes back and which would fill more"
+    )
+    for peak, kills, limit in ((870, 0, 1131), (980, 1, 1274), (1100, 0, 1430)):
+        used = usage(peak=peak, pods=14, oom_kills=kills)
+        sized = size(observed(current, used, kind="CronJob", oom_killed=kills > 0), RULES)
+        assert sized.containers[0].proposed.memory_limit_bytes == round_memory(limit * MIB), peak
 
 
 def test_too_little_data_is_said() -> None:
@@ -1004,6 +1046,15 @@ def test_four_weeks_with_little_reserve_are_as_one_with_none() -> None:
     assert filled([800] * MEMORY_DAYS).proposed.memory_limit_bytes == 1000 * MIB
     for short in ([800] * (MEMORY_DAYS - 1), [740] + [800] * 20 + [740] * 10, [800] * 20 + [780] * 10):
         assert filled(short).proposed.memory_limit_bytes == 2000 * MIB
+
+
+@pytest.mark.parametrize(("peak", "days"), [(990, 8), (800, MEMORY_DAYS)])
+def test_what_rests_at_weekends_fills_its_limit_on_all_other_days(peak: int, days: int) -> None:
+    def rests(days_off: set[int]) -> ContainerProposal:
+        return filled([0 if ago % 7 in days_off else peak for ago in range(days + 1)])
+
+    assert rests({2, 3}).proposed.memory_limit_bytes == 1000 * MIB
+    assert rests({1, 2, 3}).proposed.memory_limit_bytes == 2000 * MIB
 
 
 def test_a_peak_of_a_history_longer_than_the_estimators_is_no_less_safe() -> None:
