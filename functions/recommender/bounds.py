@@ -111,7 +111,7 @@ class Bounds:
 
     def least_of_pod(self, namespace: str) -> Resources:
         """What the containers of a pod have to set together: of requests, and of limits, if there are any."""
-        return self._of_pod(namespace, "min")
+        return Resources(**self._of_pod(namespace, "min"))
 
     def has_quotas(self, namespace: str) -> bool:
         return namespace in self._quotas
@@ -131,11 +131,11 @@ class Bounds:
             if hard and used >= pods.set_now.get(name, 0):
                 most = pods.most(its, hard - used, name)
                 by_quota[name] = min(most, by_quota.get(name, most))
-        bounds = {QUOTA: Resources(**by_quota), NODE: self._of_node(set_now, init)}
+        bounds = {QUOTA: by_quota, NODE: self._of_node(set_now, init)}
         bounds[POD_RANGE] = self._of_pod(namespace, "max")
-        return {who: most for who, most in bounds.items() if most != Resources()}
+        return {who: Resources(**most) for who, most in bounds.items() if most}
 
-    def _of_node(self, set_now: Collection[Resources], init: Collection[Resources]) -> Resources:
+    def _of_node(self, set_now: Collection[Resources], init: Collection[Resources]) -> Mapping[str, int]:
         """What the node has for a pod of which most would fit there: one with the most CPU may be another
         than one with the most memory.
         """
@@ -143,18 +143,17 @@ class Bounds:
         def most(node: Mapping[str, int]) -> float:
             return min(high / max(1, counted(set_now, init, name)) for name, high in node.items())
 
-        return Resources(**max(self._nodes.values(), key=most, default={}))
+        return max(self._nodes.values(), key=most, default={})
 
-    def _of_pod(self, namespace: str, constraint: str) -> Resources:
+    def _of_pod(self, namespace: str, constraint: str) -> Mapping[str, int]:
         """Of the requests of all containers together, and of their limits."""
         told = self._ranges.get(namespace, {})
-        values = {
+        return {
             name: round(value)
             for resource, request in REQUESTS.items()
             if (value := told.get(("Pod", resource, constraint))) is not None
             for name in (request, twin(request))
         }
-        return Resources(**values)
 
     def _take_range(self, namespace: str, resource: str, labels: Mapping[str, str], value: float) -> None:
         whose, constraint = labels.get("type", ""), labels.get("constraint", "")

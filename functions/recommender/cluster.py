@@ -337,10 +337,10 @@ class Cluster:
 
     def _most(self, pods: Iterable[Pod], container: str) -> Resources:
         """What is set for it in most of these pods."""
-        seen = Counter(tuple(sorted(self.values.get(pod, {}).get(container, {}).items())) for pod in pods)
+        seen = [tuple(sorted(self.values.get(pod, {}).get(container, {}).items())) for pod in pods]
         if not seen:
             return Resources()
-        most, _ = max(seen.items(), key=lambda item: (item[1], item[0]))
+        most = max(set(seen), key=lambda its: (seen.count(its), its))
         return Resources.model_validate(dict(most))
 
     def _take(self, metric: str, labels: Mapping[str, str], value: float) -> None:

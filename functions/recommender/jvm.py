@@ -127,6 +127,8 @@ class Jvms:
     def _in_pod(self, pod: Pod, container: str) -> Jvm | None:
         images, told = self._images.get(pod, {}), self._memory.get(pod, {})
         by_image = {name: min(those) for name, all_ in images.items() if (those := {*filter(is_jvm, all_)})}
+        if not by_image and not told and pod not in self._annotations:
+            return None  # as of most
         ours = by_image.keys() | {name for name in told if name and name not in _PROXIES}
         if told and not ours:
             # The metrics name no container, or the proxy beside it: any of the others may be theirs.
