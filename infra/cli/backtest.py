@@ -105,6 +105,8 @@ def backtest(
     chosen = _chosen(strategies)
     require_folder(outputs.emit, "--emit")
     require_folder(outputs.plot, "--plot")
+    if outputs.emit is not None and outputs.emit == outputs.plot:
+        raise BadSetting(f"--emit and --plot: {outputs.emit} for both; name two files")
     given = tested(source, pace)
     if starts_as_set is not None:
         given = replace(given, fleets=[replace(each, starts_as_set=starts_as_set) for each in given.fleets])

@@ -246,6 +246,10 @@ def test_what_is_not_there_is_said_in_one_line(both: Both) -> None:
         (("--traces", ".", "--hold-days", "1e308"), "--learn-days and --hold-days: more than 0 days, and"),
         (("--prometheus", "http://x", "--emit", "/nowhere/x.csv"), "--emit: there is no folder"),
         (("--prometheus", "http://x", "--plot", "/"), "--plot: / is a folder"),
+        (
+            ("--prometheus", "http://x", "--emit", "x.svg", "--plot", "x.svg"),
+            "--emit and --plot: x.svg for both",
+        ),
     ],
 )
 def test_what_is_wrongly_asked_ends_with_2(arguments: tuple[str, ...], says: str) -> None:
