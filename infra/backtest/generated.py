@@ -169,10 +169,12 @@ def _of(draw: Generator, cpu: Floats, memory: Floats, hidden: Floats | None = No
 
 
 def main(arguments: list[str]) -> int:
-    if not 1 <= len(arguments) <= 2 or not all(each.isdecimal() for each in arguments[1:]):
+    seeds = arguments[1:]
+    # A directory whose name begins with a dash is a flag that was asked for: `--help` had 90 MB in it.
+    if not arguments or arguments[0].startswith("-") or len(seeds) > 1 or not all(map(str.isdecimal, seeds)):
         print(__doc__, file=sys.stderr)
         return 2
-    out, seed = Path(arguments[0]), int(arguments[1]) if len(arguments) == 2 else 1
+    out, seed = Path(arguments[0]), int(seeds[0]) if seeds else 1
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"generated-{seed}.csv"
     with path.open("w", newline="", encoding="utf-8") as file:

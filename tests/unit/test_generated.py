@@ -42,10 +42,13 @@ def test_what_is_written_is_read_as_it_was_made(
     np.testing.assert_allclose(found.memory_limit, made.memory_limit)
 
 
-@pytest.mark.parametrize("arguments", [[], ["out", "one"], ["out", "1", "2"]])
+@pytest.mark.parametrize("arguments", [[], ["out", "one"], ["out", "1", "2"], ["--help"]])
 def test_wrong_arguments_are_answered_with_the_usage(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "KINDS", {})
     monkeypatch.setattr("sys.stderr", told := io.StringIO())
     assert module.main(arguments) == 2
     assert "generated OUT [SEED]" in told.getvalue()
+    assert not any(tmp_path.iterdir())
