@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from functions.recommender.container import is_worth, raises
@@ -104,14 +104,15 @@ def _rests(
     containers: Sequence[ContainerProposal], story: Sequence[Recommendation], at: datetime, rules: Rules
 ) -> str | None:
     """What is only lowered need not be so each day: it is what a change within the week made it, and that was
-    no step which a policy made smaller.
+    no step which a policy made smaller. What is not in Git stays as it is, whatever is proposed for it.
     """
     last = next((former for former in story if former.state in {State.APPLIED, State.VERIFIED}), None)
     moved = None if last is None else last.moved_at(State.APPLIED)
-    if last is None or moved is None or at - moved >= RESTING or raises(containers):
+    if last is None or moved is None or at - moved >= RESTING:
         return None
-    set_now = [each.model_copy(update={"proposed": each.current}) for each in containers]
-    if not _near(set_now, last.proposal.containers, rules):
+    those, proposed = _in_git(containers, last), _in_git(last.proposal.containers, last)
+    set_now = [each.model_copy(update={"proposed": each.current}) for each in those]
+    if raises(those) or not _near(set_now, proposed, rules):
         return None
     return f"it was changed on {moved:%Y-%m-%d}, and is only lowered again after a week of use"
 
@@ -132,11 +133,12 @@ def _are_near(containers: Sequence[ContainerProposal], former: Recommendation, r
 
     It cannot hold those of a container that is not in Git.
     """
-    those, proposed = (
-        [each for each in some if each.name not in former.not_in_git]
-        for some in (containers, former.proposal.containers)
-    )
+    those, proposed = _in_git(containers, former), _in_git(former.proposal.containers, former)
     return _near(those, former.containers, rules) or _near(those, proposed, rules)
+
+
+def _in_git(containers: Iterable[ContainerProposal], former: Recommendation) -> list[ContainerProposal]:
+    return [each for each in containers if each.name not in former.not_in_git]
 
 
 def _near(containers: Sequence[ContainerProposal], others: Sequence[ContainerProposal], rules: Rules) -> bool:

@@ -628,6 +628,25 @@ def test_what_is_only_lowered_is_changed_once_a_week(
     assert product.last_entry("checkout").reason == reason
 
 
+@pytest.mark.parametrize("proxy_cpu", [0.05, 3.0])
+def test_a_container_that_is_not_in_git_keeps_none_beside_it_from_resting(
+    product: Product, proxy_cpu: float
+) -> None:
+    """It is never set as it was proposed, and would be lowered, or raised, by each scan."""
+    proxy = deployment("shop", "checkout", container="istio-proxy", cpu_p95=proxy_cpu, cpu_max=proxy_cpu)
+    product.prometheus.pods.append(proxy)
+    product.whole_scan()
+    app, _ = product.become(State.APPLIED, not_in_git=("istio-proxy",)).proposal.containers
+    pod = product.prometheus.pods[0]
+    pod.requests = {"cpu": 0.23, "memory": float(app.proposed.memory_request_bytes or 0)}
+    pod.cpu_p95 = pod.cpu_max = 0.1
+    product.whole_scan("scan-2", LATER + timedelta(days=6))
+    assert "is only lowered again after a week" in (product.last_entry("checkout").reason or "")
+    pod.cpu_p95 = pod.cpu_max = 0.5
+    product.whole_scan("scan-3", LATER + timedelta(days=6, hours=1))
+    assert product.last_entry("checkout").reason is None
+
+
 def next_scan(product: Product) -> str | None:
     """Scans again half an hour later; why the workload was not proposed, or None if it was."""
     product.whole_scan("scan-2", NOW + timedelta(minutes=30))
