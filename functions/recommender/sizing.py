@@ -561,7 +561,8 @@ def _fills_limit(container: ObservedContainer, *, by_peak: bool) -> str:
 
     Working set counts the cache of files that are read again, which grows into any limit, and a runtime may
     size its heap as a share of it. Such use rises as soon as the limit is raised; or it came up to the limit
-    on each whole day of a week, no further at its end than at its beginning. What leaks does not stay there.
+    on each whole day of a week that it was there on, no further at its end than at its beginning. What leaks
+    does not stay there.
     Of runs no days are told: what comes up to it in one, and ends, had enough.
     """
     limit = container.current.memory_limit_bytes
