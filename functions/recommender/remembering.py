@@ -61,7 +61,8 @@ def _fell_from(digest: Digest, before: Digest, days: Sequence[Digest]) -> int:
     """
     limit = digest.near_limit_bytes
     if before.fell_from_bytes and before.fell_from_bytes >= limit * RAISED:
-        return before.fell_from_bytes
+        # Until on no day that is known it comes near its limit: such a heap does.
+        return before.fell_from_bytes if any(each.near_limit_bytes for each in (*days, digest)) else 0
     used = [each for each in (*days, digest) if each.memory_bytes]
     number = len(used) - 1
     while number and used[number - 1].near_limit_bytes in (0, limit):

@@ -341,6 +341,29 @@ def test_a_heap_that_is_a_share_of_a_guaranteed_pods_limit_is_not_made_smaller_a
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_fell_with_its_limit_once_is_lowered_when_it_has_used_little_of_it_for_five_weeks(
+    strategy: str,
+) -> None:
+    """A release that used less on the days of that change looked like such a heap."""
+    demand = Demand(200, 60 * MIB, 0.5)
+    loop = Loop(demand, strategy, given_("guaranteed", demand, 1))
+    loop.run(2)
+    limit = 4096 * MIB
+    loop.current = loop.current.model_copy(
+        update={"memory_request_bytes": limit, "memory_limit_bytes": limit}
+    )
+    loop.lived[-1] = replace(loop.lived[-1], fell_from_bytes=2 * limit)
+    loop.run(14)
+    assert loop.current.memory_limit_bytes == limit
+    loop.demand = Demand(200, 100 * MIB, 0.0)
+    loop.run(7)
+    assert loop.current.memory_limit_bytes == limit
+    loop.run(7 * 5)
+    assert not loop.lived[-1].fell_from_bytes
+    assert (loop.current.memory_limit_bytes or 0) <= 300 * MIB
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_guaranteed_pod_of_which_use_did_not_fall_with_its_limit_is_lowered_again(strategy: str) -> None:
     demand = Demand(200, 3000 * MIB, 0.0)
     loop = Loop(demand, strategy, given_("guaranteed", demand, 4))
