@@ -53,9 +53,10 @@ _HELD = threading.BoundedSemaphore(_MOST_HELD)
 _HELD_SECONDS = 100
 # Read at a time, the oldest first: where it is kept, what was read stays so though there be no time for more.
 _MOST_DAYS, _MOST_KEPT_DAYS = 15, 3
-# Into so many parts of its days a span is cut before its workloads are parted further: a server looks series
-# up in each of its blocks, and those at the border of two parts twice; but looks for names one by one.
-_MOST_CUTS = 3
+# Into so many parts of its days a span is cut before its workloads are parted further. Measured where blocks
+# are of 18 hours, as Prometheus makes them where it keeps 15 days: with three or seven a server is slower by
+# some 10 % or 5 %, with one by 40 %, for each series it brings all blocks of a part together.
+_MOST_CUTS = 5
 # A daily burst of a window's length is seen by every third on a day of fourteen still.
 _MOST_APART = 3
 # So many days of workloads, and of one, one question by the day is about: for each a server holds where its
