@@ -21,14 +21,13 @@ from functions.recommender.fitted import (
     STEADY_DAYS,
     Constants,
 )
-from functions.recommender.mixing import Mixing
 from shared.contracts.digests import POINTS as STORED
 from shared.contracts.quantities import GIB, MIB
 from shared.contracts.wording import counted
 
 K = TypeVar("K")
 
-_MIXING = Mixing(SHARES)
+_MASSES = tuple(share - before for before, share in zip((0.0, *SHARES), SHARES, strict=False))
 # Of each share the points around it, 0 before the first, and how far it lies from the one to the other.
 _AROUND = tuple(
     (above, above + 1, (share - low) / (high - low))
@@ -105,13 +104,36 @@ def _estimate(days: Sequence[Day], strategy: str, fitted: Constants) -> Estimate
 
 def _mixture(days: Sequence[Day], half_life: float, quantile: float) -> float:
     """The quantile of CPU, in cores, over days with windows, whose weights halve every `half_life` days."""
-    weighed = [(day.windows * 2.0 ** (-day.ago / half_life), _at_shares(day.cpu_m)) for day in days]
-    return _MIXING.quantile(weighed, quantile) / 1000
+    weighed = [(day.windows * 2.0 ** (-day.ago / half_life), (0.0, *_at_points(day.cpu_m))) for day in days]
+    wanted = quantile * sum(weight for weight, _ in weighed) * (1 - 1e-9)
+    # It lies between the own quantiles of the days: all have less than the share below the least of them, and
+    # at least as much up to the highest. Few of the other values lie between.
+    own = bisect_left(SHARES, quantile)
+    ends = [_value(points, own) for _, points in weighed]
+    least, most = min(ends), max(ends)
+    reached = 0.0
+    between: list[tuple[float, float]] = []
+    for weight, points in weighed:
+        at = own
+        while at >= 0 and (value := _value(points, at)) >= least:
+            between.append((value, weight * _MASSES[at]))
+            at -= 1
+        reached += weight * SHARES[at] if at >= 0 else 0.0
+        at = own + 1
+        while at < len(SHARES) and (value := _value(points, at)) <= most:
+            between.append((value, weight * _MASSES[at]))
+            at += 1
+    between.sort()
+    for value, weight in between:
+        reached += weight
+        if reached >= wanted:
+            return value / 1000
+    return most / 1000
 
 
-def _at_shares(cpu: Sequence[float]) -> Sequence[float]:
-    points = (0.0, *_at_points(cpu))
-    return [points[low] * (1 - part) + points[high] * part for low, high, part in _AROUND]
+def _value(points: Sequence[float], at: int) -> float:
+    low, high, part = _AROUND[at]
+    return points[low] * (1 - part) + points[high] * part
 
 
 def _usual(days: Sequence[Day]) -> float | None:

@@ -9,14 +9,14 @@ finds is another pass.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, partial
-from itertools import chain, groupby
+from itertools import chain, groupby, pairwise, repeat
 from math import ceil, inf
 from operator import itemgetter
 from statistics import median_low
@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 from functions.recommender import queries
 from functions.recommender.asking import MOST_WORKLOADS, at_once, both, pieces
 from functions.recommender.container import AT_LIMIT
-from functions.recommender.mixing import Mixing
 from functions.recommender.remembering import inherited, last_before
 from shared.contracts.digests import POINTS, Digest, midnight
 from shared.contracts.errors import Temporary
@@ -44,9 +43,9 @@ Of = tuple["Controller", str]  # whose container, and its name
 DAY = timedelta(days=1)
 # A day is over for good after this much: samples may come late, by remote write, or out of order.
 LATE = timedelta(hours=1)
-# In one answer, so that neither side holds much: some 3 MB of text. So many answers at once, of all that
+# In one answer, so that neither side holds much: some 2 MB of text. So many answers at once, of all that
 # the process reads: one that is digested, while the next is asked for.
-MOST_POINTS = 88_000
+MOST_POINTS = 72_000
 _MOST_HELD = 2
 _HELD = threading.BoundedSemaphore(_MOST_HELD)
 # That one waits for a place. With the time that a delivery has for its queries it stays below its Service's.
@@ -65,7 +64,9 @@ _PLAIN, _OVER_WINDOWS = (5_250, _MOST_DAYS), (1_400, 3)
 # Of a memory limit, from which on the day's is kept: whether use goes with it shows by that. A JVM's heap is
 # a quarter of it, unless told otherwise.
 NEAR = 0.2
-_MIXING = Mixing(POINTS)
+# Of a day's windows: those at or below the points before each, and those that it stands for.
+_UP_TO = (0.0, *POINTS)
+_MASSES = tuple(after - before for before, after in pairwise(_UP_TO))
 # Of a span, at which what is recorded is compared with what it was made of: a rule is evaluated up to a
 # minute before, so at one of them a bursting container may differ. And so many windows may lack
 # in a day's CPU that is recorded, beside those that memory has: at a container's begin and end.
@@ -934,7 +935,35 @@ def used(days: Collection[Day]) -> Used | None:
 def quantile(days: Iterable[tuple[float, Sequence[float]]], share: float) -> float | None:
     """Over several days' windows: how much a day weighs, and its values at POINTS; None without any.
 
-    The windows between two points count as the upper one. `share` is one of POINTS at least.
+    The windows between two points count as the upper one: it is never less than the quantile of all windows.
+    `share` is one of POINTS at least.
     """
     weighed = [(weight, points) for weight, points in days if weight and len(points) == len(POINTS)]
-    return _MIXING.quantile(weighed, share) if weighed else None
+    if not weighed:
+        return None
+    wanted = share * sum(weight for weight, _ in weighed) * (1 - 1e-9)
+    # It lies between the days' own quantiles: below the least of them all days have less than the share, up
+    # to the highest at least as much. Between which two of them is looked for by halving: most points lie
+    # outside, and need not be sorted.
+    own = bisect_left(POINTS, share - 1e-9)
+    ends = sorted([points[own] for _, points in weighed])
+    low, high = 0, len(ends) - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if sum([weight * _UP_TO[bisect_right(its, ends[middle])] for weight, its in weighed]) >= wanted:
+            high = middle
+        else:
+            low = middle
+    least, most = ends[low], ends[high]
+    reached = 0.0
+    between: list[tuple[float, float, float]] = []
+    for weight, points in weighed:
+        first, last = bisect_left(points, least), bisect_right(points, most)
+        reached += weight * _UP_TO[first]
+        between += zip(points[first:last], repeat(weight), _MASSES[first:last], strict=False)
+    between.sort()
+    for value, weight, mass in between:
+        reached += weight * mass
+        if reached >= wanted:
+            return value
+    return most

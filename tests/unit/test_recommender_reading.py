@@ -832,7 +832,7 @@ def test_a_cron_job_of_which_nothing_is_kept_between_its_runs_is_seen_for_no_que
     assert names == ["month", "web"]
 
 
-@pytest.mark.parametrize("in_a_namespace", [1, 27, 100, 300, 1000])
+@pytest.mark.parametrize("in_a_namespace", [1, 27, 77, 100, 200, 300, 1000])
 def test_a_thousand_deployments_take_fifty_queries_however_they_are_spread(in_a_namespace: int) -> None:
     prometheus = FakePrometheus(
         *(
@@ -842,7 +842,7 @@ def test_a_thousand_deployments_take_fifty_queries_however_they_are_spread(in_a_
         )
     )
     late = datetime(2026, 11, 20, 23, 57, tzinfo=UTC)  # today has as many windows as a day can have
-    found = read(prometheus, "local", late, history=FORTNIGHT, oom_days=7, strategy="balanced")
+    found = read(prometheus, "local", late, history=FORTNIGHT, oom_days=7)
     assert len(found.workloads) == 1000
     assert 20 < len(prometheus.asked) <= 50
 
