@@ -168,7 +168,7 @@ def read(
 
         def read_days() -> Owners:
             owners = _owners(asking, now, whole, owned_since, there.gone)
-            read = partial(
+            read_span = partial(
                 digesting.read,
                 asking,
                 whole,
@@ -178,7 +178,7 @@ def read(
                 plan=there.plan,
                 rule=there.has_rule,
             )
-            _read_days(read, asking, spans, spans_since=spans_since, keep=keep)
+            _read_days(read_span, asking, spans, spans_since=spans_since, keep=keep)
             return owners
 
         # Though the last minutes fail, the days that were read are kept. Mostly they are there before the

@@ -10,6 +10,7 @@ from functions.recommender.rules import Rules
 from shared.contracts.documents import Recommendation
 from shared.contracts.events import ContainerProposal, FailureReason, Resources
 from shared.contracts.states import State
+from shared.contracts.wording import LABELS
 
 IN_FLIGHT = (State.CREATED, State.APPROVED)
 ON_ITS_WAY = (State.PR_OPEN, State.MERGED)
@@ -21,8 +22,6 @@ SETTLING = timedelta(hours=1)
 # Use differs by the day of the week: what was sized on one of them is lowered on that day again, at the
 # earliest. It is how often the walk-forward test changes anything (docs/accuracy.md).
 RESTING = timedelta(days=7)
-
-_FIELDS = ("cpu_request_m", "cpu_limit_m", "memory_request_bytes", "memory_limit_bytes")
 
 
 def why_not_again(
@@ -149,7 +148,7 @@ def _near(containers: Sequence[ContainerProposal], others: Sequence[ContainerPro
 
 
 def _is_near(one: Resources, other: Resources, rules: Rules) -> bool:
-    for name in _FIELDS:
+    for name in LABELS:
         a, b = getattr(one, name), getattr(other, name)
         if (a is None) != (b is None):
             return False
